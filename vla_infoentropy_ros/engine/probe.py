@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading attention without asking the model for attention maps.
+
+While a step runs, SDPA computes the output as always; the probe only writes down the queries of
+the text and action rows. The keys stand in the slot cache anyway, so one batched softmax after
+the step yields the attention of all probed layers at once. This costs a handful of kernels a
+step instead of a handful a layer and pass, which is what counts at batch 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, LlamaConfig
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from vla_infoentropy_ros.engine.slot_cache import SlotCache
+
+BACKEND = "vla_query_tape"
+
+
+@dataclass(frozen=True)
+class AttentionNeeds:
+    """What a selector wants to read of the step before.
+
+    layers: decoder layers, or None for all of them; () for no attention at all.
+    """
+
+    layers: tuple[int, ...] | None = ()
+
+    def resolve(self, depth: int) -> tuple[int, ...]:
+        """The layer indices for a decoder of ``depth`` layers; those beyond it fall away."""
+        wanted = range(depth) if self.layers is None else self.layers
+        return tuple(index for index in wanted if 0 <= index < depth)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Post-softmax attention to the visual tokens, mean over heads, of one executed step.
+
+    layers: the probed layer indices, L of them. text: (L, T, N) float32, rows of the text
+    tokens. action: (L, A - 1, N) float32, rows of the action tokens that were fed back (all
+    but the last).
+    """
+
+    layers: tuple[int, ...]
+    text: torch.Tensor
+    action: torch.Tensor
+
+
+class QueryTape:
+    """Queries of the rows behind the visual tokens, for every probed layer.
+
+    One buffer (L, H, R, d_head) with R = text + action rows; a row rewritten by a later pass
+    (a draft window) overwrites what stood there.
+    """
+
+    def __init__(
+        self, config: LlamaConfig, layers: tuple[int, ...], first: int, rows: int,
+        *, device: torch.device, dtype: torch.dtype,
+    ) -> None:
+        head_dim = getattr(config, "head_dim", None) or (
+            config.hidden_size // config.num_attention_heads
+        )
+        self.first = first
+        self.layers = layers
+        self._index = {layer: index for index, layer in enumerate(layers)}
+        self._queries = torch.zeros(
+            (len(layers), config.num_attention_heads, rows, head_dim), device=device, dtype=dtype
+        )
+        self._tail = torch.zeros(0, dtype=torch.int64, device=device)
+        self.latest: torch.Tensor | None = None  # (1, H, n, d_head): queries of the last layer run
+
+    def aim(self, tail: torch.Tensor) -> None:
+        """The last rows of the coming pass stand at positions ``tail`` (n,), all >= first."""
+        self._tail = tail - self.first
+
+    def record(self, layer: int, query: torch.Tensor) -> None:
+        """query: (1, H, n, d_head) of one pass, rotary embedding applied."""
+        self.latest = query
+        index = self._index.get(layer)
+        if index is not None:
+            self._queries[index].index_copy_(1, self._tail, query[0, :, -self._tail.shape[0] :])
+
+    def read(self, cache: SlotCache, mask: torch.Tensor, visual: slice) -> torch.Tensor:
+        """Attention (L, R', N) float32, mean over heads, of the first R' = len(mask) rows.
+
+        mask: (R', length) bool or (L, R', length), true where a row may look.
+        """
+        rows, length = mask.shape[-2:]
+        layers = list(self.layers)
+        queries = self._queries[:, :, :rows]
+        keys = cache.keys[layers, 0, :, :length]
+        return attention_to(queries, keys, mask, visual)
+
+
+def attention_to(
+    queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor, visual: slice
+) -> torch.Tensor:
+    """softmax(q k^T / sqrt(d)) under ``mask``, mean over heads, columns ``visual``.
+
+    queries: (L, H, R, d); keys: (L, Hkv, S, d) with H a multiple of Hkv (grouped queries);
+    mask: (R, S) or (L, R, S) bool. Returns (L, R, N) float32. The softmax runs over all S keys.
+    """
+    layers, heads, rows, dim = queries.shape
+    groups = heads // keys.shape[1]
+    grouped = queries.reshape(layers, keys.shape[1], groups * rows, dim)
+    scores = (grouped @ keys.transpose(-1, -2)).float() * dim**-0.5
+    scores = scores.view(layers, heads, rows, -1)
+    allowed = mask if mask.dim() == 2 else mask[:, None]
+    weights = scores.masked_fill_(~allowed, float("-inf")).softmax(-1)
+    return weights[..., visual].mean(1)
+
+
+def _sdpa_with_tape(
+    module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+    attention_mask: torch.Tensor | None, query_tape: Any = None, **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    if query_tape is not None:
+        query_tape.record(module.layer_idx, query)
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+
+
+AttentionInterface.register(BACKEND, _sdpa_with_tape)
