@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Declared settings: one field declaration gives validation, ROS parameter and documentation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import field, fields
+from typing import Any
+
+
+class SettingError(ValueError):
+    """A setting is out of range; the message names it, its value and what is allowed."""
+
+
+def knob(
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[Any, ...] | None = None,
+    length: int | None = None,
+) -> Any:
+    """A dataclass field with its documentation, range or choices; ``length`` is for tuples."""
+    metadata = {"doc": doc, "low": low, "high": high, "choices": choices, "length": length}
+    return field(default=default, metadata=metadata)
+
+
+def check_knobs(settings: Any, prefix: str = "") -> None:
+    """Raise SettingError unless every field of the dataclass keeps to its declaration."""
+    for entry in fields(settings):
+        check_knob(prefix + entry.name, getattr(settings, entry.name), entry.metadata)
+
+
+def check_knob(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
+    """Raise SettingError unless ``value`` is allowed by a field's metadata."""
+    if isinstance(value, tuple):
+        _check_tuple(name, value, metadata.get("length"))
+        return
+    choices, low, high = (metadata.get(key) for key in ("choices", "low", "high"))
+    if choices is not None and value not in choices:
+        allowed = ", ".join(repr(choice) for choice in choices)
+        raise SettingError(f"{name}={value!r} is not among {allowed}")
+    if low is not None and high is not None and not low <= value <= high:  # also catches NaN
+        raise SettingError(f"{name}={value!r} is outside [{low}, {high}]")
+
+
+def _check_tuple(name: str, value: tuple[float, ...], length: int | None) -> None:
+    if length is not None and len(value) not in (0, length):
+        raise SettingError(
+            f"{name}={list(value)} has {len(value)} numbers; give {length}, or none to switch it off"
+        )
+    if not all(math.isfinite(number) for number in value):
+        raise SettingError(f"{name}={list(value)} holds NaN or infinity; give finite numbers")

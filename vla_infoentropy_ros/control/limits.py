@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits on what a policy may ask of an arm: step, speed, acceleration, workspace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_infoentropy_ros.control.settings import CommandSettings
+
+_SLACK = 1e-9  # so that rounding alone never counts as limited
+
+
+@dataclass(frozen=True)
+class Limited:
+    """A twist (6,) m/s, rad/s that keeps to all limits, and the names of those that acted."""
+
+    twist: NDArray[np.float64]
+    by: tuple[str, ...]
+
+
+def limit_twist(
+    wanted: NDArray[np.float64],
+    previous: NDArray[np.float64],
+    period_s: float,
+    settings: CommandSettings,
+    position: NDArray[np.float64] | None = None,
+) -> Limited:
+    """Bring a wanted velocity within the limits.
+
+    wanted, previous: (6,) m/s, rad/s, this action's and the one commanded before it. position:
+    (3,) m of the end effector in the frame of ``wanted``; needed for a workspace limit. Speeds are
+    scaled as vectors, so the direction of motion is kept; the workspace acts axis by axis, so a
+    hand at a wall still slides along it, and may always move back inside.
+    """
+    names: list[str] = []
+    twist = np.empty(6)
+    for part, kind in ((slice(0, 3), "linear"), (slice(3, 6), "angular")):
+        step = settings.max_step_translation if kind == "linear" else settings.max_step_rotation
+        velocity, acted = _shorten(wanted[part], step / period_s)
+        names += [f"{kind}_step"] * acted
+        velocity, acted = _shorten(velocity, getattr(settings, f"max_{kind}_speed"))
+        names += [f"{kind}_speed"] * acted
+        change = getattr(settings, f"max_{kind}_acceleration") * period_s
+        difference, acted = _shorten(velocity - previous[part], change)
+        names += [f"{kind}_acceleration"] * acted
+        twist[part] = previous[part] + difference if acted else velocity
+    if position is not None and settings.workspace_low:
+        inside = _keep_inside(twist[:3], position, settings, period_s * settings.hold_periods)
+        if np.any(np.abs(inside - twist[:3]) > _SLACK):
+            names.append("workspace")
+        twist[:3] = inside
+    return Limited(twist, tuple(names))
+
+
+def _shorten(vector: NDArray[np.float64], longest: float) -> tuple[NDArray[np.float64], bool]:
+    length = float(np.linalg.norm(vector))
+    if length <= longest + _SLACK:
+        return vector, False
+    return vector * (longest / length), True
+
+
+def _keep_inside(
+    velocity: NDArray[np.float64],
+    position: NDArray[np.float64],
+    settings: CommandSettings,
+    hold_s: float,
+) -> NDArray[np.float64]:
+    """Clip each axis so that the hand cannot leave the box while the command is held."""
+    room_up = np.maximum(np.array(settings.workspace_high) - position, 0.0) / hold_s
+    room_down = np.minimum(np.array(settings.workspace_low) - position, 0.0) / hold_s
+    return np.clip(velocity, room_down, room_up)

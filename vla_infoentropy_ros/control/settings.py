@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the node may move a robot: the one table behind the ``command.*`` parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vla_infoentropy_ros.control.knobs import SettingError, check_knobs, knob
+
+OUTPUTS = ("twist", "pose", "trajectory")
+
+
+@dataclass(frozen=True)
+class CommandSettings:
+    """Limits, rates and time-outs of the command side. Raises SettingError for a bad value."""
+
+    dry_run: bool = knob(
+        True, "true: decide and publish actions, but send nothing to the robot"
+    )
+    output: str = knob(
+        "twist",
+        "how the arm is commanded: twist = velocity for MoveIt Servo (twist_command), pose = next "
+        "end-effector pose (pose_command; needs ee_pose), trajectory = joint positions "
+        "(joint_trajectory; needs joint_states and robot_description)",
+        choices=OUTPUTS,
+    )
+    rate_hz: float = knob(
+        30.0, "rate at which the newest command is repeated, Hz", low=20.0, high=50.0
+    )
+    hold_periods: float = knob(
+        1.5,
+        "how long a command is repeated without a newer one, in control periods of the policy; "
+        "then zero, then silence",
+        low=1.0,
+        high=10.0,
+    )
+    deadline_s: float = knob(
+        0.5, "longest time from the arrival of an image to its action, s", low=0.01, high=3600.0
+    )
+    tolerated_misses: int = knob(
+        0,
+        "deadline misses in a row that only fall back to zero; one more latches a fault",
+        low=0,
+        high=1000,
+    )
+    camera_timeout_s: float = knob(
+        0.5,
+        "longest time without a new image while the robot is being commanded, s",
+        low=0.05,
+        high=3600.0,
+    )
+    max_observation_age_s: float = knob(
+        0.5, "oldest image an action may be based on, s (ROS time)", low=0.01, high=3600.0
+    )
+    max_clock_skew_s: float = knob(
+        0.5, "how far the stamp of an image may lie ahead of this node's clock, s", low=0.0, high=60.0
+    )
+    max_step_translation: float = knob(
+        0.08, "longest translation of one action, m", low=0.0, high=1.0
+    )
+    max_step_rotation: float = knob(
+        0.35, "largest rotation of one action, rad", low=0.0, high=3.15
+    )
+    max_linear_speed: float = knob(0.5, "longest velocity, m/s", low=0.0, high=5.0)
+    max_angular_speed: float = knob(1.75, "largest turning speed, rad/s", low=0.0, high=20.0)
+    max_linear_acceleration: float = knob(
+        5.0, "change of speed from one action to the next, m/s^2", low=0.0, high=100.0
+    )
+    max_angular_acceleration: float = knob(
+        17.5, "change of turning speed from one action to the next, rad/s^2", low=0.0, high=500.0
+    )
+    workspace_low: tuple[float, ...] = knob(
+        (), "lowest x, y, z of the end effector in base_frame, m; empty: no limit; needs ee_pose",
+        length=3,
+    )
+    workspace_high: tuple[float, ...] = knob(
+        (), "highest x, y, z of the end effector in base_frame, m; empty: no limit", length=3
+    )
+    pose_timeout_s: float = knob(
+        0.5, "oldest ee_pose or joint state that may be used, s", low=0.01, high=60.0
+    )
+    base_frame: str = knob("base_link", "TF name of the robot's base, for policies of frame base")
+    tool_frame: str = knob(
+        "tool0", "TF name of the end effector, for policies of frame end_effector"
+    )
+    exclusive: bool = knob(
+        True, "true: a second publisher on the command topic is a fault"
+    )
+
+    def __post_init__(self) -> None:
+        check_knobs(self, "command.")
+        low, high = self.workspace_low, self.workspace_high
+        if bool(low) != bool(high):
+            raise SettingError(
+                "command.workspace_low and command.workspace_high belong together: give both or "
+                "leave both empty"
+            )
+        if any(a >= b for a, b in zip(low, high, strict=True)):
+            raise SettingError(
+                f"command.workspace_low={list(low)} is not below command.workspace_high="
+                f"{list(high)} on every axis; swap the two"
+            )
+        if not self.base_frame or not self.tool_frame:
+            raise SettingError("command.base_frame and command.tool_frame must not be empty")

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which images may be used, and when the robot must stop for want of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vla_infoentropy_ros.control.faults import (
+    CAMERA_FROZEN,
+    CAMERA_SILENT,
+    DEADLINE,
+    Fault,
+)
+from vla_infoentropy_ros.control.settings import CommandSettings
+
+CLOCK_JUMP_S = 0.1
+"""ROS time may step back this much (clock adjustment) before it counts as a jump."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """usable, or why not. counted_as: "" | "dropped" | "rejected" for the counters."""
+
+    usable: bool
+    reason: str = ""
+    counted_as: str = ""
+
+
+_USABLE = Verdict(True)
+
+
+class StampGuard:
+    """Lets images through whose stamps are new, in order and believable. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self.newest_ns: int | None = None
+        self._now_ns = 0
+
+    def reset(self) -> None:
+        """Accept any stamp next."""
+        self.newest_ns = None
+
+    def clock_jumped(self, now_ns: int) -> bool:
+        """Tell the guard the ROS time; true if it jumped backwards since the last call."""
+        jumped = now_ns < self._now_ns - int(CLOCK_JUMP_S * 1e9)
+        self._now_ns = now_ns if jumped else max(now_ns, self._now_ns)
+        return jumped
+
+    def check(self, stamp_ns: int, now_ns: int, skew_s: float) -> Verdict:
+        """Judge the stamp of an image that arrived at ROS time ``now_ns``."""
+        if stamp_ns <= 0:
+            return Verdict(False, "its stamp is zero: the camera driver must stamp images",
+                           "rejected")
+        ahead_s = (stamp_ns - now_ns) / 1e9
+        if ahead_s > skew_s:
+            return Verdict(
+                False,
+                f"its stamp is {ahead_s:.3f} s ahead of this node's clock: synchronise the clocks, "
+                "or check use_sim_time and that /clock is published",
+                "rejected",
+            )
+        if self.newest_ns is not None and stamp_ns <= self.newest_ns:
+            same = stamp_ns == self.newest_ns
+            late_s = (self.newest_ns - stamp_ns) / 1e9
+            why = "same stamp as the last" if same else f"out of order by {late_s:.3f} s"
+            return Verdict(False, why, "dropped")
+        self.newest_ns = stamp_ns
+        return _USABLE
+
+
+class Watchdog:
+    """Watches camera and inference while the robot is being commanded. Not thread-safe.
+
+    Times are seconds of a monotonic clock, so that a simulator that dies with its /clock is seen.
+    It is armed by the first command and disarmed by every stop: waiting is no fault.
+    """
+
+    def __init__(self) -> None:
+        self._armed = False
+        self._fresh_s = 0.0
+        self._arrival_s = 0.0
+        self._step_began_s: float | None = None
+        self._misses = 0
+
+    def arm(self) -> None:
+        self._armed = True
+
+    def disarm(self) -> None:
+        self._armed = False
+        self._misses = 0
+
+    def image(self, now_s: float, usable: bool) -> None:
+        """An image arrived."""
+        self._arrival_s = now_s
+        if usable:
+            self._fresh_s = now_s
+
+    def step_begins(self, arrival_s: float) -> None:
+        """A policy step begins, on an image that arrived at ``arrival_s``."""
+        self._step_began_s = arrival_s
+
+    def step_ends(self, now_s: float, deadline_s: float) -> bool:
+        """The step ended; false: after its deadline, which `overdue` may have told already."""
+        began, self._step_began_s = self._step_began_s, None
+        if began is not None and now_s - began <= deadline_s:
+            self._misses = 0
+            return True
+        if began is not None:
+            self._misses += 1
+        return False
+
+    def overdue(self, now_s: float, deadline_s: float) -> bool:
+        """The step in progress has passed its deadline; true once per step."""
+        if self._step_began_s is None or now_s - self._step_began_s <= deadline_s:
+            return False
+        self._step_began_s = None
+        self._misses += 1
+        return True
+
+    def deadline_fault(self, settings: CommandSettings) -> Fault | None:
+        """The fault to latch after a miss, unless misses in a row are still tolerated."""
+        if self._misses <= settings.tolerated_misses:
+            return None
+        return Fault(
+            DEADLINE,
+            f"{self._misses} policy step(s) in a row took longer than "
+            f"command.deadline_s={settings.deadline_s}; raise it, reuse more tokens or use a "
+            "faster device",
+        )
+
+    def camera_fault(self, now_s: float, settings: CommandSettings) -> Fault | None:
+        """The fault to latch if the camera has been silent or frozen for too long."""
+        silent_s = now_s - self._fresh_s
+        if not self._armed or silent_s <= settings.camera_timeout_s:
+            return None
+        limit = f"command.camera_timeout_s={settings.camera_timeout_s}"
+        if now_s - self._arrival_s > settings.camera_timeout_s:
+            return Fault(CAMERA_SILENT, f"no image for {silent_s:.2f} s ({limit}); check the camera")
+        return Fault(
+            CAMERA_FROZEN,
+            f"images arrive, but none with a newer stamp for {silent_s:.2f} s ({limit}); the "
+            "driver repeats or reorders frames",
+        )
