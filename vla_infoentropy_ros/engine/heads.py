@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
-from vla_infoentropy_ros.engine.plan import TokenPlan
 
 
 @dataclass(frozen=True)
@@ -20,9 +19,7 @@ class Decoded:
     passes: int
 
 
-def greedy(
-    decoder: PartialDecoder, prompt_hidden: torch.Tensor
-) -> Decoded:
+def greedy(decoder: PartialDecoder, prompt_hidden: torch.Tensor) -> Decoded:
     """A tokens by arg max, one pass each. prompt_hidden: (1, T, d), rows of the text tokens."""
     model, layout = decoder.model, decoder.layout
     tokens = [model.lm_head(prompt_hidden[:, -1:]).argmax(-1)]
@@ -33,9 +30,7 @@ def greedy(
     return Decoded(torch.cat(tokens, dim=1)[0], passes=layout.action)
 
 
-def window(
-    decoder: PartialDecoder, hidden: torch.Tensor, draft: torch.Tensor
-) -> Decoded:
+def window(decoder: PartialDecoder, hidden: torch.Tensor, draft: torch.Tensor) -> Decoded:
     """The same tokens by verifying a draft: a warm Jacobi iteration over all of them at once.
 
     hidden: (1, T + A - 1, d) from a prefill that carried ``draft`` (A - 1,) behind the text.
@@ -56,14 +51,3 @@ def window(
         rows = decoder.extend(model.model.embed_tokens(guess), layout.prompt)
         rest = model.lm_head(rows).argmax(-1)
         passes += 1
-
-
-def prefill_and_decode_inputs(
-    bos: torch.Tensor, visual: torch.Tensor, text: torch.Tensor, draft: torch.Tensor | None
-) -> torch.Tensor:
-    """The sequence (1, S, d) of a prefill from its parts, each (n, d)."""
-    parts = [bos, visual, text] if draft is None else [bos, visual, text, draft]
-    return torch.cat(parts)[None]
-
-
-__all__ = ["Decoded", "TokenPlan", "greedy", "window"]

@@ -55,7 +55,7 @@ class PartialDecoder:
     """
 
     def __init__(self, model: LlamaForCausalLM, layout: Layout, probe_layers: tuple[int, ...]):
-        self.model, self.layout = model, layout
+        self.model, self.layout, self.probe_layers = model, layout, probe_layers
         self.layers = list(model.model.layers)
         weight = model.model.embed_tokens.weight
         device, dtype = weight.device, weight.dtype
@@ -158,11 +158,17 @@ class PartialDecoder:
         self._pruned_from, self._visible, self.kept = from_layer, visible, kept
 
     def _attention_of_rows(self, rows: _Rows, layer: int) -> torch.Tensor:
-        """(N,) float32: attention to the visual tokens, mean over heads and rows of the pass."""
+        """(N,) float32: attention to the visual tokens, mean over heads and prompt rows.
+
+        Draft rows do not vote: which tokens stay must not depend on how they are decoded.
+        """
         assert self._tape.latest is not None and rows.mask is not None
-        keys = self.cache.keys[layer : layer + 1, 0, :, : rows.length]
-        visual = slice(1, self.layout.tail)
-        return attention_to(self._tape.latest, keys, rows.mask[0, 0], visual)[0].mean(0)
+        end = self.layout.prompt
+        prompt = rows.positions.shape[0] - (rows.length - end)
+        keys = self.cache.keys[layer : layer + 1, 0, :, :end]
+        mask = rows.mask[0, 0, :prompt, :end]
+        queries = self._tape.latest[:, :, :prompt]
+        return attention_to(queries, keys, mask, slice(1, self.layout.tail))[0].mean(0)
 
 
 def _locate(positions: torch.Tensor, among: torch.Tensor) -> torch.Tensor:

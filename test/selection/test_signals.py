@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entropies, staleness, ranking and schedules against hand-made numbers."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal, getcontext
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vla_infoentropy_ros.selection.attention_information import attention_information
+from vla_infoentropy_ros.selection.image_entropy import image_entropy, patches_of
+from vla_infoentropy_ros.selection.ranking import top
+from vla_infoentropy_ros.selection.schedule import SCHEDULES, budgets
+from vla_infoentropy_ros.selection.settings import SelectionError, SelectionSettings
+from vla_infoentropy_ros.selection.staleness import drift, patch_cosine, relative_drift
+
+
+def grey(values: np.ndarray) -> torch.Tensor:
+    """(H, W) grey levels to a (1, H, W, 3) picture; equal channels have that luma exactly."""
+    return torch.from_numpy(np.repeat(values[..., None], 3, axis=-1).astype(np.uint8))[None]
+
+
+def test_patches_come_in_raster_order():
+    image = grey(np.arange(16).reshape(4, 4))
+    assert patches_of(image, (2, 2))[0, :, :, 0].tolist() == [
+        [0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+
+
+def test_an_image_that_does_not_divide_is_refused():
+    with pytest.raises(ValueError, match="4x4 pixels does not divide into 3x2"):
+        patches_of(grey(np.zeros((4, 4))), (3, 2))
+
+
+def test_image_entropy_of_known_histograms():
+    flat = np.full((2, 2), 77)
+    halves = np.array([[10, 10], [200, 200]])  # 1 bit
+    four = np.array([[0, 70], [140, 210]])  # 2 bits
+    three = np.array([[9, 9], [90, 200]])  # 1.5 bits
+    image = grey(np.block([[flat, halves], [four, three]]))
+    entropy = image_entropy(image, (2, 2))
+    assert torch.allclose(entropy, torch.tensor([[0.0, 1 / 8, 2 / 8, 1.5 / 8]]), atol=1e-6)
+    # With 16 bins of 16 grey levels the maximum is 4 bits; 10 and 9 share bins with nobody else.
+    coarse = image_entropy(image, (2, 2), levels=16)
+    assert torch.allclose(coarse, torch.tensor([[0.0, 1 / 4, 2 / 4, 1.5 / 4]]), atol=1e-6)
+
+
+def test_grey_is_bt601_luma():
+    red, green, blue = np.eye(3, dtype=np.uint8) * 255
+    pixels = np.stack([red, green, blue, np.full(3, 255)]).reshape(1, 2, 2, 3)
+    # luma 76, 150, 29, 255: in 64 bins four different ones, in 2 x 128 levels two and two.
+    assert image_entropy(torch.from_numpy(pixels), (1, 1)).item() == pytest.approx(2 / 8)
+
+
+def test_attention_information_keeps_its_digits():
+    """At the paper's scale (s about 1e-3) against 50-digit arithmetic."""
+    getcontext().prec = 50
+    scores = torch.tensor([[1e-3, 2e-3], [1e-3, 1e-3], [1e-3, 4e-3]], dtype=torch.float64)
+    information = attention_information(scores.float()).tolist()
+    exact = []
+    for column in scores.float().double().T.tolist():
+        weights = [Decimal(value).exp() for value in column]
+        q = [weight / sum(weights) for weight in weights]
+        entropy = -sum(p * p.ln() for p in q)
+        exact.append(float(1 - entropy / Decimal(3).ln()))
+    assert information[0] == pytest.approx(0, abs=1e-15)
+    assert information[1] == pytest.approx(exact[1], rel=1e-6)
+    assert 1e-7 < exact[1] < 1e-5
+
+
+def test_attention_information_modes():
+    scores = torch.tensor([[3e-3, 1e-3, 1e-6, 2e-3], [1e-3, 1e-3, 0.0, 2e-3]])
+    renorm = attention_information(scores, "renorm")
+    quarter = 1 - (-(0.75 * math.log(0.75) + 0.25 * math.log(0.25))) / math.log(2)
+    assert renorm.tolist() == pytest.approx([quarter, 0, 0, 0], abs=1e-7)  # third gated
+    tempered = attention_information(scores, "temperature", temperature=1e-3)
+    q = 1 / (1 + math.exp(-2))
+    entropy = -(q * math.log(q) + (1 - q) * math.log(1 - q))
+    assert tempered[0].item() == pytest.approx(1 - entropy / math.log(2), rel=1e-5)
+    assert attention_information(scores[:1]).tolist() == [0, 0, 0, 0]  # one word: no choice
+    with pytest.raises(ValueError, match="paper, renorm or temperature"):
+        attention_information(scores, "other")
+
+
+def test_patch_cosine():
+    current = torch.tensor([[[3, 4], [0, 0], [0, 0], [8, 6]]], dtype=torch.uint8)
+    before = torch.tensor([[[4, 3], [0, 0], [9, 9], [8, 6]]], dtype=torch.uint8)
+    assert torch.allclose(
+        patch_cosine(current, before), torch.tensor([[24 / 25, 1.0, 0.0, 1.0]])
+    )
+
+
+def test_drift_is_the_distance_of_embeddings():
+    now, then = torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    assert drift(now, then).tolist() == [5.0, 0.0]
+    assert relative_drift(now[1:], then[1:]).tolist() == [0.0]
+    assert relative_drift(now[1:] * 3, then[1:]).tolist() == [2.0]
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.integers(0, 35))
+def test_top_takes_the_highest_and_breaks_ties_by_index(values, k):
+    mask = top(torch.tensor(values, dtype=torch.float32), k)
+    ranked = sorted(range(len(values)), key=lambda i: (-values[i], i))
+    assert mask.nonzero().squeeze(-1).tolist() == sorted(ranked[:k])
+
+
+def test_top_ranks_nan_last():
+    mask = top(torch.tensor([float("nan"), 1.0, float("inf"), 0.0]), 3)
+    assert mask.tolist() == [False, True, True, True]
+
+
+def test_linear_schedule_at_hand_computed_steps():
+    settings = SelectionSettings()
+    shares = {t: budgets("linear", t, settings) for t in (0, 1, 30, 50, 100, 5000)}
+    assert {t: (b.visual, b.attention) for t, b in shares.items()} == {
+        0: (60, 40), 1: (59, 40), 30: (54, 46), 50: (50, 50), 100: (40, 60), 5000: (40, 60)}
+    assert shares[5000].alpha == 1.0
+
+
+def test_constant_schedule():
+    assert budgets("constant", 0, SelectionSettings(alpha=0.25)) == budgets(
+        "constant", 999, SelectionSettings(alpha=0.25))
+    assert budgets("constant", 0, SelectionSettings(alpha=0.25)).visual == 55
+
+
+@given(st.sampled_from(SCHEDULES), st.integers(0, 10**6), st.integers(0, 300),
+       st.integers(0, 300), st.integers(1, 1000))
+def test_budgets_stay_between_k1_and_k2(schedule, t, k1, k2, horizon):
+    low, high = sorted((k1, k2))
+    result = budgets(schedule, t, SelectionSettings(k1=low, k2=high, horizon=horizon))
+    assert low <= result.visual <= high and low <= result.attention <= high
+    assert low + high - 1 <= result.visual + result.attention <= low + high
+    assert 0 <= result.alpha <= 1
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ({"k1": -1}, r"k1=-1 is outside \[0, 4096\]"),
+    ({"k1": 70}, "k1=70 is above k2=60"),
+    ({"static_threshold": float("nan")}, "static_threshold=nan is outside"),
+    ({"staleness": "magic"}, "staleness='magic' is not among pixel, drift"),
+    ({"grey_levels": 100}, "grey_levels=100 is not among 16, 32, 64, 256"),
+    ({"horizon": 0}, "horizon=0"),
+    ({"budget_of_k": 3}, "unknown selection parameter 'budget_of_k'; known: .*horizon"),
+])
+def test_bad_settings_name_parameter_value_and_range(values, message):
+    with pytest.raises(SelectionError, match=message):
+        SelectionSettings.from_mapping(values)
+
+
+def test_unknown_schedule_lists_the_known_ones():
+    with pytest.raises(SelectionError, match="schedule='cubic' is unknown; choose one of linear"):
+        budgets("cubic", 0, SelectionSettings())

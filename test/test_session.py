@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions: exactness over steps, and every reason for which nothing may be reused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from test.tiny_policy import TinyPolicy, frames
+from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.selection import SELECTORS, SelectionSettings, build_selector
+from vla_infoentropy_ros.session import Session, SessionOptions, StepError
+
+SMALL = SelectionSettings(k1=2, k2=3, fresh_tokens=3, static_cap=10, reuse_from_layer=0)
+SECOND = 1_000_000_000
+
+
+def session_of(selector: str = "attention_drift", decode: str = "greedy", policy=None) -> Session:
+    policy = policy or TinyPolicy()
+    session = Session(policy, build_selector(selector, "linear", SMALL), SessionOptions(decode))
+    session.set_instruction("pick up")
+    return session
+
+
+def started(**kwargs) -> Session:
+    """A session that has reused in its last step."""
+    session = session_of(**kwargs)
+    for index, frame in enumerate(frames(3)):
+        result = session.step([frame], stamp_ns=index * SECOND // 5)
+    assert result.invalidated == "" and result.report.reused > 0
+    return session
+
+
+def first_result(frame):
+    return session_of().step([frame])
+
+
+def assert_same_as_first_frame(result, frame):
+    fresh = first_result(frame)
+    assert result.report.fresh == 16 and result.report.reused == 0
+    assert result.action.token_ids == fresh.action.token_ids
+    assert (result.report.ages == 0).all()
+
+
+@pytest.mark.parametrize("selector", SELECTORS)
+@pytest.mark.parametrize("decode", ["greedy", "window"])
+def test_unchanged_frames_give_the_dense_action_with_any_selector(selector, decode):
+    frame = frames(1)[0]
+    expected = session_of("dense").step([frame]).action.token_ids
+    session = session_of(selector, decode)
+    for _ in range(6):
+        assert session.step([frame]).action.token_ids == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_full_budget_equals_dense_on_changing_frames(dtype):
+    full = build_selector("attention_drift", settings=SelectionSettings(fresh_tokens=16))
+    ours, dense = (
+        Session(TinyPolicy(dtype=dtype), selector) for selector in (full, build_selector("dense"))
+    )
+    for session in (ours, dense):
+        session.set_instruction("pick up")
+    for frame in frames(8, changed=300):
+        tokens = ours.step([frame]).action.token_ids
+        assert tokens == dense.step([frame]).action.token_ids
+        assert torch.equal(ours._decoder.cache.keys, dense._decoder.cache.keys)
+
+
+def test_window_decoding_gives_the_greedy_actions_over_an_episode():
+    greedy, window = session_of(), session_of(decode="window")
+    passes = []
+    for frame in frames(40, changed=60):
+        fast = window.step([frame])
+        assert fast.action.token_ids == greedy.step([frame]).action.token_ids
+        passes.append(fast.decoder_passes)
+    assert passes[0] == 7 and min(passes[1:]) < 7
+
+
+def test_reuse_is_reported_token_by_token():
+    session = started()
+    result = session.step([frames(4)[3]])
+    report = result.report
+    assert report.fresh == 3 and report.reused == 13
+    assert (report.reasons != 0).sum() == 3
+    assert (report.ages[report.reasons != 0] == 0).all()
+    assert (report.ages[report.reasons == 0] > 0).all()
+    assert set(result.stages_ms) == {"preprocess", "vision", "select", "prefill", "decode"}
+    assert result.latency_ms == pytest.approx(sum(result.stages_ms.values()))
+    assert result.t == 3 and session.steps == 4
+
+
+def test_reset_is_the_first_frame_of_a_new_session_bit_for_bit():
+    session, new = started(), session_of()
+    session.reset("new_episode")
+    frame = frames(9)[8]
+    result, fresh = session.step([frame]), new.step([frame])
+    assert result.invalidated == "new_episode" and result.t == 0
+    assert result.action.token_ids == fresh.action.token_ids
+    assert torch.equal(session._decoder.cache.keys, new._decoder.cache.keys)
+    assert torch.equal(session._decoder.cache.values, new._decoder.cache.values)
+    following = frames(10)[9]
+    again, expected = session.step([following]), new.step([following])
+    assert (again.report.reasons == expected.report.reasons).all()
+    assert torch.equal(session._decoder.cache.keys, new._decoder.cache.keys)
+
+
+def test_instruction_change_reuses_nothing():
+    session, frame = started(), frames(4)[3]
+    session.set_instruction("put down there")
+    result = session.step([frame])
+    assert result.invalidated == "instruction_changed" and result.t == 0
+    assert result.report.fresh == 16
+
+
+def test_the_same_instruction_again_changes_nothing():
+    session = started()
+    session.set_instruction("pick up")
+    assert session.step([frames(4)[3]]).invalidated == ""
+
+
+def test_bad_instruction_leaves_the_old_one_in_force():
+    session = started()
+    with pytest.raises(PolicyError, match="empty instruction"):
+        session.set_instruction("  ")
+    assert session.instruction == "pick up"
+    assert session.step([frames(4)[3]]).invalidated == ""
+
+
+def test_image_size_change_reuses_nothing():
+    session = started()
+    larger = np.zeros((32, 32, 3), dtype=np.uint8)
+    assert session.step([larger]).invalidated == "image_changed"
+
+
+@pytest.mark.parametrize(("stamp_s", "reason"), [
+    (0.4 + 0.2, ""), (0.4, ""), (0.4 + 1.01, "frame_gap"), (0.3, "clock_backwards")])
+def test_time_between_frames(stamp_s, reason):
+    session, frame = started(), frames(4)[3]
+    result = session.step([frame], stamp_ns=int(stamp_s * SECOND))
+    assert result.invalidated == reason
+    if reason:
+        assert_same_as_first_frame(result, frame)
+    assert session.step([frame], stamp_ns=int(stamp_s * SECOND) + SECOND // 5).invalidated == ""
+
+
+def test_exception_in_a_step_reuses_nothing_afterwards():
+    session, frame = started(), frames(4)[3]
+    with pytest.raises(PolicyError):
+        session.step([frame, frame])
+    result = session.step([frame])
+    assert result.invalidated == "exception"
+    assert_same_as_first_frame(result, frame)
+
+
+def test_exception_within_the_decoder_reuses_nothing_afterwards():
+    session, frame = started(), frames(4)[3]
+    layer = session.policy.decoder.model.layers[2]
+    hook = layer.register_forward_pre_hook(_fail)
+    with pytest.raises(RuntimeError, match="half way"):
+        session.step([frame])
+    hook.remove()
+    assert_same_as_first_frame(session.step([frame]), frame)
+
+
+def _fail(*_):
+    raise RuntimeError("half way")
+
+
+def test_deactivate_reuses_nothing():
+    session, frame = started(), frames(4)[3]
+    session.reset("deactivated")
+    result = session.step([frame])
+    assert result.invalidated == "deactivated"
+    assert_same_as_first_frame(result, frame)
+
+
+def test_selector_change_reuses_nothing():
+    session, frame = started(), frames(4)[3]
+    session.set_selector(build_selector("info_entropy", settings=SMALL))
+    result = session.step([frame])
+    assert result.invalidated == "selector_changed"
+    assert_same_as_first_frame(result, frame)
+
+
+def test_nan_in_the_network_gives_no_action():
+    policy = TinyPolicy()
+    session = session_of(policy=policy)
+    policy.decoder.model.norm.weight[0] = float("nan")
+    with pytest.raises(StepError, match="NaN"):
+        session.step([frames(1)[0]])
+
+
+def test_a_step_without_instruction_is_refused():
+    session = Session(TinyPolicy(), build_selector("dense"))
+    with pytest.raises(PolicyError, match="set_instruction"):
+        session.step([frames(1)[0]])
+
+
+def test_slow_drift_is_seen_against_the_frame_of_computation():
+    """A neighbour-only comparison never sees a change of a part in 1e3 a step; the reference
+    does, because it moves only with the token."""
+    settings = SelectionSettings(k1=0, k2=0, static_cap=16, reuse_from_layer=0)
+    session = Session(TinyPolicy(), build_selector("info_entropy", settings=settings))
+    session.set_instruction("pick up")
+    base = np.full((16, 16, 3), 100, dtype=np.uint8)
+    recomputed = 0
+    for step in range(60):
+        frame = base.copy()
+        frame[:4, :4, 0] = 100 + 2 * step  # token 0 turns red, slowly
+        report = session.step([frame]).report
+        recomputed += int(step > 0 and report.reasons[0] != 0)
+    assert recomputed >= 2
+
+
+@pytest.mark.parametrize("options", [{"decode": "beam"}, {"frame_gap_limit_s": -1.0}])
+def test_bad_options_are_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        SessionOptions(**options)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a selector is: a pure function from what is known to a plan and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from vla_infoentropy_ros.engine.plan import TokenPlan
+from vla_infoentropy_ros.engine.probe import Attention, AttentionNeeds
+
+
+@dataclass(frozen=True)
+class SelectionInput:
+    """Everything a selector may look at; N = views * rows * cols visual tokens.
+
+    t: policy steps executed since the episode began.
+    image: (V, H, W, 3) uint8, as the tower sees it. embeddings: (N, d), today's projected visual
+    tokens. patches: (V, n, F) uint8, today's RGB patches. reference_embeddings and
+    reference_patches: those from which each token's cached keys and values were computed.
+    ages: (N,) int64, steps since the token was recomputed. attention: of the step before; None
+    only for a selector that reuses nothing and is asked before there was one.
+    instruction: (T,) bool, which text rows are words of the instruction. depth: decoder layers.
+    state: what this selector returned last time, None at first.
+    """
+
+    t: int
+    grid: tuple[int, int]
+    image: torch.Tensor
+    patches: torch.Tensor
+    reference_patches: torch.Tensor
+    embeddings: torch.Tensor
+    reference_embeddings: torch.Tensor
+    ages: torch.Tensor
+    attention: Attention | None
+    instruction: torch.Tensor
+    depth: int
+    state: Any = None
+
+    @property
+    def views(self) -> int:
+        return int(self.image.shape[0])
+
+    @property
+    def last_attention(self) -> Attention:
+        """`attention`, for a selector that reuses and so never runs without it."""
+        assert self.attention is not None, "the session runs reusing selectors after a refresh"
+        return self.attention
+
+    def per_view(self, scores: torch.Tensor) -> torch.Tensor:
+        """(N,) to (V, n)."""
+        return scores.view(self.views, -1)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """plan: what to recompute. reasons: (N,) uint8 bits of `reasons`. signals: the scores that
+    decided, by name (image_entropy, attention_information, attention_mass, drift), (N,) each.
+    alpha, k_visual, k_attention: position of the schedule; NaN and -1 without one."""
+
+    plan: TokenPlan
+    reasons: torch.Tensor
+    signals: dict[str, torch.Tensor] = field(default_factory=dict)
+    alpha: float = float("nan")
+    k_visual: int = -1
+    k_attention: int = -1
+    state: Any = None
+
+
+class Selector(Protocol):
+    """Pure: equal input, equal plan. The session keeps all state, `Selection.state` included."""
+
+    name: str
+    schedule: str  # "" when the selector has none
+    reuses: bool  # whether its plans read keys and values of earlier steps
+
+    def needs(self, depth: int) -> AttentionNeeds:
+        """Which attention of each step to record, for a decoder of ``depth`` layers."""
+        ...
+
+    def select(self, given: SelectionInput) -> Selection: ...
+
+
+def indices(mask: torch.Tensor) -> torch.Tensor:
+    """Boolean mask, any shape, to the sorted flat indices of its true entries."""
+    return mask.flatten().nonzero().squeeze(-1)
+
+
+def with_bits(*claims: tuple[torch.Tensor, int]) -> torch.Tensor:
+    """Reasons (N,) uint8 from pairs of (mask of N entries, bit)."""
+    total = torch.zeros_like(claims[0][0].flatten(), dtype=torch.uint8)
+    for mask, bit in claims:
+        total |= mask.flatten().to(torch.uint8) * bit
+    return total

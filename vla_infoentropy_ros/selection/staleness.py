@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far a visual token has moved from what its cached keys and values were computed from."""
+
+from __future__ import annotations
+
+import torch
+
+
+def patch_cosine(current: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Cosine of raw RGB patches (the papers' static test).
+
+    current, reference: (V, n, F) uint8. Returns (V, n) float32 in [0, 1]; two black patches
+    count as equal, a black and a lit one as orthogonal.
+    """
+    current, reference = current.float(), reference.float()
+    dot = (current * reference).sum(-1)
+    squared = current.square().sum(-1) * reference.square().sum(-1)
+    both_black = (current.amax(-1) == 0) & (reference.amax(-1) == 0)
+    return torch.where(both_black, 1.0, dot / squared.sqrt().clamp_min(1e-12))
+
+
+def drift(current: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Distance |e - e_ref| between today's projected embedding of a token and the one its keys
+    and values were computed from. It accumulates by itself: the reference moves only when the
+    token is recomputed.
+
+    current, reference: (N, d). Returns (N,) float32, in embedding units.
+    """
+    return (current.float() - reference.float()).norm(dim=-1)
+
+
+def relative_drift(current: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """`drift` over |e_ref|: (N,) float32, comparable across models."""
+    return drift(current, reference) / reference.float().norm(dim=-1).clamp_min(1e-12)

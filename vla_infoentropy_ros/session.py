@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One episode of one policy: the only place with state across steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vla_infoentropy_ros.engine import heads
+from vla_infoentropy_ros.engine.partial_decoder import Layout, PartialDecoder
+from vla_infoentropy_ros.engine.plan import TokenPlan
+from vla_infoentropy_ros.engine.probe import Attention
+from vla_infoentropy_ros.engine.stopwatch import Stopwatch
+from vla_infoentropy_ros.models.adapter import Action, PolicyAdapter, PolicyError, PromptTokens
+from vla_infoentropy_ros.selection import Selection, SelectionInput, Selector, reasons
+from vla_infoentropy_ros.selection.image_entropy import patches_of
+from vla_infoentropy_ros.selection.settings import check_knob
+
+DECODE_MODES = ("greedy", "window")
+
+
+class StepError(RuntimeError):
+    """A step gave nothing that a robot may act on."""
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How steps run, whatever the selector. Raises SelectionError, naming field and range."""
+
+    decode: str = field(default="greedy", metadata={
+        "doc": "greedy = one pass per action token; window = verify the last action's tokens "
+               "in one pass and repeat where they differ: the same tokens, fewer passes",
+        "low": None, "high": None, "choices": DECODE_MODES})
+    frame_gap_limit_s: float = field(default=1.0, metadata={
+        "doc": "s; two frames further apart than this share no cache",
+        "low": 0.0, "high": 3600.0, "choices": None})
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            check_knob(option.name, getattr(self, option.name), option.metadata)
+
+
+@dataclass(frozen=True)
+class SelectionReport:
+    """What was recomputed and why; N tokens, views in order, raster order within a view.
+
+    reasons: (N,) uint8 bits of `selection.reasons`. image_entropy, attention_information,
+    attention_mass, drift: (N,) float32, or empty where the selector does not compute it. ages:
+    (N,) uint16, steps since each token was recomputed, after this step. alpha: NaN and k: -1
+    without a schedule. fresh + reused + pruned == N.
+    """
+
+    reasons: NDArray[np.uint8]
+    image_entropy: NDArray[np.float32]
+    attention_information: NDArray[np.float32]
+    attention_mass: NDArray[np.float32]
+    drift: NDArray[np.float32]
+    ages: NDArray[np.uint16]
+    alpha: float
+    k_visual: int
+    k_attention: int
+    fresh: int
+    reused: int
+    pruned: int
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One executed step.
+
+    t: steps executed before this one in the episode. invalidated: why nothing was reused, or "".
+    stages_ms: preprocess, vision, select, prefill, decode; latency_ms: their sum. image:
+    (V, H, W, 3) uint8, as the tower saw it.
+    """
+
+    action: Action
+    t: int
+    invalidated: str
+    report: SelectionReport
+    stages_ms: dict[str, float]
+    latency_ms: float
+    decoder_passes: int
+    flops: int
+    image: NDArray[np.uint8]
+
+
+@dataclass
+class _Memory:
+    """What the cached keys and values were computed from. Shapes as in SelectionInput."""
+
+    embeddings: torch.Tensor
+    patches: torch.Tensor
+    ages: torch.Tensor
+
+    def refresh(self, fresh: torch.Tensor, embeddings: torch.Tensor, patches: torch.Tensor) -> None:
+        self.embeddings.index_copy_(0, fresh, embeddings[fresh])
+        flat, today = self.patches.flatten(0, 1), patches.flatten(0, 1)
+        flat.index_copy_(0, fresh, today[fresh])
+        self.ages.add_(1).index_fill_(0, fresh, 0)
+
+
+class Session:
+    """Steps a policy through an episode, reusing keys and values between frames.
+
+    Not thread-safe: one worker owns it. Whatever makes the cache unfit (see `reset` and `step`)
+    makes the next step recompute everything; no step ever reads a cache of unknown origin.
+    """
+
+    def __init__(
+        self, policy: PolicyAdapter, selector: Selector, options: SessionOptions | None = None
+    ) -> None:
+        self.policy, self.selector = policy, selector
+        self.options = options or SessionOptions()
+        self.instruction = ""
+        self.steps = 0
+        self._visual = policy.views * policy.grid[0] * policy.grid[1]
+        self._prompt: PromptTokens | None = None
+        self._text: torch.Tensor | None = None  # (T, d) embedded prompt
+        self._decoder: PartialDecoder | None = None
+        self._forget("first_frame")
+
+    def set_instruction(self, text: str) -> None:
+        """Follow ``text`` from the next step on; another text than before resets.
+
+        Raises PolicyError for a text the policy cannot follow; the old one then stays in force.
+        """
+        if text == self.instruction:
+            return
+        prompt = self.policy.tokenize(text)
+        self._prompt, self.instruction = prompt, text
+        self._build()
+        self.reset("instruction_changed" if self.steps else "first_frame")
+
+    def set_selector(self, selector: Selector) -> None:
+        """Choose tokens by ``selector`` from the next step on; resets."""
+        self.selector = selector
+        self._build()
+        self.reset("selector_changed")
+
+    def reset(self, reason: str) -> None:
+        """A new episode begins: t = 0, nothing reused, no draft. ``reason`` stands in the next
+        result, unless a reset before it was not yet followed by a step."""
+        self.steps = 0
+        self._forget(reason)
+
+    def step(self, images: Sequence[NDArray[np.uint8]], stamp_ns: int | None = None) -> StepResult:
+        """Camera images, one per view, (h, w, 3) uint8 RGB, to an action.
+
+        stamp_ns: when the frame was taken, on one clock; frames further apart than
+        ``frame_gap_limit_s``, or running backwards, share no cache. Raises PolicyError for
+        images the policy cannot take or a missing instruction, StepError when the network gives
+        NaN; after any exception the next step recomputes everything.
+        """
+        if self._decoder is None:
+            raise PolicyError("no instruction: call set_instruction before the first step")
+        self._check_stamp(stamp_ns)
+        invalidated, self._invalid = self._invalid, "exception"
+        with torch.inference_mode():
+            result = self._run(self._decoder, images, invalidated)
+        # A pruned pass leaves holes in the cache: nothing may be read from it.
+        self._invalid = "pruned_step" if result.report.pruned else ""
+        self.steps += 1
+        return result
+
+    def _run(
+        self, decoder: PartialDecoder, images: Sequence[NDArray[np.uint8]], invalidated: str
+    ) -> StepResult:
+        assert self._text is not None
+        model = self.policy.decoder
+        watch = Stopwatch(self._text.device)
+        seen = self.policy.preprocess(images)
+        watch.lap("preprocess")
+        visual = self.policy.embed_vision(seen.pixels)
+        watch.lap("vision")
+        shapes = tuple(image.shape for image in images)
+        if self._memory is not None and shapes != self._image_shapes:
+            invalidated = invalidated or "image_changed"
+        patches = patches_of(seen.image, self.policy.grid).flatten(2)
+        selection = self._select(seen.image, patches, visual, invalidated)
+        watch.lap("select")
+
+        draft = self._draft if self.options.decode == "window" else None
+        parts = [self._bos, visual, self._text]
+        if draft is not None:
+            parts.append(model.model.embed_tokens(draft))
+        hidden = decoder.prefill(torch.cat(parts)[None], selection.plan)
+        watch.lap("prefill")
+        decoded = (
+            heads.greedy(decoder, hidden) if draft is None else heads.window(decoder, hidden, draft)
+        )
+        finite = torch.isfinite(hidden).all()
+        *tokens, sane = torch.cat((decoded.tokens, finite[None].long())).tolist()
+        watch.lap("decode")
+        if not sane:
+            raise StepError("the language model produced NaN or infinity; no action is given")
+
+        self._remember(decoder, selection, visual, patches, decoded.tokens)
+        self._image_shapes = shapes
+        report = self._report(selection, decoder.kept)
+        watch.lap("select")
+        return StepResult(
+            action=self.policy.decode_action(tokens),
+            t=self.steps,
+            invalidated=invalidated if self.selector.reuses else "",
+            report=report,
+            stages_ms=watch.stages_ms,
+            latency_ms=watch.total_ms,
+            decoder_passes=decoded.passes,
+            flops=0,
+            image=seen.image.cpu().numpy(),
+        )
+
+    def _select(
+        self, image: torch.Tensor, patches: torch.Tensor, visual: torch.Tensor, invalidated: str
+    ) -> Selection:
+        assert self._prompt is not None
+        memory = self._memory
+        if self.selector.reuses and (invalidated or memory is None):
+            every = torch.full((self._visual,), reasons.REFRESH, dtype=torch.uint8)
+            return Selection(TokenPlan.dense(self._visual, visual.device), every)
+        return self.selector.select(SelectionInput(
+            t=self.steps,
+            grid=self.policy.grid,
+            image=image,
+            patches=patches,
+            reference_patches=patches if memory is None else memory.patches,
+            embeddings=visual,
+            reference_embeddings=visual if memory is None else memory.embeddings,
+            ages=torch.zeros(self._visual, dtype=torch.int64) if memory is None else memory.ages,
+            attention=self._attention,
+            instruction=self._prompt.instruction,
+            depth=len(self.policy.decoder.model.layers),
+            state=self._selector_state,
+        ))
+
+    def _remember(
+        self, decoder: PartialDecoder, selection: Selection, visual: torch.Tensor,
+        patches: torch.Tensor, tokens: torch.Tensor,
+    ) -> None:
+        fresh = selection.plan.fresh
+        if self._memory is None or fresh.shape[0] == self._visual:
+            ages = torch.zeros(self._visual, dtype=torch.int64, device=visual.device)
+            self._memory = _Memory(visual.clone(), patches.clone(), ages)
+        else:
+            self._memory.refresh(fresh, visual, patches)
+        if decoder.probe_layers:
+            self._attention = decoder.attention()
+        self._selector_state = selection.state
+        self._draft = tokens[:-1].clone()
+
+    def _report(self, selection: Selection, kept: torch.Tensor | None) -> SelectionReport:
+        assert self._memory is not None
+        bits = selection.reasons.cpu().numpy().copy()
+        fresh = int(selection.plan.fresh.shape[0])
+        pruned = 0
+        if kept is not None:
+            gone = np.ones(self._visual, dtype=bool)
+            gone[kept.cpu().numpy()] = False
+            bits[gone] = reasons.PRUNED
+            pruned = int(gone.sum())
+            fresh = self._visual - pruned
+        signals = {name: values.float().cpu().numpy() for name, values in selection.signals.items()}
+        nothing = np.zeros(0, dtype=np.float32)
+        return SelectionReport(
+            reasons=bits,
+            image_entropy=signals.get("image_entropy", nothing),
+            attention_information=signals.get("attention_information", nothing),
+            attention_mass=signals.get("attention_mass", nothing),
+            drift=signals.get("drift", nothing),
+            ages=self._memory.ages.clamp(max=65535).cpu().numpy().astype(np.uint16),
+            alpha=selection.alpha,
+            k_visual=selection.k_visual,
+            k_attention=selection.k_attention,
+            fresh=fresh,
+            reused=self._visual - fresh - pruned,
+            pruned=pruned,
+        )
+
+    def _build(self) -> None:
+        """A decoder for the prompt's length and the selector's probe; its cache starts empty."""
+        if self._prompt is None:
+            return
+        embed = self.policy.decoder.model.embed_tokens
+        device = embed.weight.device
+        depth = len(self.policy.decoder.model.layers)
+        ids = self._prompt.token_ids.to(device)
+        layout = Layout(self._visual, ids.shape[0], self.policy.action_tokens)
+        layers = self.selector.needs(depth).resolve(depth)
+        with torch.inference_mode():
+            self._text = embed(ids)
+            self._bos = embed(torch.tensor([self.policy.bos_token_id], device=device))
+            self._decoder = PartialDecoder(self.policy.decoder, layout, layers)
+
+    def _check_stamp(self, stamp_ns: int | None) -> None:
+        last, self._stamp_ns = self._stamp_ns, stamp_ns
+        if stamp_ns is None or last is None:
+            return
+        if stamp_ns < last:
+            self.reset("clock_backwards")
+            self._stamp_ns = stamp_ns
+        elif stamp_ns - last > self.options.frame_gap_limit_s * 1e9:
+            self._invalid = self._invalid or "frame_gap"
+
+    def _forget(self, reason: str) -> None:
+        self._invalid = reason
+        self._memory: _Memory | None = None
+        self._attention: Attention | None = None
+        self._selector_state: Any = None
+        self._draft: torch.Tensor | None = None
+        self._stamp_ns: int | None = None
+        self._image_shapes: tuple[tuple[int, ...], ...] = ()
