@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m vla_infoentropy_ros.training [train|evaluate]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from vla_infoentropy_ros.models.embedded.weights_file import SHIPPED, write_text
+from vla_infoentropy_ros.sim.tasks import EVALUATION_SEED
+from vla_infoentropy_ros.training.config import default_recipe
+from vla_infoentropy_ros.training.evaluate import CONTROLS, evaluate
+from vla_infoentropy_ros.training.train import Trainer
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(prog="python -m vla_infoentropy_ros.training")
+    commands = parser.add_subparsers(dest="command")
+    train = commands.add_parser("train", help="train from scratch (the default)")
+    test = commands.add_parser("evaluate", help="closed-loop success on unseen episodes")
+    for command in (parser, train, test):
+        command.add_argument("--weights", type=Path, default=SHIPPED,
+                             help="folder to write to or read from (default: the package's)")
+    for command in (parser, train):
+        command.add_argument("--state", type=Path, default=None,
+                             help="file that keeps the run's state, to go on after a break")
+    test.add_argument("--episodes", type=int, default=200)
+    test.add_argument("--first-seed", type=int, default=EVALUATION_SEED)
+    test.add_argument("--control", choices=CONTROLS, default="none")
+    test.add_argument("--workers", type=int, default=2)
+    test.add_argument("--record", action="store_true",
+                      help="add the result to training.json beside the weights")
+    options = parser.parse_args()
+    if options.command == "evaluate":
+        result = evaluate(options.weights, options.first_seed, options.episodes, options.workers,
+                          options.control).summary()
+        print(json.dumps(result, indent=2))
+        if options.record:
+            path = options.weights / "training.json"
+            record = json.loads(path.read_text(encoding="utf-8"))
+            record.setdefault("evaluation", {})[options.control] = result
+            write_text(path, json.dumps(record, indent=2) + "\n")
+    else:
+        Trainer(default_recipe(), options.weights).run(options.state)
+
+
+if __name__ == "__main__":
+    main()
