@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the numbers that a checkpoint emits become metres, radians and a gripper command.
+
+OpenVLA's un-normalised values mean what its training set meant by them. The table below says so
+for the sets whose meaning is published; everything can be overridden by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_infoentropy_ros.models.action_codec import GRIPPER_CONVENTIONS
+from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.models.preprocessing import CROPS, IMAGE_ROTATIONS
+
+# rpy: extrinsic roll, pitch, yaw increments. axis_angle: unit axis times angle. Both in rad.
+ROTATION_CONVENTIONS = ("rpy", "axis_angle")
+
+# si: metres and radians. osc_pose: the [-1, 1] inputs of robosuite's OSC_POSE controller in its
+# default scaling, 0.05 m and 0.5 rad per unit (LIBERO's actions).
+ACTION_UNITS = ("si", "osc_pose")
+OSC_POSE_SCALE = np.array([0.05, 0.05, 0.05, 0.5, 0.5, 0.5])
+
+
+def _check(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise PolicyError(f"{name}={value!r}: must be one of {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class TrainingConventions:
+    """What one training set means. control_period_s: time between two of its actions, s.
+    crop: which crop its fine-tunes expect. The gripper of every OpenVLA set is 1 = open, 0 =
+    closed, by its data loader."""
+
+    rotation: str = "rpy"
+    units: str = "si"
+    crop: str = "none"
+    image_rotation: str = "none"
+    control_period_s: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check("rotation of the training set", self.rotation, ROTATION_CONVENTIONS)
+        _check("action_units", self.units, ACTION_UNITS)
+        _check("crop", self.crop, CROPS)
+        _check("image_rotation", self.image_rotation, IMAGE_ROTATIONS)
+        if not 0.0 < self.control_period_s <= 10.0:
+            raise PolicyError(
+                f"control_period_s={self.control_period_s}: must be above 0 and at most 10 s"
+            )
+
+
+# Frames are never turned by default: a camera driver usually delivers them upright, LIBERO's
+# simulator does not.
+LIBERO = TrainingConventions(
+    rotation="axis_angle", units="osc_pose", crop="centre_0.9_area", control_period_s=0.05
+)
+DATASETS = {
+    "bridge_orig": TrainingConventions(control_period_s=0.2),
+    "fractal20220817_data": TrainingConventions(control_period_s=1 / 3),
+}
+
+
+def conventions_for(norm_key: str, **overrides: str | float) -> TrainingConventions:
+    """The table's entry for a training set, with every override that is neither "" nor 0."""
+    base = LIBERO if norm_key.startswith("libero") else DATASETS.get(
+        norm_key, TrainingConventions()
+    )
+    given = {name: value for name, value in overrides.items() if value not in ("", 0, 0.0)}
+    return replace(base, **given)  # type: ignore[arg-type]
+
+
+def convert_gripper(value: float, target: str) -> float:
+    """From the model's 1 = open, 0 = closed to a named convention.
+
+    one_is_open: as it is (Bridge). minus_one_is_open: -sign(2 g - 1), two states (LIBERO).
+    one_is_closed: 1 - g.
+    """
+    _check("gripper", target, GRIPPER_CONVENTIONS)
+    if target == "minus_one_is_open":
+        return float(-np.sign(2.0 * value - 1.0))
+    return 1.0 - value if target == "one_is_closed" else value
+
+
+def gripper_range(convention: str) -> tuple[float, float]:
+    """(open, closed) values of a gripper convention."""
+    _check("gripper", convention, GRIPPER_CONVENTIONS)
+    return {"one_is_open": (1.0, 0.0), "one_is_closed": (0.0, 1.0)}.get(convention, (-1.0, 1.0))
+
+
+def convert_rotation(
+    increment: NDArray[np.float64], source: str, target: str
+) -> NDArray[np.float64]:
+    """A rotation increment (3,) in rad from one named convention to another."""
+    _check("rotation", source, ROTATION_CONVENTIONS)
+    _check("rotation", target, ROTATION_CONVENTIONS)
+    if source == target:
+        return increment
+    if source == "axis_angle":
+        return _matrix_to_rpy(_axis_angle_to_matrix(increment))
+    return _matrix_to_axis_angle(_rpy_to_matrix(increment))
+
+
+def _axis_angle_to_matrix(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rodrigues' formula."""
+    angle = float(np.linalg.norm(vector))
+    if angle < 1e-12:
+        return np.eye(3)
+    x, y, z = vector / angle
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
+
+
+def _matrix_to_rpy(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """R = Rz(yaw) Ry(pitch) Rx(roll)."""
+    pitch = np.arcsin(np.clip(-matrix[2, 0], -1.0, 1.0))
+    if abs(matrix[2, 0]) > 1.0 - 1e-12:  # gimbal lock: only roll -/+ yaw is defined
+        return np.array([np.arctan2(-matrix[1, 2], matrix[1, 1]), pitch, 0.0])
+    roll = np.arctan2(matrix[2, 1], matrix[2, 2])
+    return np.array([roll, pitch, np.arctan2(matrix[1, 0], matrix[0, 0])])
+
+
+def _rpy_to_matrix(rpy: NDArray[np.float64]) -> NDArray[np.float64]:
+    axes = np.eye(3)
+    roll, pitch, yaw = (_axis_angle_to_matrix(axes[i] * rpy[i]) for i in range(3))
+    return yaw @ pitch @ roll
+
+
+def _matrix_to_axis_angle(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By way of the quaternion, which is well conditioned at every angle."""
+    trace = float(np.trace(matrix))
+    # Rows of the symmetric 4 x 4 form whose largest eigenvector is the quaternion (x, y, z, w).
+    skew = np.array(
+        [matrix[2, 1] - matrix[1, 2], matrix[0, 2] - matrix[2, 0], matrix[1, 0] - matrix[0, 1]]
+    )
+    form = np.empty((4, 4))
+    form[:3, :3] = matrix + matrix.T - trace * np.eye(3)
+    form[:3, 3] = form[3, :3] = skew
+    form[3, 3] = trace
+    quaternion = np.linalg.eigh(form)[1][:, -1]
+    quaternion = quaternion if quaternion[3] >= 0 else -quaternion
+    length = float(np.linalg.norm(quaternion[:3]))
+    if length < 1e-15:
+        return np.zeros(3)
+    return quaternion[:3] / length * 2.0 * np.arctan2(length, quaternion[3])

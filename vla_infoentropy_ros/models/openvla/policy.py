@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenVLA behind the policy adapter, and its loader."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+from vla_infoentropy_ros.engine.flops import mlp_flops, vit_flops
+from vla_infoentropy_ros.models.action_codec import ActionCodec
+from vla_infoentropy_ros.models.adapter import (
+    Action,
+    ActionConvention,
+    PolicyError,
+    PromptTokens,
+    VisionInput,
+)
+from vla_infoentropy_ros.models.openvla.checkpoint import (
+    check_table,
+    fill,
+    locate,
+    read_optional_json,
+    read_table,
+)
+from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
+from vla_infoentropy_ros.models.openvla.conventions import (
+    OSC_POSE_SCALE,
+    ROTATION_CONVENTIONS,
+    TrainingConventions,
+    conventions_for,
+    convert_gripper,
+    convert_rotation,
+)
+from vla_infoentropy_ros.models.openvla.environment import (
+    check_memory,
+    check_transformers,
+    free_bytes,
+    parse_device,
+    parse_dtype,
+)
+from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel, unused_parameters
+from vla_infoentropy_ros.models.openvla.prompt import Prompt
+from vla_infoentropy_ros.models.openvla.statistics import (
+    DOF,
+    action_stats,
+    choose_key,
+    read_norm_stats,
+)
+from vla_infoentropy_ros.models.preprocessing import Preprocessing, preprocessing_from_config
+
+logger = logging.getLogger(__name__)
+
+
+class OpenVLAPolicy:
+    """``PolicyAdapter`` of OpenVLA: one view, 256 visual tokens, 7 action tokens.
+
+    Actions leave in metres and radians; see `conventions` for what becomes of a training set's
+    own units, and ``convention`` for how to read rotation and gripper.
+    """
+
+    name = "openvla"
+    views = 1
+    action_tokens = DOF
+    example_instruction = "pick up the red block"
+
+    def __init__(
+        self, config: OpenVLAConfig, model: OpenVLAModel, prompt: Prompt,
+        preprocessing: Preprocessing, norm_stats: Mapping[str, Any], norm_key: str,
+        *, revision: str, trained: TrainingConventions, rotation: str, gripper: str,
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.prompt = prompt
+        self.preprocessing = preprocessing
+        self.norm_stats = norm_stats
+        self.norm_key = norm_key
+        self.revision = revision
+        self.trained = trained
+        self.stats = action_stats(norm_stats, norm_key)
+        self.codec = ActionCodec(config.action_vocab_size, config.action_bins)
+        self.decoder: LlamaForCausalLM = model.language_model
+        self.grid = config.grid
+        self.bos_token_id = prompt.bos_token_id
+        convert_gripper(0.0, gripper)  # an unknown name fails here, not at the first action
+        if rotation not in ROTATION_CONVENTIONS:
+            raise PolicyError(
+                f"rotation={rotation!r}: must be one of {', '.join(ROTATION_CONVENTIONS)}"
+            )
+        self.convention = ActionConvention(
+            rotation=rotation, gripper=gripper, frame="base",
+            control_period_s=trained.control_period_s,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.projector.fc1.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.projector.fc1.weight.dtype
+
+    @property
+    def vision_tower(self) -> torch.nn.Module:
+        """The module that must run exactly once per frame."""
+        return self.model.vision_backbone
+
+    def vision_flops(self) -> tuple[int, int]:
+        """(tower, projector) floating point operations for one view."""
+        towers = sum(
+            vit_flops(
+                width=tower.width, mlp_width=tower.mlp_width, blocks=tower.depth - 1,
+                rows=tower.tokens, patches=tower.side**2, patch_values=3 * tower.patch_size**2,
+            )
+            for tower in self.config.towers
+        )
+        wide = self.config.towers[0].width + self.config.towers[1].width
+        d = int(self.config.llama.hidden_size)
+        return towers, mlp_flops(self.config.towers[0].side**2, (wide, 4 * wide, d, d))
+
+    def preprocess(self, images: Sequence[NDArray[np.uint8]]) -> VisionInput:
+        """One picture (h, w, 3) uint8 RGB of any size."""
+        if len(images) != self.views:
+            raise PolicyError(f"{len(images)} pictures given; this policy takes {self.views}")
+        tower_images = torch.stack([self.preprocessing.image(picture) for picture in images])
+        tower_images = tower_images.to(self.device)
+        return VisionInput(tower_images, self.preprocessing.pixels(tower_images))
+
+    def tokenize(self, instruction: str) -> PromptTokens:
+        """The prompt behind the visual tokens, ending in the empty word of training."""
+        return self.prompt.encode(instruction)
+
+    @torch.no_grad()
+    def embed_vision(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(V, 6, H, W) to visual embeddings (V * rows * cols, d), views in order."""
+        size = self.config.image_size
+        if tuple(pixels.shape[1:]) != (6, size, size):
+            raise PolicyError(
+                f"pixels of shape {tuple(pixels.shape)}: must be (V, 6, {size}, {size})"
+            )
+        return self.model.embed_vision(pixels.to(self.device, self.dtype)).flatten(0, 1)
+
+    def decode_action(self, token_ids: Sequence[int]) -> Action:
+        """7 token ids to an action in m, rad and the gripper convention."""
+        if len(token_ids) != DOF:
+            raise PolicyError(f"{len(token_ids)} action tokens given; must be {DOF}")
+        tokens = tuple(int(token) for token in token_ids)
+        normalised = self.codec.decode(tokens)
+        values = self.stats.unnormalise(normalised)
+        if self.trained.units == "osc_pose":
+            values[:6] *= OSC_POSE_SCALE
+        values[3:6] = convert_rotation(values[3:6], self.trained.rotation, self.convention.rotation)
+        values[6] = convert_gripper(float(values[6]), self.convention.gripper)
+        return Action(values=values, normalised=normalised, token_ids=tokens)
+
+
+def load_openvla(
+    model: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: str = "bfloat16",
+    unnorm_key: str = "",
+    revision: str = "",
+    gripper: str = "",
+    rotation: str = "",
+    action_units: str = "",
+    crop: str = "",
+    image_rotation: str = "",
+    control_period_s: float = 0.0,
+    progress: bool = True,
+) -> OpenVLAPolicy:
+    """Load OpenVLA or a merged fine-tune of it; nothing is read before everything is checked.
+
+    model: checkpoint folder, or hub id with ``revision``. unnorm_key: data set whose statistics
+    un-normalise; required where there is more than one. gripper, rotation: conventions of the
+    actions handed out ("" is one_is_open, rpy). action_units, crop, image_rotation,
+    control_period_s: what the checkpoint was trained with; "" or 0 takes the table in
+    `conventions`.
+    """
+    check_transformers()
+    torch_dtype, torch_device = parse_dtype(dtype), parse_device(device)
+    folder, found_revision = locate(str(model), revision)
+    config = OpenVLAConfig.read(folder)
+    if list(folder.glob("action_head--*")):
+        raise PolicyError(
+            f"{folder} is an OpenVLA-OFT checkpoint (it has an action head of its own); only "
+            "checkpoints that emit action tokens are supported"
+        )
+    norm_stats = read_norm_stats(folder, config.norm_stats)
+    norm_key = choose_key(norm_stats, unnorm_key)
+    trained = conventions_for(
+        norm_key, units=action_units, crop=crop, image_rotation=image_rotation,
+        control_period_s=control_period_s,
+    )
+    visual = config.grid[0] * config.grid[1]
+    prompt = Prompt.load(folder, config.max_prompt_tokens - 1 - visual - DOF)
+    _check_vocabulary(config, prompt)
+    preprocessing = preprocessing_from_config(
+        read_optional_json(folder / "preprocessor_config.json"), config.image_size,
+        resize=config.resize, rotation=trained.image_rotation, crop=trained.crop,
+    )
+    network = _load_network(config, folder, torch_device, torch_dtype, progress=progress)
+    policy = OpenVLAPolicy(
+        config, network, prompt, preprocessing, norm_stats, norm_key, revision=found_revision,
+        trained=trained, rotation=rotation or "rpy", gripper=gripper or "one_is_open",
+    )
+    logger.info("%s at %s, unnorm_key %s, %s", model, found_revision, norm_key, trained)
+    return policy
+
+
+def _load_network(
+    config: OpenVLAConfig, folder: Path, device: torch.device, dtype: torch.dtype,
+    *, progress: bool,
+) -> OpenVLAModel:
+    with torch.device("meta"):
+        network = OpenVLAModel(config)
+    table = read_table(folder)
+    check_table(table, network, unused_parameters(config))
+    needed = sum(parameter.numel() for parameter in network.parameters()) * dtype.itemsize
+    check_memory(needed, device, dtype, free_bytes(device))
+    fill(network, table, device, dtype, progress=progress)
+    # Not a parameter and not in any checkpoint: the rotary frequencies, float32 by design.
+    network.language_model.model.rotary_emb = LlamaRotaryEmbedding(config.llama).to(device)
+    return network.eval().requires_grad_(False)
+
+
+def _check_vocabulary(config: OpenVLAConfig, prompt: Prompt) -> None:
+    size = config.action_vocab_size
+    if prompt.vocab_size != size:
+        message = (
+            f"tokenizer.json has {prompt.vocab_size} tokens, config.json implies {size} "
+            "(vocab_size - pad_to_multiple_of)"
+        )
+        if prompt.vocab_size > config.llama.vocab_size:
+            raise PolicyError(f"{message}; the tokenizer belongs to another checkpoint")
+        warnings.warn(f"{message}; action tokens are counted from {size}", stacklevel=3)

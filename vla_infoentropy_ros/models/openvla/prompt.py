@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The prompt of OpenVLA and its tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from vla_infoentropy_ros.models.adapter import PolicyError, PromptTokens
+
+BEFORE = "In: What action should the robot take to "
+AFTER = "?\nOut:"
+BOS = "<s>"
+# In training every answer began behind this piece, an empty word: 29871 in Llama's vocabulary.
+# The tokenizer does not emit it at the end of a prompt by itself.
+EMPTY_WORD = "\u2581"
+
+
+class Prompt:
+    """Instruction to the token ids behind the visual tokens.
+
+    max_tokens: how many text tokens fit beside BOS, the visual and the action tokens.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, max_tokens: int) -> None:
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self.bos_token_id = self._id_of(BOS)
+        self.empty_word_id = self._id_of(EMPTY_WORD)
+        self.unknown_id = tokenizer.convert_tokens_to_ids("<unk>")
+
+    @classmethod
+    def load(cls, folder: Path, max_tokens: int) -> Prompt:
+        """From ``tokenizer.json``, which holds the whole pipeline, normaliser included."""
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise PolicyError(
+                f"{path} is missing: copy tokenizer.json of the base checkpoint (openvla-7b) into "
+                "the folder"
+            )
+        try:
+            tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path))
+        except Exception as error:  # the Rust library raises bare Exception
+            raise PolicyError(f"{path} cannot be read: {error}") from error
+        return cls(tokenizer, max_tokens)
+
+    @property
+    def vocab_size(self) -> int:
+        """Without tokens added after training, such as <PAD>."""
+        return int(self.tokenizer.vocab_size)
+
+    def encode(self, instruction: str) -> PromptTokens:
+        """Lower case, as in training; the words themselves marked for the selectors."""
+        if not isinstance(instruction, str) or not instruction.strip():
+            raise PolicyError(f"instruction={instruction!r}: say what to do, e.g. 'pick up the cup'")
+        words = " ".join(instruction.lower().split())
+        encoded = self.tokenizer(BEFORE + words + AFTER, return_offsets_mapping=True)
+        ids, spans = list(encoded["input_ids"]), list(encoded["offset_mapping"])
+        if ids and ids[0] == self.bos_token_id:  # it stands before the visual tokens
+            ids, spans = ids[1:], spans[1:]
+        first, last = len(BEFORE), len(BEFORE) + len(words)
+        inside = [start < last and end > first and end > start for start, end in spans]
+        if ids[-1] != self.empty_word_id:
+            ids, inside = [*ids, self.empty_word_id], [*inside, False]
+        if self.unknown_id in ids:
+            raise PolicyError(f"instruction={instruction!r} has characters the tokenizer lacks")
+        if len(ids) > self.max_tokens:
+            raise PolicyError(
+                f"instruction of {len(ids)} tokens with its template: at most {self.max_tokens} "
+                "fit; say it in fewer words"
+            )
+        return PromptTokens(torch.tensor(ids), torch.tensor(inside))
+
+    def _id_of(self, piece: str) -> int:
+        index = self.tokenizer.get_vocab().get(piece)
+        if index is None:
+            raise PolicyError(
+                f"tokenizer.json has no token {piece!r}; it is not the tokenizer of a Llama model"
+            )
+        return int(index)
