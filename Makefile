@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make demo` and `make test` set up what they need (a .venv with the pinned packages) and then
+# run; the second time they start at once.
+
+PYTHON ?= python3
+EPISODES ?= 20
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test train lint lock clean system
+
+help:
+	@echo "make demo            simulated robot + policy node, camera to command, with a report"
+	@echo "make demo EPISODES=3 the same, shorter"
+	@echo "make test            all tests"
+	@echo "make train           the embedded policy from scratch (about an hour on 2 cores)"
+	@echo "make lint            ruff and mypy"
+	@echo "make lock            renew requirements.lock from setup.py"
+	@echo "make clean           remove .venv and outputs"
+
+demo: $(READY) system
+	$(RUN) -m vla_infoentropy_ros demo --episodes $(EPISODES)
+
+test: $(READY) system
+	$(RUN) -m pytest test
+
+train: $(READY) system
+	$(RUN) -m vla_infoentropy_ros.training
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy vla_infoentropy_ros
+
+# Remade when the pins or the package's own metadata change.
+$(READY): requirements.lock setup.py scripts/setup_venv.sh
+	@PYTHON="$(PYTHON)" sh scripts/setup_venv.sh $(VENV)
+	@touch $@
+
+system: $(READY)
+	@sh scripts/check_system.sh $(RUN)
+
+lock:
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install -q torch==2.13.0 setuptools ".[standalone,sim,dev]"
+	$(VENV)-lock/bin/python -m pip freeze --all --exclude pip --exclude vla_infoentropy_ros | sed "s/+cpu//" > requirements.lock
+	rm -rf $(VENV)-lock
+
+clean:
+	rm -rf $(VENV) out build install log *.egg-info

@@ -1,0 +1,22 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# MuJoCo draws without a screen through EGL or OSMesa, which come from the system, not from pip.
+# Installs them where that is allowed, else says what to install. Usage: check_system.sh PYTHON
+set -eu
+python=$1
+packages="libegl1 libgl1 libosmesa6"
+
+draws() {
+  "$python" -c 'from vla_infoentropy_ros.sim.gl import choose_backend; choose_backend()' 2>/dev/null
+}
+
+draws && exit 0
+if command -v apt-get >/dev/null 2>&1; then
+  if [ "$(id -u)" -eq 0 ]; then as_root=""; else as_root="sudo -n"; fi
+  echo "set-up: installing $packages for drawing without a screen"
+  { $as_root apt-get update -q && $as_root apt-get install -y -q $packages; } >/dev/null 2>&1 || true
+fi
+draws && exit 0
+echo "set-up stopped: MuJoCo cannot draw. Install EGL or OSMesa, on Debian or Ubuntu:
+  sudo apt-get install $packages" >&2
+exit 1

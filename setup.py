@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For pip. Where ROS 2 is installed, colcon builds the same tree through CMakeLists.txt."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+NAME = "vla_infoentropy_ros"
+SHARED = ("launch", "config", "msg", "action")
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="ROS 2 nodes that run vision-language-action policies with temporally reused "
+    "KV caches",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={NAME: ["models/embedded/weights/*", "standalone/site/**/*.py"]},
+    data_files=[(f"share/{NAME}", ["package.xml"])]
+    + [(f"share/{NAME}/{folder}", glob(f"{folder}/*.*")) for folder in SHARED],
+    install_requires=[
+        "numpy>=1.26",
+        "opencv-python-headless>=4.8",
+        "pyyaml>=6",
+        "safetensors>=0.4",
+        "torch>=2.6",
+        "tqdm>=4.66",
+        "transformers>=5.17,<6",
+    ],
+    extras_require={
+        # rclpy's stand-in, for machines without ROS, and bags without ROS
+        "standalone": ["cyclonedds==11.0.1", "rosbags>=0.11.9,<0.12"],
+        # the tabletop, and the pictures of its report
+        "sim": ["mujoco>=4.0,<5", "matplotlib>=3.9"],
+        "dev": ["hypothesis>=6.100", "mypy>=1.13", "pillow>=10", "pytest>=8", "ruff>=0.8"],
+    },
+)

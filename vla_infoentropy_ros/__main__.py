@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m vla_infoentropy_ros COMMAND``: what needs no launch file."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "demo": ("vla_infoentropy_ros.demo", "simulated robot and policy node, with a report"),
+    "replay": ("vla_infoentropy_ros.replay", "a bag through two selectors, compared"),
+    "selftest": ("vla_infoentropy_ros.selftest", "does a checkpoint see, and act sanely?"),
+    "bench": ("vla_infoentropy_ros.bench", "measurements"),
+    "train": ("vla_infoentropy_ros.training", "the embedded policy from scratch"),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Dispatch to a command's ``main(argv) -> int``; 2 for an unknown one."""
+    if argv and argv[0] in COMMANDS:
+        return int(import_module(COMMANDS[argv[0]][0]).main(argv[1:]) or 0)
+    asked = f"unknown command {argv[0]!r}\n" if argv and argv[0] not in ("-h", "--help") else ""
+    lines = [f"  {name:9} {what}" for name, (_, what) in COMMANDS.items()]
+    print(f"{asked}usage: python -m vla_infoentropy_ros COMMAND [--help]\n" + "\n".join(lines))
+    return 2 if asked else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measurements, each a command: ``python -m vla_infoentropy_ros bench NAME``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+BENCHES = {
+    "flops": "true FLOPs and the papers' MACs of every preset, against the published totals",
+    "selection": "what selection and probe cost beside a dense step",
+    "steps": "end-to-end milliseconds of every selector and decode mode, interleaved",
+    "soak": "the node for half an hour: missed periods, memory, descriptors",
+    "transport": "640x480 images at 30 Hz from node to node",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Dispatch to ``bench/NAME.py``; 2 for an unknown name."""
+    if argv and argv[0] in BENCHES:
+        return int(import_module(f"vla_infoentropy_ros.bench.{argv[0]}").main(argv[1:]) or 0)
+    asked = f"unknown benchmark {argv[0]!r}\n" if argv and argv[0] not in ("-h", "--help") else ""
+    lines = [f"  {name:10} {what}" for name, what in BENCHES.items()]
+    print(f"{asked}usage: python -m vla_infoentropy_ros bench NAME [--help]\n" + "\n".join(lines))
+    return 2 if asked else 0
