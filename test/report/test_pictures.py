@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Overlays, video and page: what they must show, and what they refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+import html.parser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synthetic
+
+from vla_infoentropy_ros.report import canvas, video
+from vla_infoentropy_ros.report.overlay import OverlayError, recompute_map, token_overlay
+from vla_infoentropy_ros.report.page import report_page
+from vla_infoentropy_ros.report.palette import CATEGORIES, categorise, category_counts
+from vla_infoentropy_ros.report.statistics import summarise
+from vla_infoentropy_ros.selection import reasons as bits
+
+
+def test_every_bit_has_a_category() -> None:
+    masks = np.array([0, bits.IMAGE_ENTROPY, bits.ATTENTION, bits.IMAGE_ENTROPY | bits.ATTENTION,
+                      bits.STALE, bits.STALE | bits.IMAGE_ENTROPY, bits.REFRESH, bits.TOP_UP,
+                      bits.AGE, bits.CONTROL, bits.PRUNED], dtype=np.uint8)
+    keys = [CATEGORIES[i].key for i in categorise(masks)]
+    assert keys == ["reused", "entropy", "attention", "both", "stale", "entropy", "refresh",
+                    "top_up", "age", "control", "pruned"]
+    assert sum(category_counts(masks)) == masks.size
+
+
+def test_overlay_greys_the_reused_and_frames_the_fresh() -> None:
+    image = np.full((224, 224, 3), (200, 40, 40), dtype=np.uint8)
+    reasons = np.zeros(256, dtype=np.uint8)
+    reasons[0] = bits.STALE
+    picture = token_overlay(image, reasons, (16, 16), 320)
+    assert picture.shape == (320, 320, 3)
+    reused = picture[100, 100].astype(int)
+    assert np.ptp(reused) == 0, "a reused patch has no colour"
+    stale = next(c for c in CATEGORIES if c.key == "stale")
+    assert tuple(picture[0, 0]) == stale.colour
+    assert np.ptp(picture[10, 10].astype(int)) > 60, "a fresh patch keeps its colour"
+
+
+@pytest.mark.parametrize(
+    ("image", "count"),
+    [(np.zeros((224, 224, 3), np.uint8), 255), (np.zeros((224, 224), np.uint8), 256),
+     (np.zeros((224, 224, 3), np.float32), 256)],
+)
+def test_overlay_refuses_what_does_not_fit(image: np.ndarray, count: int) -> None:
+    with pytest.raises(OverlayError):
+        token_overlay(image, np.zeros(count, np.uint8), (16, 16))
+
+
+def test_recompute_map_spans_dark_to_bright() -> None:
+    share = np.linspace(0, 1, 256)
+    picture = recompute_map(np.zeros((224, 224, 3), np.uint8), share, (16, 16), 320)
+    assert int(picture[5, 5].sum()) < int(picture[-5, -5].sum())
+
+
+def test_video_frames_end_with_the_outcome() -> None:
+    frames = list(canvas.overlay_frames(synthetic.run(3).shown))
+    longest = max(len(shown.steps) for shown in synthetic.run(3).shown)
+    assert len(frames) > longest
+    assert all(frame.shape == (canvas.HEIGHT, canvas.WIDTH, 3) for frame in frames)
+    assert list(canvas.overlay_frames(())) == []
+
+
+def test_video_plays(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    frames = list(canvas.overlay_frames(synthetic.run(3).shown))[:6]
+    path = video.write_video(frames, tmp_path / "overlay")
+    assert path is not None
+    reader = cv2.VideoCapture(str(path))
+    good, picture = reader.read()
+    assert good
+    assert picture.shape == frames[0].shape
+    assert np.abs(picture[..., ::-1].astype(int) - frames[0].astype(int)).mean() < 6
+
+
+def test_gif_where_nothing_encodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "_write_mp4", lambda *_: False)
+    frames = list(canvas.overlay_frames(synthetic.run(3).shown))[:3]
+    path = video.write_video(frames, tmp_path / "overlay")
+    assert path is not None
+    assert path.read_bytes().startswith(b"GIF89a")
+    assert not (tmp_path / "overlay.mp4").exists()
+    assert video.write_video([], tmp_path / "none") is None
+
+
+class _Page(html.parser.HTMLParser):
+    """Collects what a browser would fetch, and checks that tags are closed."""
+
+    _VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [v for k, v in attrs if k in ("src", "href") and v]
+        if tag not in self._VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        del tag, attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open
+        assert self.open.pop() == tag
+
+
+def test_page_is_whole_and_fetches_nothing(tmp_path: Path) -> None:
+    run = synthetic.run(4)
+    movie = tmp_path / "overlay.gif"
+    movie.write_bytes(b"GIF89a")
+    page = _Page()
+    text = report_page(run, summarise(run), movie, "python -m something")
+    page.feed(text)
+    assert page.open == []
+    assert page.fetched
+    assert all(source.startswith("data:") for source in page.fetched)
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_page_escapes_the_instruction() -> None:
+    run = synthetic.run(2)
+    bad = tuple(dataclasses.replace(e, instruction="<script>x</script>", success=False)
+                for e in run.episodes)
+    run = dataclasses.replace(run, episodes=bad)
+    assert "<script>" not in report_page(run, summarise(run))
+
+
+def test_page_of_one_selector_and_no_pictures() -> None:
+    run = dataclasses.replace(synthetic.run(1, ("attention_drift",)), shown=())
+    assert "No comparison" in report_page(run, summarise(run))

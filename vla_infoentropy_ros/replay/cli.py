@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m vla_infoentropy_ros replay BAG``: what would another selector have done?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.models.loading import load_policy
+from vla_infoentropy_ros.replay.bag_reader import Bag, BagError
+from vla_infoentropy_ros.replay.stepping import (
+    AXES,
+    Track,
+    against_recording,
+    difference,
+    step_through,
+)
+from vla_infoentropy_ros.selection import (
+    SCHEDULES,
+    SELECTORS,
+    SelectionError,
+    SelectionSettings,
+    build_selector,
+)
+from vla_infoentropy_ros.session import Session, StepError
+
+_UNITS = {axis: ("mm", 1e3) for axis in AXES[:3]} | {axis: ("mrad", 1e3) for axis in AXES[3:6]}
+
+
+def main(argv: list[str]) -> int:
+    """Replay and print; 0, or 1 with one sentence for a bag or setting that cannot be used."""
+    options = _parser().parse_args(argv)
+    try:
+        result = replay(options)
+    except (BagError, PolicyError, SelectionError, StepError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    _print(result)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def replay(options: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one replay, as ``--json`` writes them."""
+    settings = _settings(options.set)
+    names = list(dict.fromkeys([options.selector, *options.compare]))
+    selectors = {name: build_selector(name, options.schedule, settings) for name in names}
+    with Bag(options.bag) as bag:
+        # The bag is judged before the policy is loaded: loading a large one takes minutes.
+        candidates = bag.choose_image_topics(options.image_topic, len(options.image_topic) or 1)
+        topic = bag.choose_instruction_topic(options.instruction_topic)
+        policy = load_policy(options.model, device=options.device, unnorm_key=options.unnorm_key)
+        topics = bag.choose_image_topics(options.image_topic or candidates, policy.views)
+        sessions = {name: Session(policy, selector) for name, selector in selectors.items()}
+        tracks, instruction = step_through(bag.frames(topics, topic), sessions,
+                                           options.instruction)
+        recorded = bag.actions()
+    base = next((track for track in tracks if track.selector != options.selector), None)
+    return {
+        "bag": str(options.bag),
+        "image_topics": topics,
+        "instruction": instruction,
+        "policy": {"name": policy.name, "revision": policy.revision},
+        "frames": len(tracks[0].stamps_ns),
+        "selectors": {track.selector: _figures(track, base, recorded) for track in tracks},
+    }
+
+
+def _figures(track: Track, base: Track | None, recorded: Sequence[Any]) -> dict[str, Any]:
+    figures = track.figures()
+    if base is not None and base is not track:
+        figures[f"difference_to_{base.selector}"] = difference(track, base)
+    live = against_recording(track, recorded)
+    if live is not None:
+        figures["difference_to_recorded"] = live
+    return figures
+
+
+def _print(result: Mapping[str, Any]) -> None:
+    print(f"{result['frames']} frames from {', '.join(result['image_topics'])} of {result['bag']}")
+    print(f'instruction "{result["instruction"]}", policy {result["policy"]["name"]} '
+          f"{result['policy']['revision']}".rstrip())
+    print(f"\n{'selector':<17}{'p50 ms':>8}{'p95 ms':>8}{'tokens':>8}{'full steps':>12}")
+    for name, figures in result["selectors"].items():
+        latency = figures["latency_ms"]
+        print(f"{name:<17}{latency['p50']:>8.1f}{latency['p95']:>8.1f}"
+              f"{figures['recomputed_fraction']:>8.0%}{figures['full_steps']:>12}")
+    for name, figures in result["selectors"].items():
+        for key, gap in figures.items():
+            if key.startswith("difference_to_"):
+                _print_difference(name, key.removeprefix("difference_to_"), gap)
+
+
+def _print_difference(name: str, base: str, gap: Mapping[str, Any]) -> None:
+    print(f"\n{name} against {base}: {gap['equal_actions']} of {gap['steps']} actions equal, "
+          "token for token")
+    print("  " + "".join(f"{axis:>13}" for axis in AXES))
+    for row in ("max", "mean"):
+        cells = []
+        for axis in AXES:
+            unit, scale = _UNITS.get(axis, ("", 1.0))
+            cells.append(f"{gap[row][axis] * scale:.2f} {unit}".strip())
+        print("  " + "".join(f"{cell:>13}" for cell in cells) + f"   {row}")
+
+
+def _settings(assignments: Sequence[str]) -> SelectionSettings:
+    """``name=value`` texts to settings; each value takes the type of the default."""
+    kinds: dict[str, Any] = {knob.name: type(knob.default) for knob in fields(SelectionSettings)}
+    values: dict[str, Any] = {}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise SelectionError(f"--set {text!r}: write it as name=value")
+        kind = kinds.get(name, str)
+        try:
+            values[name] = value.lower() == "true" if kind is bool else kind(value)
+        except ValueError:
+            raise SelectionError(f"--set {text}: {value!r} is no {kind.__name__}") from None
+    return SelectionSettings.from_mapping(values)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m vla_infoentropy_ros replay",
+        description="Step a policy through the camera frames of a bag, without ROS, under one or "
+        "more selectors; report how their actions differ. The bag is not changed.",
+    )
+    parser.add_argument("bag", type=Path, help="bag folder, or an .mcap or .db3 file")
+    parser.add_argument("--selector", default="attention_drift",
+                        help=f"one of {', '.join(SELECTORS)} (default: %(default)s)")
+    parser.add_argument("--compare", action="append", default=[], metavar="SELECTOR",
+                        help="another selector on the same frames; may be repeated")
+    parser.add_argument("--schedule", default="linear",
+                        help=f"one of {', '.join(SCHEDULES)} (default: %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="a hyperparameter of the selection, such as fresh_tokens=24")
+    parser.add_argument("--image-topic", action="append", default=[], metavar="TOPIC",
+                        help="once per camera view; not needed where the bag has just one")
+    parser.add_argument("--instruction", default="", help="instead of the recorded instruction")
+    parser.add_argument("--instruction-topic", default="", metavar="TOPIC",
+                        help="std_msgs/String topic; default: the one called instruction")
+    parser.add_argument("--model", default="embedded",
+                        help="checkpoint folder or hub id (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    parser.add_argument("--unnorm-key", default="", help="statistics of the checkpoint to use")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    return parser

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures from records. Small samples get intervals, and selectors are compared on equal seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vla_infoentropy_ros.report.records import STAGES, EpisodeRecord, RunRecord
+
+BASELINE = "dense"
+_Z95 = 1.959963984540054
+_RESAMPLES = 2000
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson 95 % interval of a success rate; (0, 1) without trials.
+
+    Unlike the normal approximation it stays inside [0, 1] and is usable at 20 of 20.
+    """
+    if not 0 <= successes <= trials:
+        raise ValueError(f"successes={successes} of trials={trials}: need 0 <= successes <= trials")
+    if trials == 0:
+        return 0.0, 1.0
+    rate = successes / trials
+    z2 = _Z95**2
+    centre = rate + z2 / (2 * trials)
+    spread = _Z95 * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2))
+    scale = 1 + z2 / trials
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def percentiles(values: Iterable[float]) -> dict[str, float | None]:
+    """p50, p95 and p99 by linear interpolation; None each where there are no values."""
+    data = np.asarray([value for value in values if math.isfinite(value)], dtype=np.float64)
+    if data.size == 0:
+        return {"p50": None, "p95": None, "p99": None}
+    found = np.percentile(data, (50, 95, 99))
+    return {name: round(float(p), 4) for name, p in zip(("p50", "p95", "p99"), found, strict=True)}
+
+
+def sign_test(won: int, lost: int) -> float:
+    """Two-sided exact p-value of ``won`` against ``lost`` among the pairs that differ (McNemar)."""
+    trials = won + lost
+    if trials == 0:
+        return 1.0
+    tail = sum(math.comb(trials, k) for k in range(min(won, lost) + 1))
+    return min(1.0, float(2 * tail / 2**trials))
+
+
+def paired(ours: Sequence[EpisodeRecord], base: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    """Outcomes on the seeds that both ran: won means that only ours succeeded."""
+    other = {episode.seed: episode.success for episode in base}
+    pairs = [(e.success, other[e.seed]) for e in ours if e.seed in other]
+    won = sum(a and not b for a, b in pairs)
+    lost = sum(b and not a for a, b in pairs)
+    return {
+        "pairs": len(pairs),
+        "both": sum(a and b for a, b in pairs),
+        "neither": sum(not a and not b for a, b in pairs),
+        "won": won,
+        "lost": lost,
+        "p_value": round(sign_test(won, lost), 4),
+    }
+
+
+def latencies(episodes: Iterable[EpisodeRecord]) -> list[float]:
+    """Latency of every step, milliseconds; the first, never reusing, step of each included."""
+    return [record.latency_ms for episode in episodes for record in episode.records]
+
+
+def speedup(
+    ours: Sequence[EpisodeRecord], base: Sequence[EpisodeRecord]
+) -> tuple[float | None, tuple[float, float] | None]:
+    """Ratio of median step latencies, base over ours, and its 95 % bootstrap interval.
+
+    Whole episodes are drawn, seed by seed for both sides at once: steps of one episode share the
+    machine's mood, so that drawing single steps would make the interval too narrow.
+    """
+    left = {episode.seed: latencies([episode]) for episode in base if episode.records}
+    right = {episode.seed: latencies([episode]) for episode in ours if episode.records}
+    if not left or not right:
+        return None, None
+    ratio = float(np.median(np.concatenate([*left.values()]))) / float(
+        np.median(np.concatenate([*right.values()]))
+    )
+    seeds = sorted(set(left) & set(right))
+    if len(seeds) < 3:
+        return round(ratio, 4), None
+    draw = np.random.default_rng(0).integers(0, len(seeds), size=(_RESAMPLES, len(seeds)))
+    ratios = [
+        float(np.median(np.concatenate([left[seeds[i]] for i in row])))
+        / float(np.median(np.concatenate([right[seeds[i]] for i in row])))
+        for row in draw
+    ]
+    low, high = np.percentile(ratios, (2.5, 97.5))
+    return round(ratio, 4), (round(float(low), 4), round(float(high), 4))
+
+
+def summarise_selector(episodes: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    """The figures of one selector; fractions in [0, 1], times in milliseconds."""
+    records = [record for episode in episodes for record in episode.records]
+    later = [record for record in records if record.t > 0]
+    successes = sum(episode.success for episode in episodes)
+    low, high = wilson(successes, len(episodes))
+    return {
+        "episodes": len(episodes),
+        "successes": successes,
+        "success_rate": round(successes / len(episodes), 4) if episodes else None,
+        "success_ci95": [round(low, 4), round(high, 4)],
+        "steps_mean": _mean(float(episode.steps) for episode in episodes),
+        "latency_ms": percentiles(latencies(episodes)),
+        "stages_ms": {
+            stage: percentiles(r.stages_ms.get(stage, math.nan) for r in records)["p50"]
+            for stage in STAGES
+        },
+        "recomputed_fraction": _mean(
+            r.fresh / (r.fresh + r.reused) for r in records if r.fresh + r.reused
+        ),
+        "fresh_tokens_mean_after_first": _mean(float(r.fresh) for r in later),
+        "flops_per_step": _mean(r.flops for r in records),
+        "command_latency_ms": percentiles(
+            value for episode in episodes for value in episode.command_latency_ms
+        ),
+        "invalidated_steps": _counts(r.invalidated for r in records),
+        "failures": [
+            {"seed": e.seed, "instruction": e.instruction, "reason": e.reason}
+            for e in episodes
+            if not e.success
+        ],
+    }
+
+
+def summarise(run: RunRecord) -> dict[str, Any]:
+    """The content of ``summary.json``."""
+    base = run.of(BASELINE)
+    summary: dict[str, Any] = {
+        "middleware": run.middleware,
+        "episodes": len(run.seeds),
+        "seeds": list(run.seeds),
+        "selectors": list(run.selectors),
+        "duration_s": round(run.duration_s, 1) if math.isfinite(run.duration_s) else None,
+        "policy": dict(run.policy),
+        "settings": {name: dict(values) for name, values in run.settings.items()},
+        "hardware": dict(run.hardware),
+        "versions": dict(run.versions),
+        "definitions": _DEFINITIONS,
+        "notes": list(run.notes),
+    }
+    for selector in run.selectors:
+        ours = run.of(selector)
+        figures = summarise_selector(ours)
+        if base and selector != BASELINE:
+            figures["speedup_p50"], interval = speedup(ours, base)
+            figures["speedup_p50_ci95"] = None if interval is None else list(interval)
+            figures["paired_with_dense"] = paired(ours, base)
+        summary[selector] = figures
+    return summary
+
+
+_DEFINITIONS: Mapping[str, str] = {
+    "success_ci95": "Wilson interval",
+    "latency_ms": "whole policy step (image in, action out) on the policy node's monotonic clock, "
+    "every step of every episode, the first included",
+    "stages_ms": "median of each stage; medians need not add up to the median of the whole",
+    "recomputed_fraction": "visual tokens recomputed / all visual tokens, mean over all steps",
+    "flops_per_step": "2 x multiply-accumulates of vision tower and language model, closed form",
+    "speedup_p50": "p50 latency of dense / p50 latency of this selector",
+    "speedup_p50_ci95": "bootstrap over seeds, dense and this selector drawn together",
+    "paired_with_dense": "outcomes on equal seeds; p_value: exact two-sided sign test",
+    "command_latency_ms": "camera frame published to command received by the robot side, over "
+    "the graph: step, transport and queues",
+}
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    data = [value for value in values if math.isfinite(value)]
+    return round(float(np.mean(data)), 4) if data else None
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for value in values:
+        if value:
+            found[value] = found.get(value, 0) + 1
+    return found
