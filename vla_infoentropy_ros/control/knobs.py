@@ -47,9 +47,7 @@ def check_knob(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
 
 
 def _check_tuple(name: str, value: tuple[float, ...], length: int | None) -> None:
-    if length is not None and len(value) not in (0, length):
-        raise SettingError(
-            f"{name}={list(value)} has {len(value)} numbers; give {length}, or none to switch it off"
-        )
+    if length is not None and len(value) != length:
+        raise SettingError(f"{name}={list(value)} has {len(value)} numbers; give {length}")
     if not all(math.isfinite(number) for number in value):
         raise SettingError(f"{name}={list(value)} holds NaN or infinity; give finite numbers")

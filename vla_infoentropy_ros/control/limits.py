@@ -26,14 +26,11 @@ def limit_twist(
     previous: NDArray[np.float64],
     period_s: float,
     settings: CommandSettings,
-    position: NDArray[np.float64] | None = None,
 ) -> Limited:
-    """Bring a wanted velocity within the limits.
+    """Bring a wanted velocity within the limits of step, speed and acceleration.
 
-    wanted, previous: (6,) m/s, rad/s, this action's and the one commanded before it. position:
-    (3,) m of the end effector in the frame of ``wanted``; needed for a workspace limit. Speeds are
-    scaled as vectors, so the direction of motion is kept; the workspace acts axis by axis, so a
-    hand at a wall still slides along it, and may always move back inside.
+    wanted, previous: (6,) m/s, rad/s in one frame, this action's and the one commanded before it.
+    Speeds are scaled as vectors, so the direction of motion is kept.
     """
     names: list[str] = []
     twist = np.empty(6)
@@ -47,11 +44,6 @@ def limit_twist(
         difference, acted = _shorten(velocity - previous[part], change)
         names += [f"{kind}_acceleration"] * acted
         twist[part] = previous[part] + difference if acted else velocity
-    if position is not None and settings.workspace_low:
-        inside = _keep_inside(twist[:3], position, settings, period_s * settings.hold_periods)
-        if np.any(np.abs(inside - twist[:3]) > _SLACK):
-            names.append("workspace")
-        twist[:3] = inside
     return Limited(twist, tuple(names))
 
 
@@ -62,13 +54,17 @@ def _shorten(vector: NDArray[np.float64], longest: float) -> tuple[NDArray[np.fl
     return vector * (longest / length), True
 
 
-def _keep_inside(
+def keep_inside(
     velocity: NDArray[np.float64],
     position: NDArray[np.float64],
     settings: CommandSettings,
     hold_s: float,
 ) -> NDArray[np.float64]:
-    """Clip each axis so that the hand cannot leave the box while the command is held."""
+    """Clip each axis so that the hand cannot leave the workspace while the command is held.
+
+    velocity: (3,) m/s, position: (3,) m, both in the base frame. Axis by axis, so that a hand at a
+    wall still slides along it; a hand outside may stay or come back, never go further.
+    """
     room_up = np.maximum(np.array(settings.workspace_high) - position, 0.0) / hold_s
     room_down = np.minimum(np.array(settings.workspace_low) - position, 0.0) / hold_s
     return np.clip(velocity, room_down, room_up)

@@ -14,9 +14,7 @@ OUTPUTS = ("twist", "pose", "trajectory")
 class CommandSettings:
     """Limits, rates and time-outs of the command side. Raises SettingError for a bad value."""
 
-    dry_run: bool = knob(
-        True, "true: decide and publish actions, but send nothing to the robot"
-    )
+    dry_run: bool = knob(True, "true: decide and publish actions, but send nothing to the robot")
     output: str = knob(
         "twist",
         "how the arm is commanded: twist = velocity for MoveIt Servo (twist_command), pose = next "
@@ -53,14 +51,15 @@ class CommandSettings:
         0.5, "oldest image an action may be based on, s (ROS time)", low=0.01, high=3600.0
     )
     max_clock_skew_s: float = knob(
-        0.5, "how far the stamp of an image may lie ahead of this node's clock, s", low=0.0, high=60.0
+        0.5,
+        "how far the stamp of an image may lie ahead of this node's clock, s",
+        low=0.0,
+        high=60.0,
     )
     max_step_translation: float = knob(
         0.08, "longest translation of one action, m", low=0.0, high=1.0
     )
-    max_step_rotation: float = knob(
-        0.35, "largest rotation of one action, rad", low=0.0, high=3.15
-    )
+    max_step_rotation: float = knob(0.35, "largest rotation of one action, rad", low=0.0, high=3.15)
     max_linear_speed: float = knob(0.5, "longest velocity, m/s", low=0.0, high=5.0)
     max_angular_speed: float = knob(1.75, "largest turning speed, rad/s", low=0.0, high=20.0)
     max_linear_acceleration: float = knob(
@@ -69,12 +68,14 @@ class CommandSettings:
     max_angular_acceleration: float = knob(
         17.5, "change of turning speed from one action to the next, rad/s^2", low=0.0, high=500.0
     )
+    limit_workspace: bool = knob(
+        False, "true: keep the end effector inside workspace_low .. workspace_high; needs ee_pose"
+    )
     workspace_low: tuple[float, ...] = knob(
-        (), "lowest x, y, z of the end effector in base_frame, m; empty: no limit; needs ee_pose",
-        length=3,
+        (-1.0, -1.0, 0.0), "lowest x, y, z of the end effector in base_frame, m", length=3
     )
     workspace_high: tuple[float, ...] = knob(
-        (), "highest x, y, z of the end effector in base_frame, m; empty: no limit", length=3
+        (1.0, 1.0, 1.0), "highest x, y, z of the end effector in base_frame, m", length=3
     )
     pose_timeout_s: float = knob(
         0.5, "oldest ee_pose or joint state that may be used, s", low=0.01, high=60.0
@@ -83,18 +84,11 @@ class CommandSettings:
     tool_frame: str = knob(
         "tool0", "TF name of the end effector, for policies of frame end_effector"
     )
-    exclusive: bool = knob(
-        True, "true: a second publisher on the command topic is a fault"
-    )
+    exclusive: bool = knob(True, "true: a second publisher on the command topic is a fault")
 
     def __post_init__(self) -> None:
         check_knobs(self, "command.")
         low, high = self.workspace_low, self.workspace_high
-        if bool(low) != bool(high):
-            raise SettingError(
-                "command.workspace_low and command.workspace_high belong together: give both or "
-                "leave both empty"
-            )
         if any(a >= b for a, b in zip(low, high, strict=True)):
             raise SettingError(
                 f"command.workspace_low={list(low)} is not below command.workspace_high="

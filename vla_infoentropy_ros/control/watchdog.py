@@ -49,8 +49,9 @@ class StampGuard:
     def check(self, stamp_ns: int, now_ns: int, skew_s: float) -> Verdict:
         """Judge the stamp of an image that arrived at ROS time ``now_ns``."""
         if stamp_ns <= 0:
-            return Verdict(False, "its stamp is zero: the camera driver must stamp images",
-                           "rejected")
+            return Verdict(
+                False, "its stamp is zero: the camera driver must stamp images", "rejected"
+            )
         ahead_s = (stamp_ns - now_ns) / 1e9
         if ahead_s > skew_s:
             return Verdict(
@@ -80,7 +81,12 @@ class Watchdog:
         self._fresh_s = 0.0
         self._arrival_s = 0.0
         self._step_began_s: float | None = None
-        self._misses = 0
+        self._misses = 0  # in a row
+        self.deadline_misses = 0  # in all
+
+    @property
+    def armed(self) -> bool:
+        return self._armed
 
     def arm(self) -> None:
         self._armed = True
@@ -100,21 +106,20 @@ class Watchdog:
         self._step_began_s = arrival_s
 
     def step_ends(self, now_s: float, deadline_s: float) -> bool:
-        """The step ended; false: after its deadline, which `overdue` may have told already."""
-        began, self._step_began_s = self._step_began_s, None
-        if began is not None and now_s - began <= deadline_s:
+        """The step ended; whether in time. A late one counts once, here or in `overdue`."""
+        late = self._step_began_s is None or self.overdue(now_s, deadline_s)
+        self._step_began_s = None
+        if not late:
             self._misses = 0
-            return True
-        if began is not None:
-            self._misses += 1
-        return False
+        return not late
 
     def overdue(self, now_s: float, deadline_s: float) -> bool:
-        """The step in progress has passed its deadline; true once per step."""
+        """The step in progress has just passed its deadline; true once per step."""
         if self._step_began_s is None or now_s - self._step_began_s <= deadline_s:
             return False
         self._step_began_s = None
         self._misses += 1
+        self.deadline_misses += 1
         return True
 
     def deadline_fault(self, settings: CommandSettings) -> Fault | None:
@@ -135,7 +140,9 @@ class Watchdog:
             return None
         limit = f"command.camera_timeout_s={settings.camera_timeout_s}"
         if now_s - self._arrival_s > settings.camera_timeout_s:
-            return Fault(CAMERA_SILENT, f"no image for {silent_s:.2f} s ({limit}); check the camera")
+            return Fault(
+                CAMERA_SILENT, f"no image for {silent_s:.2f} s ({limit}); check the camera"
+            )
         return Fault(
             CAMERA_FROZEN,
             f"images arrive, but none with a newer stamp for {silent_s:.2f} s ({limit}); the "

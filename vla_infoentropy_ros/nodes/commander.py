@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the robot is told: interlocks, limits, hold with expiry, zero on every way of stopping."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_infoentropy_ros.control import faults
+from vla_infoentropy_ros.control.conventions import gripper_opening, step_to_twist
+from vla_infoentropy_ros.control.faults import Fault, Interlock
+from vla_infoentropy_ros.control.limits import limit_twist
+from vla_infoentropy_ros.control.resampling import Command, CommandHold
+from vla_infoentropy_ros.control.settings import CommandSettings
+from vla_infoentropy_ros.control.watchdog import Watchdog
+from vla_infoentropy_ros.nodes.outputs import Output
+
+
+@dataclass
+class Counters:
+    """Since configure; see InferenceStatus."""
+
+    frames_received: int = 0
+    frames_dropped: int = 0
+    frames_rejected: int = 0
+    actions_issued: int = 0
+    actions_dropped: int = 0
+
+
+@dataclass(frozen=True)
+class Issued:
+    """What became of an action: what was commanded (zeros if nothing) and what limited it."""
+
+    command: Command
+    limited: tuple[str, ...]
+    dry_run: bool
+
+
+class Commander:
+    """One per node; every method takes the one lock, so a stop is never overtaken by an action.
+
+    ``generation`` counts episodes: a result of an older one is dropped, so that nothing decided
+    before a stop, reset or new instruction moves the robot after it.
+    """
+
+    def __init__(self, output: Output, settings: CommandSettings) -> None:
+        self.lock = threading.RLock()
+        self.output = output
+        self.settings = settings
+        self.interlock = Interlock(settings.dry_run)
+        self.watchdog = Watchdog()
+        self.counters = Counters()
+        self.generation = 0
+        self.convention: Any = None
+        self._hold = CommandHold()
+
+    def open(self, convention: Any) -> None:
+        """A policy is loaded; convention: `models.adapter.ActionConvention` of its actions."""
+        with self.lock:
+            self.convention = convention
+            self.counters, self.watchdog = Counters(), Watchdog()
+            self.output.set_frame(convention.frame, self.settings)
+            self._open_output()
+
+    def close(self) -> None:
+        """The policy is gone: nothing may be commanded."""
+        with self.lock:
+            self.stop()
+            self.output.close()
+
+    def configure(self, settings: CommandSettings) -> None:
+        """Take over changed settings; becoming a dry run stops the robot."""
+        with self.lock:
+            self.settings = settings
+            self.interlock.dry_run = settings.dry_run
+            if settings.dry_run:
+                self.drain()
+            if self.convention is not None:
+                self.output.set_frame(self.convention.frame, settings)
+                self._open_output()
+
+    def _open_output(self) -> None:
+        if self.settings.dry_run:
+            self.output.close()
+        else:
+            self.output.open()
+
+    def issue(
+        self, values: NDArray[np.float64], generation: int, stamp_ns: int, age_s: float
+    ) -> Issued | None:
+        """Turn an action (7,) into the command of the next control period and send it.
+
+        stamp_ns: ROS time now. age_s: of the observation. None: the action was dropped.
+        """
+        with self.lock:
+            in_time = self.watchdog.step_ends(time.monotonic(), self.settings.deadline_s)
+            if generation != self.generation:
+                self.counters.actions_dropped += 1
+                return None
+            fault = self._objection(values, in_time, age_s)
+            if fault is not None or (not in_time and self.interlock.may_move):
+                self.counters.actions_dropped += 1
+                self.stop(fault)
+                return None
+            self.counters.actions_issued += 1
+            return self._send(values, stamp_ns)
+
+    def _objection(self, values: NDArray[np.float64], in_time: bool, age_s: float) -> Fault | None:
+        if values.shape != (7,) or not np.isfinite(values).all():
+            return Fault(
+                faults.INVALID_ACTION, f"the policy gave {values.tolist()}; need 7 finite numbers"
+            )
+        if not self.interlock.may_move:
+            return None
+        if not in_time:
+            return self.watchdog.deadline_fault(self.settings)
+        if age_s > self.settings.max_observation_age_s:
+            limit = f"command.max_observation_age_s={self.settings.max_observation_age_s}"
+            return Fault(
+                faults.STALE_OBSERVATION,
+                f"the image was {age_s:.3f} s old when its action was ready ({limit}); check the "
+                "camera's delay and the clocks",
+            )
+        return None
+
+    def _send(self, values: NDArray[np.float64], stamp_ns: int) -> Issued:
+        settings, convention = self.settings, self.convention
+        if not self.interlock.may_move:
+            return Issued(Command(np.zeros(6), 0.0), (), settings.dry_run)
+        period_s = convention.control_period_s
+        hold_s = period_s * settings.hold_periods
+        wanted = step_to_twist(values, period_s, convention.rotation)
+        limited = limit_twist(wanted, self._hold.twist, period_s, settings)
+        inside = self.output.inside_workspace(limited.twist, settings, hold_s)
+        if isinstance(inside, Fault):
+            self.stop(inside)
+            return Issued(Command(np.zeros(6), 0.0), (), settings.dry_run)
+        cut = np.any(np.abs(inside - limited.twist) > 1e-9)
+        command = Command(inside, gripper_opening(values[6], convention.gripper), period_s)
+        self._hold.put(command, time.monotonic(), hold_s)
+        self.watchdog.arm()
+        self.output.send(command, stamp_ns, new=True)
+        return Issued(command, limited.by + ("workspace",) * bool(cut), settings.dry_run)
+
+    def tick(self, worker_alive: bool) -> None:
+        """Repeat the command, or stop; at command rate, from the executor."""
+        with self.lock:
+            now_s = time.monotonic()
+            self._watch(now_s, worker_alive)
+            command = self._hold.sample(now_s)
+            if command is not None:
+                self.output.send(command, self.output.now_ns())
+
+    def _watch(self, now_s: float, worker_alive: bool) -> None:
+        if not worker_alive:
+            self.stop(
+                Fault(
+                    faults.WORKER_DIED,
+                    "the inference thread has ended; deactivate and activate the node",
+                )
+            )
+        if self.watchdog.overdue(now_s, self.settings.deadline_s) and self.interlock.may_move:
+            self.stop(self.watchdog.deadline_fault(self.settings))
+        fault = self.watchdog.camera_fault(now_s, self.settings)
+        if fault is not None:
+            self.stop(fault)
+
+    def stop(self, fault: Fault | None = None) -> None:
+        """Zero at once, then silence; latches ``fault``. What is being computed is dropped."""
+        with self.lock:
+            self.generation += 1
+            self.watchdog.disarm()
+            if fault is not None and self.interlock.latch(fault):
+                self.output.report(fault)
+            was_sending = not self._hold.quiet
+            self._hold.stop()
+            if was_sending:
+                command = self._hold.sample(time.monotonic())
+                if command is not None:
+                    self.output.send(command, self.output.now_ns())
+
+    def failed(self, fault: Fault) -> None:
+        """The policy gave no action."""
+        with self.lock:
+            self.watchdog.step_ends(time.monotonic(), self.settings.deadline_s)
+            self.counters.actions_dropped += 1
+            self.stop(fault)
+
+    def clock_jumped(self) -> None:
+        """ROS time went backwards: a fault if the robot is being commanded."""
+        with self.lock:
+            moving = self.watchdog.armed
+            self.stop(
+                Fault(
+                    faults.CLOCK_BACKWARDS,
+                    "ROS time jumped backwards while the robot was being commanded: a bag that "
+                    "loops, or a simulation that was reset",
+                )
+                if moving
+                else None
+            )
+
+    def check_rivals(self) -> None:
+        """A second publisher on the command topic: two nodes must never drive one arm."""
+        with self.lock:
+            if self.settings.exclusive and self.output.rivals() and self.interlock.may_move:
+                self.stop(self._rival_fault())
+
+    def _rival_fault(self) -> Fault:
+        return Fault(
+            faults.TWO_COMMANDERS,
+            f"{self.output.rivals()} other publisher(s) on {self.output.topic}; stop them, or set "
+            "command.exclusive to false where sharing is intended",
+        )
+
+    def enable(self, on: bool) -> tuple[bool, str]:
+        """The operator's interlock."""
+        with self.lock:
+            if (
+                on
+                and self.settings.exclusive
+                and not self.settings.dry_run
+                and self.output.rivals()
+            ):
+                return False, f"refused: {self._rival_fault().reason}"
+            answer = self.interlock.enable(on)
+            if not on:
+                self.stop()
+            return answer
+
+    def drain(self) -> None:
+        """Send what is left to be sent (zeros), for a node that is about to go."""
+        with self.lock:
+            self.stop()
+            while (command := self._hold.sample(time.monotonic())) is not None:
+                self.output.send(command, self.output.now_ns())
+            self.output.flush()

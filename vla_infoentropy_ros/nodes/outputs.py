@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command topics of the arm and what the limits need to know about it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from numpy.typing import NDArray
+from rclpy.duration import Duration
+from rclpy.qos import QoSProfile
+from std_msgs.msg import Float64
+
+from vla_infoentropy_ros.control import faults
+from vla_infoentropy_ros.control.conventions import rotate
+from vla_infoentropy_ros.control.faults import Fault
+from vla_infoentropy_ros.control.limits import keep_inside
+from vla_infoentropy_ros.control.resampling import Command
+from vla_infoentropy_ros.control.settings import CommandSettings
+from vla_infoentropy_ros.nodes.messages import to_twist_stamped
+
+_NEWEST = QoSProfile(depth=1)
+_FLUSH = Duration(seconds=0.2)
+
+
+class Output:
+    """Publishes commands as velocities: twist_command and gripper_command.
+
+    The publishers exist only while the node is not in dry run: a dry run beside a live controller
+    cannot be mistaken for a second commander, and cannot command even by a bug.
+    """
+
+    topic = "twist_command"
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._arm: Any = None
+        self._gripper: Any = None
+        self._pose: PoseStamped | None = None
+        self._pose_s = 0.0
+        self.frame_id = ""
+        self.end_effector_frame = False
+        node.create_subscription(PoseStamped, "ee_pose", self._store_pose, _NEWEST)
+
+    def set_frame(self, frame_convention: str, settings: CommandSettings) -> None:
+        """frame_convention: "base" or "end_effector"; gives commands their TF name."""
+        self.end_effector_frame = frame_convention != "base"
+        self.frame_id = settings.tool_frame if self.end_effector_frame else settings.base_frame
+
+    def open(self) -> None:
+        """Create the command publishers."""
+        if self._arm is None:
+            self._arm = self._node.create_publisher(TwistStamped, self.topic, _NEWEST)
+            self._gripper = self._node.create_publisher(Float64, "gripper_command", _NEWEST)
+
+    def close(self) -> None:
+        """Remove the command publishers."""
+        arm, gripper, self._arm, self._gripper = self._arm, self._gripper, None, None
+        for publisher in (arm, gripper):
+            if publisher is not None:
+                self._node.destroy_publisher(publisher)
+
+    def rivals(self) -> int:
+        """Publishers on the command topic besides ours."""
+        count = int(self._node.count_publishers(self.topic))
+        return max(0, count - (self._arm is not None))
+
+    def now_ns(self) -> int:
+        """ROS time."""
+        return int(self._node.get_clock().now().nanoseconds)
+
+    def report(self, fault: Fault) -> None:
+        """Tell the operator of a fault that has just latched."""
+        self._node.get_logger().error(
+            f"fault {fault.code}: {fault.reason}. The robot is stopped; call ~/clear_fault, then "
+            "~/enable."
+        )
+
+    def send(self, command: Command, stamp_ns: int, new: bool = False) -> None:
+        """Publish a command; ``new``: it is no repetition, the gripper is told too."""
+        if self._arm is None:
+            return
+        self._arm.publish(to_twist_stamped(command.twist, stamp_ns, self.frame_id))
+        if new and command.gripper is not None:
+            self._gripper.publish(Float64(data=command.gripper))
+
+    def flush(self) -> None:
+        """Wait until what was sent has arrived, for a publisher that is about to go."""
+        if self._arm is not None:
+            self._arm.wait_for_all_acked(_FLUSH)
+
+    def inside_workspace(
+        self, twist: NDArray[np.float64], settings: CommandSettings, hold_s: float
+    ) -> NDArray[np.float64] | Fault:
+        """The twist (6,), cut so that the hand stays in the workspace; a fault without a pose."""
+        if not settings.limit_workspace:
+            return twist
+        pose, age_s = self._pose, time.monotonic() - self._pose_s
+        if pose is None or age_s > settings.pose_timeout_s:
+            how_old = "never arrived" if pose is None else f"is {age_s:.2f} s old"
+            return Fault(
+                faults.STALE_STATE,
+                f"ee_pose {how_old} (command.pose_timeout_s={settings.pose_timeout_s}); publish "
+                "the end effector's pose or set command.limit_workspace to false",
+            )
+        at, turn = pose.pose.position, pose.pose.orientation
+        position = np.array([at.x, at.y, at.z])
+        if not self.end_effector_frame:
+            line = keep_inside(twist[:3], position, settings, hold_s)
+        else:
+            to_base = (turn.w, turn.x, turn.y, turn.z)
+            to_tool = (turn.w, -turn.x, -turn.y, -turn.z)
+            kept = keep_inside(rotate(to_base, twist[:3]), position, settings, hold_s)
+            line = rotate(to_tool, kept)
+        return np.concatenate([line, twist[3:]])
+
+    def _store_pose(self, message: PoseStamped) -> None:
+        self._pose, self._pose_s = message, time.monotonic()

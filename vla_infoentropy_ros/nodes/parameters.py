@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ROS parameters made from the declared settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.exceptions import ParameterException
+from rclpy.parameter import Parameter
+
+from vla_infoentropy_ros.control.knobs import SettingError
+from vla_infoentropy_ros.nodes.settings import (
+    ParameterSpec,
+    PolicyNodeSettings,
+    group_specs,
+    parameter_specs,
+    unknown_parameter,
+)
+
+G = TypeVar("G")
+
+_ROS_OWN = ("use_sim_time", "start_type_description_service")
+
+
+def declare(node: Any) -> PolicyNodeSettings:
+    """Declare every parameter of the policy node; SettingError explains a user's mistake."""
+    return PolicyNodeSettings.from_values(_declared(node, parameter_specs()))
+
+
+def declare_group(node: Any, group: Callable[..., G]) -> G:
+    """Declare the fields of one dataclass as parameters and return it filled in."""
+    return group(**_declared(node, group_specs("", group)))
+
+
+def _declared(node: Any, specs: Sequence[ParameterSpec]) -> dict[str, Any]:
+    _reject_unknown(node, [spec.name for spec in specs])
+    values = {}
+    for spec in specs:
+        default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
+        try:
+            values[spec.name] = node.declare_parameter(spec.name, default, descriptor(spec)).value
+        except (ParameterException, TypeError) as error:
+            raise SettingError(f"parameter {spec.name}: {error}{_type_hint(spec)}") from error
+    return values
+
+
+def descriptor(spec: ParameterSpec) -> ParameterDescriptor:
+    """Documentation and range in the form that `ros2 param describe` shows."""
+    made = ParameterDescriptor(name=spec.name, description=spec.doc)
+    if spec.choices is not None:
+        made.additional_constraints = f"one of: {spec.allowed}"
+    if not spec.live:
+        made.additional_constraints += (
+            "; fixed while configured" if spec.choices else ("fixed while configured")
+        )
+    if spec.low is not None and spec.high is not None:
+        if isinstance(spec.default, float):
+            bounds = FloatingPointRange(from_value=float(spec.low), to_value=float(spec.high))
+            made.floating_point_range = [bounds]
+        elif isinstance(spec.default, int):
+            limits = IntegerRange(from_value=int(spec.low), to_value=int(spec.high), step=1)
+            made.integer_range = [limits]
+    return made
+
+
+class LiveParameters:
+    """Validates changes as a whole and hands the new settings on. Used from one thread."""
+
+    def __init__(
+        self,
+        settings: PolicyNodeSettings,
+        configured: Callable[[], bool],
+        apply: Callable[[PolicyNodeSettings, set[str]], None],
+    ) -> None:
+        self.settings = settings
+        self._configured, self._apply = configured, apply
+        self._specs = {spec.name: spec for spec in parameter_specs()}
+
+    def on_set(self, changes: list[Parameter]) -> SetParametersResult:
+        """The callback for rclpy: nothing changes unless everything is valid."""
+        ours = {change.name: change.value for change in changes if change.name in self._specs}
+        if not ours:
+            return SetParametersResult(successful=True)
+        try:
+            settings = PolicyNodeSettings.from_values(self._values() | ours)
+        except (ValueError, TypeError) as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        changed = settings.differences(self.settings)
+        fixed = sorted(name for name in changed if not self._specs[name].live)
+        if fixed and self._configured():
+            return SetParametersResult(
+                successful=False,
+                reason=f"{fixed[0]} cannot change while the node is configured: deactivate and "
+                "clean up first (ros2 lifecycle set <node> deactivate, then cleanup)",
+            )
+        self.settings = settings
+        if changed:
+            self._apply(settings, changed)
+        return SetParametersResult(successful=True)
+
+    def _values(self) -> dict[str, Any]:
+        values = {}
+        for name in self._specs:
+            prefix, dot, field = name.rpartition(".")
+            values[name] = getattr(getattr(self.settings, prefix if dot else "node"), field)
+        return values
+
+
+def _reject_unknown(node: Any, known: Sequence[str]) -> None:
+    """A misspelt limit in a YAML file must not silently leave the default in force."""
+    for name in getattr(node, "_parameter_overrides", {}):
+        if name not in known and name not in _ROS_OWN and not name.startswith("qos_overrides."):
+            raise SettingError(unknown_parameter(name, known))
+
+
+def _type_hint(spec: ParameterSpec) -> str:
+    if isinstance(spec.default, float):
+        return " (a number with a decimal point, as in 1.0)"
+    return f" (allowed: {spec.allowed})" if spec.allowed else ""

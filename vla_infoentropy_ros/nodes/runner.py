@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy behind the node: loads it, owns its session, steps it in the worker thread. No ROS."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_infoentropy_ros.control.knobs import SettingError
+from vla_infoentropy_ros.nodes.images import ImageError
+from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings
+from vla_infoentropy_ros.nodes.worker import Worker
+from vla_infoentropy_ros.session import Session, StepResult
+
+_STOP_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One observation on its way. decode: gives the images, (h, w, 3) uint8 RGB, one per view.
+
+    stamp_ns: ROS time of the picture. arrival_s: monotonic. generation: of the episode it
+    belongs to; a result of an older one must not move the robot.
+    """
+
+    decode: Callable[[], Sequence[NDArray[np.uint8]]]
+    stamp_ns: int
+    frame_id: str
+    arrival_s: float
+    generation: int
+
+
+class Listener(Protocol):
+    """Told by the worker thread what happens."""
+
+    def step_begins(self, frame: Frame) -> None: ...
+    def step_done(self, frame: Frame, result: StepResult) -> None: ...
+    def frame_rejected(self, frame: Frame, reason: str) -> None: ...
+    def step_failed(self, frame: Frame, error: Exception) -> None: ...
+    def state_changed(self) -> None: ...
+
+
+class PolicyRunner:
+    """One loaded policy. Its methods may be called from any thread, except where noted."""
+
+    def __init__(self, settings: PolicyNodeSettings, listener: Listener) -> None:
+        """Loads the policy and tests it; raises what the loader raises."""
+        self._listener = listener
+        self.policy = load(settings)
+        self.self_test_ms = self_test(self.policy, settings)
+        self._session: Session | None = Session(
+            self.policy, settings.build_selector(), settings.session
+        )
+        self._worker: Worker[Frame] | None = None
+        self.instruction = ""
+        self.rejected = ""
+
+    @property
+    def alive(self) -> bool:
+        return self._worker is not None and self._worker.alive
+
+    @property
+    def running(self) -> bool:
+        return self._worker is not None
+
+    def start(self) -> None:
+        """Begin to accept frames."""
+        self._worker = Worker(self._step)
+        self._worker.start()
+
+    def stop(self) -> bool:
+        """Stop accepting frames and forget the cache; false if a step did not come to its end."""
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return True
+        ended = worker.stop(_STOP_TIMEOUT_S)
+        if ended and self._session is not None:
+            self._session.reset("deactivated")
+        return ended
+
+    def close(self) -> None:
+        """Stop and free the policy's memory."""
+        self.stop()
+        self.policy = self._session = None
+        gc.collect()
+
+    def post(self, frame: Frame) -> bool:
+        """Offer a frame; true if an older one was dropped for it."""
+        return self._worker is not None and self._worker.post(frame)
+
+    def set_instruction(self, text: str) -> None:
+        """Follow another instruction from the next step on, or reject it with a reason."""
+        self._request(lambda session: self._instruct(session, text))
+
+    def reset(self, reason: str) -> None:
+        """Begin a new episode with the next frame."""
+        self._request(lambda session: session.reset(reason))
+
+    def set_selector(self, settings: PolicyNodeSettings) -> None:
+        """Choose tokens by other settings from the next step on."""
+        selector = settings.build_selector()
+        self._request(lambda session: session.set_selector(selector))
+
+    def _request(self, act: Callable[[Session], None]) -> None:
+        session, worker = self._session, self._worker
+        if session is None:
+            return
+
+        def run() -> None:
+            act(session)
+            self._listener.state_changed()
+
+        if worker is None:
+            run()
+        else:
+            worker.call(run)
+
+    def _instruct(self, session: Session, text: str) -> None:
+        try:
+            session.set_instruction(text)
+        except ValueError as error:
+            self.instruction, self.rejected = "", str(error)
+            return
+        if self.rejected:  # the session kept the old text while the robot stood still
+            session.reset("instruction_changed")
+        self.instruction, self.rejected = session.instruction, ""
+
+    def _step(self, frame: Frame) -> None:
+        if self._session is None or not self.instruction:
+            return
+        try:
+            images = frame.decode()
+        except ImageError as error:
+            self._listener.frame_rejected(frame, str(error))
+            return
+        self._listener.step_begins(frame)
+        try:
+            result = self._session.step(images, frame.stamp_ns)
+        except Exception as error:  # a policy may raise anything; the robot must stop for it
+            logging.getLogger(__name__).debug("step failed", exc_info=True)
+            self._listener.step_failed(frame, error)
+            return
+        self._listener.step_done(frame, result)
+
+
+def load(settings: PolicyNodeSettings) -> Any:
+    """The policy that the settings name."""
+    node = settings.node
+    return node.factory()(
+        node.model,
+        device=node.device,
+        dtype=node.dtype,
+        unnorm_key=node.unnorm_key,
+        revision=node.revision,
+        gripper=node.gripper,
+    )
+
+
+def self_test(policy: Any, settings: PolicyNodeSettings) -> float:
+    """Two steps on noise, first without and then with reuse; ms of the second, 0 if switched off.
+
+    Raises SettingError where the result could not move a robot: better now than later.
+    """
+    if not settings.node.self_test:
+        return 0.0
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (224, 224, 3), dtype=np.uint8) for _ in range(policy.views)]
+    session = Session(policy, settings.build_selector(), settings.session)
+    try:
+        session.set_instruction(settings.node.self_test)
+    except ValueError as error:
+        raise SettingError(f"self_test={settings.node.self_test!r}: {error}") from error
+    for _ in range(2):
+        result = session.step(images)
+        if result.action.values.shape != (7,) or not np.isfinite(result.action.values).all():
+            raise SettingError(
+                f"self-test: the policy gave {result.action.values}; need 7 finite numbers"
+            )
+    return float(result.latency_ms)

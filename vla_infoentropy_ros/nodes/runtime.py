@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Start, spin and stop a node so that it can still speak when it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, Protocol
+
+import rclpy
+from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.logging import get_logger
+from rclpy.signals import SignalHandlerOptions
+
+_SLICE_S = 0.05  # the longest time before a signal is noticed
+
+
+class StartupError(Exception):
+    """The node cannot start, by a user's mistake that the message explains."""
+
+
+class RunnableNode(Protocol):
+    """A node with a beginning and an end."""
+
+    def start(self) -> None:
+        """After construction, with the executor not spinning yet; may raise StartupError."""
+
+    def loop(self, executor: Executor, stopping: threading.Event) -> None:
+        """Serve callbacks until ``stopping`` is set."""
+
+    def stop(self) -> None:
+        """Make the robot safe and free everything; publishers still work."""
+
+
+def spin(executor: Executor, stopping: threading.Event) -> None:
+    """The loop of a node that only has callbacks."""
+    while not stopping.is_set() and rclpy.ok():
+        executor.spin_once(timeout_sec=_SLICE_S)
+
+
+def run(name: str, make: Callable[[], Any], args: Sequence[str] | None = None) -> int:
+    """Run a node until SIGINT or SIGTERM; returns the exit code.
+
+    rclpy's own signal handlers shut the context down first, after which no zero command could be
+    published any more; so the signals are taken here and the node is stopped before the context.
+    """
+    stopping = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        return _spin(name, make, stopping)
+    finally:
+        rclpy.try_shutdown()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _spin(name: str, make: Callable[[], Any], stopping: threading.Event) -> int:
+    try:
+        node = make()
+    except (StartupError, ValueError) as error:
+        get_logger(name).fatal(str(error))
+        return 1
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        node.start()
+        node.loop(executor, stopping)
+        return 0
+    except StartupError as error:
+        node.get_logger().fatal(str(error))
+        return 1
+    finally:
+        node.stop()
+        executor.remove_node(node)
+        executor.shutdown()
+        node.destroy_node()

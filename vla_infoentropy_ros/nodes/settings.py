@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All settings of the policy node in one place, validated together; no ROS in here."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+from vla_infoentropy_ros.control.knobs import SettingError, check_knobs, knob
+from vla_infoentropy_ros.control.settings import CommandSettings
+from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS, SelectionSettings, build_selector
+from vla_infoentropy_ros.session import SessionOptions
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """What to load and what to listen to. Raises SettingError for a bad value."""
+
+    selector: str = knob("info_entropy", "which visual tokens are recomputed", choices=SELECTORS)
+    schedule: str = knob(
+        "linear", "how attention takes over from image entropy", choices=tuple(SCHEDULES)
+    )
+    model: str = knob(
+        "embedded",
+        "embedded = the policy of this package, else a checkpoint folder or hub id",
+    )
+    device: str = knob("cpu", "torch device: cpu, cuda, cuda:1, ...")
+    dtype: str = knob(
+        "float32", "number format of weights and cache", choices=("float32", "bfloat16", "float16")
+    )
+    unnorm_key: str = knob(
+        "", "statistics that un-normalise actions; empty: the checkpoint's only ones"
+    )
+    revision: str = knob("", "revision of a hub checkpoint; empty: the newest")
+    gripper: str = knob(
+        "",
+        "gripper convention, where the checkpoint's is to be overridden",
+        choices=("", "one_is_open", "minus_one_is_open", "one_is_closed"),
+    )
+    policy_factory: str = knob(
+        "vla_infoentropy_ros.models.loading:load_policy",
+        "module:function that loads the policy; an own one makes any policy run in this node",
+    )
+    instruction: str = knob("", "instruction in force after activation; empty: wait for the topic")
+    image_transport: str = knob(
+        "raw",
+        "raw: image (sensor_msgs/Image); compressed: image/compressed",
+        choices=("raw", "compressed"),
+    )
+    image_reliability: str = knob(
+        "best_effort",
+        "best_effort takes any publisher; reliable loses no frame, but needs a reliable publisher",
+        choices=("best_effort", "reliable"),
+    )
+    sync_tolerance_s: float = knob(
+        0.1, "largest difference of stamps between image and wrist_image, s", low=0.0, high=10.0
+    )
+    autostart: bool = knob(True, "true: configure and activate at start-up by itself")
+    self_test: str = knob(
+        "put the red cube on the white plate",
+        "instruction of the test run when the policy is configured; empty: no test run",
+    )
+
+    def __post_init__(self) -> None:
+        check_knobs(self)
+        module, colon, function = self.policy_factory.partition(":")
+        if not (module and colon and function):
+            raise SettingError(
+                f"policy_factory={self.policy_factory!r} is not of the form module:function"
+            )
+
+    def factory(self) -> Callable[..., Any]:
+        """The function that loads the policy. Raises SettingError where there is none."""
+        module, _, function = self.policy_factory.partition(":")
+        try:
+            found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError) as error:
+            raise SettingError(f"policy_factory={self.policy_factory!r}: {error}") from error
+        return found
+
+
+GROUPS: dict[str, Any] = {
+    "": NodeSettings,
+    "selection.": SelectionSettings,
+    "session.": SessionOptions,
+    "command.": CommandSettings,
+}
+_LIVE_GROUPS = ("selection.", "command.")
+_LIVE = ("selector", "schedule")
+_NOT_LIVE = ("command.rate_hz", "command.output")
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One parameter: name as in ROS, default, documentation, range or choices; live: may change
+    while a policy is loaded."""
+
+    name: str
+    default: Any
+    doc: str
+    low: float | None
+    high: float | None
+    choices: tuple[Any, ...] | None
+    live: bool
+
+    @property
+    def allowed(self) -> str:
+        """The range or the choices in words; empty: anything of the type."""
+        if self.choices is not None:
+            return ", ".join(str(choice) or '""' for choice in self.choices)
+        return "" if self.low is None else f"{self.low} .. {self.high}"
+
+
+def group_specs(prefix: str, group: Any) -> list[ParameterSpec]:
+    """The parameters that the fields of a dataclass make."""
+    specs = []
+    for entry in fields(group):
+        assert entry.default is not MISSING
+        name = prefix + entry.name
+        live = (prefix in _LIVE_GROUPS or name in _LIVE) and name not in _NOT_LIVE
+        doc, low, high = (entry.metadata.get(key) for key in ("doc", "low", "high"))
+        choices = entry.metadata.get("choices")
+        specs.append(ParameterSpec(name, entry.default, doc or "", low, high, choices, live))
+    return specs
+
+
+def parameter_specs() -> tuple[ParameterSpec, ...]:
+    """Every parameter of the policy node, in the order of the documentation."""
+    return tuple(spec for item in GROUPS.items() for spec in group_specs(*item))
+
+
+@dataclass(frozen=True)
+class PolicyNodeSettings:
+    """The four groups together."""
+
+    node: NodeSettings = field(default_factory=NodeSettings)
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
+    session: SessionOptions = field(default_factory=SessionOptions)
+    command: CommandSettings = field(default_factory=CommandSettings)
+
+    def __post_init__(self) -> None:
+        self.build_selector()
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> PolicyNodeSettings:
+        """From parameter names and values. Raises ValueError with the reason."""
+        known = [spec.name for spec in parameter_specs()]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise SettingError(unknown_parameter(unknown[0], known))
+        made: dict[str, Any] = {}
+        for prefix, group in GROUPS.items():
+            named = {
+                entry.name: _plain(values[prefix + entry.name])
+                for entry in fields(group)
+                if prefix + entry.name in values
+            }
+            try:
+                made[prefix.rstrip(".") or "node"] = group(**named)
+            except ValueError as error:
+                text = str(error)
+                raise SettingError(text if text.startswith(prefix) else prefix + text) from error
+        return cls(**made)
+
+    def build_selector(self) -> Any:
+        """The selector these settings describe."""
+        return build_selector(self.node.selector, self.node.schedule, self.selection)
+
+    def differences(self, other: PolicyNodeSettings) -> set[str]:
+        """Names of the parameters whose values differ."""
+        return {
+            prefix + entry.name
+            for prefix, group in GROUPS.items()
+            for entry in fields(group)
+            if getattr(getattr(self, prefix.rstrip(".") or "node"), entry.name)
+            != getattr(getattr(other, prefix.rstrip(".") or "node"), entry.name)
+        }
+
+
+def unknown_parameter(name: str, known: Sequence[str]) -> str:
+    """An error text with the nearest known names."""
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "see docs/parameters.md"
+    return f"parameter {name!r} is unknown; {hint}"
+
+
+def _plain(value: Any) -> Any:
+    """ROS arrays to tuples; the rest as it is."""
+    return value if isinstance(value, (str, bool, int, float)) else tuple(value)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded tabletop as a ROS node: camera out, velocity and gripper commands in."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.executors import Executor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_srvs.srv import Trigger
+
+from vla_infoentropy_ros.msg import EpisodeResult
+from vla_infoentropy_ros.nodes.episodes import Episode, EpisodeEnd
+from vla_infoentropy_ros.nodes.messages import to_time
+from vla_infoentropy_ros.nodes.parameters import declare_group
+from vla_infoentropy_ros.nodes.policy_link import PolicyLink
+from vla_infoentropy_ros.nodes.runtime import run
+from vla_infoentropy_ros.nodes.sim_settings import SimSettings
+from vla_infoentropy_ros.sim import Tabletop
+
+_SLICE_S = 0.05
+
+
+class SimNode(Node):
+    """Runs episodes one at a time, in the thread that spins (the renderer belongs to it)."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("sim_node", **options)
+        self.settings = declare_group(self, SimSettings)
+        self.add_on_set_parameters_callback(self._on_set)
+        self.env = Tabletop(self.settings.image_size)
+        self.link = PolicyLink(self, self.settings.policy)
+        self.clock_ns = 1_000_000_000
+        self._remaining = self.settings.episodes
+        self._seed = self.settings.seed
+        self._requested = self._running = self._stop_episode = False
+        self.create_service(Trigger, "~/start_episode", self._on_start)
+        self.create_service(Trigger, "~/stop_episode", self._on_stop)
+
+    def start(self) -> None:
+        """Nothing to be done before spinning."""
+
+    def stop(self) -> None:
+        self.env.close()
+
+    def loop(self, executor: Executor, stopping: threading.Event) -> None:
+        """Serve, and run the episodes that are asked for, until told to stop."""
+
+        def spin(condition: Callable[[], Any], timeout_s: float) -> bool:
+            give_up_s = time.monotonic() + timeout_s
+            while not condition():
+                left_s = give_up_s - time.monotonic()
+                if left_s <= 0.0:
+                    return False
+                if stopping.is_set() or (self._running and self._stop_episode):
+                    raise EpisodeEnd(EpisodeResult.STOPPED, "stopped by request")
+                executor.spin_once(timeout_sec=min(left_s, _SLICE_S))
+            return True
+
+        while not stopping.is_set():
+            if self._next_episode():
+                self._run_episode(spin)
+            else:
+                executor.spin_once(timeout_sec=_SLICE_S)
+
+    def _next_episode(self) -> bool:
+        if self._requested:
+            self._requested, self._seed = False, self.settings.seed
+            return True
+        if self._remaining == 0:
+            return False
+        self._remaining -= self._remaining > 0
+        return True
+
+    def _run_episode(self, spin: Callable[[Callable[[], Any], float], bool]) -> None:
+        settings, env = self.settings, self.env
+        self._running, self._stop_episode = True, False
+        task = env.reset(self._seed)
+        result = EpisodeResult(
+            seed=self._seed, instruction=settings.instruction or task.instruction
+        )
+        self._seed += 1
+        episode = Episode(
+            env, self.link, settings, spin, lambda: self.get_clock().now().nanoseconds
+        )
+        episode.clock_ns = self.clock_ns
+        began_s = time.monotonic()
+        try:
+            episode.prepare(result.instruction)
+            began_s = time.monotonic()
+            drive = episode.lockstep if settings.lockstep else episode.real_time
+            result.success = drive(settings.max_steps or env.max_steps)
+            result.reason = EpisodeResult.SUCCESS if result.success else EpisodeResult.STEP_LIMIT
+            episode.finish()
+        except EpisodeEnd as end:
+            result.reason, result.detail = end.reason, end.detail
+        self._running = False
+        self.clock_ns = episode.clock_ns
+        result.duration = time.monotonic() - began_s
+        result.steps = episode.steps
+        self._report(result)
+
+    def _report(self, result: EpisodeResult) -> None:
+        lockstep = self.settings.lockstep
+        now_ns = self.clock_ns if lockstep else self.get_clock().now().nanoseconds
+        result.header.stamp = to_time(now_ns)
+        self.link.publish_result(result)
+        self.get_logger().info(
+            f"episode {result.seed} {result.instruction!r}: {result.reason} after {result.steps} "
+            f"steps, {result.duration:.1f} s {result.detail}"
+        )
+
+    def _on_start(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = not (self._running or self._requested)
+        if response.success:
+            self._requested = True
+            response.message = f"episode of seed {self.settings.seed} begins"
+        else:
+            response.message = "refused: an episode is running; wait for the topic episode"
+        return response
+
+    def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._stop_episode, self._remaining = True, 0
+        response.success = self._running
+        response.message = "the episode ends" if self._running else "no episode is running"
+        return response
+
+    def _on_set(self, changes: list[Parameter]) -> SetParametersResult:
+        known = {entry.name for entry in fields(SimSettings)}
+        wanted = {change.name: change.value for change in changes if change.name in known}
+        fixed = wanted.keys() & {"image_size", "policy", "episodes"}
+        if fixed:
+            reason = f"{sorted(fixed)[0]} is fixed at start-up: restart the node"
+            return SetParametersResult(successful=False, reason=reason)
+        try:
+            self.settings = replace(self.settings, **wanted)
+        except (ValueError, TypeError) as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Entry point of the executable ``sim_node``."""
+    return run("sim_node", SimNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

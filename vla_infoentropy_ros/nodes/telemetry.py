@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the node tells about itself: action, selection, status, overlay, diagnostics."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from vla_infoentropy_ros.msg import InferenceStatus, TokenSelection, VlaAction
+from vla_infoentropy_ros.nodes.commander import Commander, Issued
+from vla_infoentropy_ros.nodes.messages import (
+    fill_step,
+    to_action,
+    to_array,
+    to_selection,
+    to_time,
+    to_twist,
+)
+from vla_infoentropy_ros.nodes.overlay import draw_overlay
+from vla_infoentropy_ros.nodes.runner import Frame, PolicyRunner
+from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings
+from vla_infoentropy_ros.session import StepResult
+
+STATUS_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class Telemetry:
+    """Publishers that never move anything. Step methods run in the worker thread."""
+
+    def __init__(self, node: Any, commander: Commander) -> None:
+        self._node, self._commander = node, commander
+        self._action = node.create_publisher(VlaAction, "action", QoSProfile(depth=10))
+        self._selection = node.create_publisher(TokenSelection, "~/selection", QoSProfile(depth=10))
+        self._overlay = node.create_publisher(Image, "~/overlay", QoSProfile(depth=1))
+        self._status = node.create_publisher(InferenceStatus, "~/status", STATUS_QOS)
+        self._step: tuple[Frame, StepResult, float] | None = None
+        self.runner: PolicyRunner | None = None
+
+    def forget(self) -> None:
+        """A new episode or a new policy: no last step."""
+        self._step = None
+
+    def stepped(
+        self, frame: Frame, result: StepResult, issued: Issued, stamp_ns: int, instruction: str
+    ) -> None:
+        """Publish the action that was just commanded; the rest after it, off the critical path."""
+        self._step = frame, result, (time.monotonic() - frame.arrival_s) * 1e3
+        policy = self.runner.policy if self.runner is not None else None
+        if policy is None:
+            return
+        message = to_action(
+            frame,
+            result,
+            convention=policy.convention,
+            frame_id=self._commander.output.frame_id,
+            stamp_ns=stamp_ns,
+            instruction=instruction,
+        )
+        message.sequence = self._commander.counters.actions_issued - 1
+        message.command = to_twist(issued.command.twist)
+        message.gripper_opening = float(issued.command.gripper or 0.0)
+        message.limited = bool(issued.limited)
+        message.dry_run = issued.dry_run
+        self._action.publish(message)
+
+    def selection(self, settings: PolicyNodeSettings) -> None:
+        """Publish which tokens the last step recomputed, and its picture, where anyone listens."""
+        if self._step is None or self.runner is None or self.runner.policy is None:
+            return
+        frame, result, _ = self._step
+        policy, names = self.runner.policy, (settings.node.selector, settings.node.schedule)
+        if self._selection.get_subscription_count():
+            self._selection.publish(to_selection(frame, result, policy.views, policy.grid, names))
+        if self._overlay.get_subscription_count():
+            picture = draw_overlay(result.image, result.report.reasons, policy.grid)
+            height, width = picture.shape[:2]
+            self._overlay.publish(
+                Image(
+                    header=Header(stamp=to_time(frame.stamp_ns), frame_id=frame.frame_id),
+                    height=height,
+                    width=width,
+                    encoding="rgb8",
+                    step=3 * width,
+                    data=to_array(picture, "uint8"),
+                )
+            )
+
+    def status(self, settings: PolicyNodeSettings, active: bool) -> InferenceStatus:
+        """Publish the state of the node."""
+        message = InferenceStatus()
+        with self._commander.lock:
+            self._fill_state(message, active)
+        self._fill_policy(message, settings)
+        if self._step is not None:
+            fill_step(message, self._step[1])
+            message.image_to_command_ms = self._step[2]
+        message.header.stamp = to_time(self._commander.output.now_ns())
+        self._status.publish(message)
+        return message
+
+    def _fill_state(self, message: InferenceStatus, active: bool) -> None:
+        commander, interlock = self._commander, self._commander.interlock
+        for name, count in asdict(commander.counters).items():
+            setattr(message, name, count)
+        message.deadline_misses = commander.watchdog.deadline_misses
+        message.dry_run, message.enabled = interlock.dry_run, interlock.enabled
+        if interlock.fault is not None:
+            message.fault = True
+            message.fault_code = interlock.fault.code
+            message.fault_reason = interlock.fault.reason
+        message.state = self._state(active, message.fault)
+        message.detail = self._detail(message)
+
+    def _state(self, active: bool, fault: bool) -> int:
+        if fault:
+            return int(InferenceStatus.FAULT)
+        if self.runner is None:
+            return int(InferenceStatus.UNCONFIGURED)
+        if not active:
+            return int(InferenceStatus.INACTIVE)
+        running = self._step is not None and self.runner.instruction
+        return int(InferenceStatus.RUNNING if running else InferenceStatus.WAITING)
+
+    def _detail(self, message: InferenceStatus) -> str:
+        runner = self.runner
+        if message.state == InferenceStatus.UNCONFIGURED:
+            return "no policy loaded: configure the node"
+        if message.state == InferenceStatus.INACTIVE:
+            return "not running: activate the node"
+        if message.state == InferenceStatus.WAITING and runner is not None:
+            if runner.rejected:
+                return f"instruction rejected: {runner.rejected}"
+            if not runner.instruction:
+                return "waits for an instruction on the topic instruction"
+            return "waits for an image"
+        return str(self._commander.interlock.why_not())
+
+    def _fill_policy(self, message: InferenceStatus, settings: PolicyNodeSettings) -> None:
+        message.selector, message.schedule = settings.node.selector, settings.node.schedule
+        message.decode = settings.session.decode
+        runner = self.runner
+        if runner is None or runner.policy is None:
+            return
+        policy = runner.policy
+        message.instruction = runner.instruction
+        message.checkpoint, message.revision = policy.name, policy.revision
+        message.norm_key = policy.norm_key
+        message.frame_convention = policy.convention.frame
+        message.rotation_convention = policy.convention.rotation
+        message.gripper_convention = policy.convention.gripper

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A thread that works on the newest frame only; no ROS, no policy."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Worker(Generic[T]):
+    """Runs requests in order and, between them, the newest job: a mailbox of one.
+
+    A request (a reset, a new instruction) is therefore applied at a step boundary, never in the
+    middle of a step. ``work`` and the requests must not raise: what they raise ends the thread,
+    which `alive` tells.
+    """
+
+    def __init__(self, work: Callable[[T], None], name: str = "inference") -> None:
+        self._work = work
+        self._job: T | None = None
+        self._requests: deque[Callable[[], None]] = deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def post(self, job: T) -> bool:
+        """Offer a job; true if it pushed out an older one that was never begun."""
+        with self._wake:
+            replaced = self._job is not None
+            self._job = job
+            self._wake.notify()
+        return replaced
+
+    def call(self, request: Callable[[], None]) -> None:
+        """Run ``request`` in the thread before the next job; a job not yet begun is dropped."""
+        with self._wake:
+            self._job = None
+            self._requests.append(request)
+            self._wake.notify()
+
+    def stop(self, timeout_s: float) -> bool:
+        """End the thread after the step in progress; false if it did not end in time."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not (self._stopping or self._requests or self._job is not None):
+                    self._wake.wait()
+                if self._stopping:
+                    return
+                request = self._requests.popleft() if self._requests else None
+                if request is None:
+                    job, self._job = self._job, None
+            if request is not None:
+                request()
+            elif job is not None:
+                self._work(job)
