@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
@@ -143,7 +144,7 @@ def window_passes(prompt: int, action_tokens: int, further: int) -> tuple[Pass, 
 
 def mlp_flops(rows: int, widths: Sequence[int]) -> int:
     """Linear layers in a row, of the given widths from input to output."""
-    return sum(2 * rows * a * b for a, b in zip(widths[:-1], widths[1:], strict=True))
+    return sum(2 * rows * a * b for a, b in pairwise(widths))
 
 
 def vit_flops(

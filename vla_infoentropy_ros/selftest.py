@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does a policy see, listen and act sanely? Run before a robot moves.
+
+A policy can load without an error and still be blind: OpenVLA's published code, under
+transformers >= 4.50, answers every frame alike because its tower is never called. These checks
+need no robot and no data set; they take a few steps' time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vla_infoentropy_ros.models.action_codec import GRIPPER_CONVENTIONS
+from vla_infoentropy_ros.models.adapter import Action, PolicyAdapter, PolicyError
+from vla_infoentropy_ros.models.loading import load_policy
+
+# Tried in this order for a policy that names no example of its own.
+INSTRUCTIONS = ("pick up the red block", "put the red cube on the blue plate")
+PICTURE = (240, 320, 3)  # a size that no tower has, so that resizing is tested too
+
+# What one action may be at most, at any dataset's control period: 0.5 m and pi rad in a step is
+# already far beyond every published statistic.
+MOST_METRES, MOST_RADIANS = 0.5, float(np.pi)
+
+# open and closed of each convention; values may overshoot by a bin or a dataset's noise.
+GRIPPER_ENDS = {
+    "one_is_open": (0.0, 1.0), "one_is_closed": (0.0, 1.0), "minus_one_is_open": (-1.0, 1.0),
+}
+# Policies whose gripper token spans [-1, 1] give -1 for values that never occur in training.
+GRIPPER_SLACK = 1.05
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question to the policy. reason: what was seen, and on failure what to do."""
+
+    name: str
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class SelfTestReport:
+    """All checks in the order they ran; those after a failed one that they build on are left
+    out."""
+
+    policy: str
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reason(self) -> str:
+        """Every failure in one line; "" when there is none."""
+        return "; ".join(f"{c.name}: {c.reason}" for c in self.checks if not c.passed)
+
+    def table(self) -> str:
+        """For a terminal."""
+        width = max(len(check.name) for check in self.checks)
+        lines = [
+            f"  {'pass' if check.passed else 'FAIL'}  {check.name:{width}}  {check.reason}"
+            for check in self.checks
+        ]
+        verdict = "passed" if self.passed else "FAILED: this policy must not move a robot"
+        return "\n".join([f"self-test of {self.policy}", *lines, f"  {verdict}"])
+
+
+class _Failed(Exception):
+    """A check's negative answer."""
+
+
+def run_selftest(policy: PolicyAdapter, instruction: str = "") -> SelfTestReport:
+    """Ask ``policy`` all questions; never raises for what the policy gets wrong.
+
+    instruction: words the policy knows; "" takes its own example.
+    """
+    probe = _Probe(policy, instruction or _example(policy))
+    questions: tuple[Callable[[], str], ...] = (
+        probe.norm_key, probe.convention, probe.prompt, probe.vocabulary, probe.vision,
+        probe.image_matters, probe.repeatable, probe.tower_calls, probe.action, probe.gripper,
+    )
+    checks: list[Check] = []
+    for question in questions:
+        name = question.__name__.replace("_", " ")
+        try:
+            checks.append(Check(name, True, question()))
+        except _Failed as failure:
+            checks.append(Check(name, False, str(failure)))
+            if question in (probe.prompt, probe.vocabulary, probe.vision):
+                break  # the rest would only fail by this
+        except Exception as error:  # whatever the policy raises here is its answer
+            checks.append(Check(name, False, f"{type(error).__name__}: {error}"))
+            break
+    return SelfTestReport(f"{policy.name} ({policy.revision})", tuple(checks))
+
+
+class _Probe:
+    """The questions. Each returns what was seen or raises _Failed with what is wrong."""
+
+    def __init__(self, policy: PolicyAdapter, instruction: str) -> None:
+        self.policy, self.instruction = policy, instruction
+        self._logits: dict[int, torch.Tensor] = {}
+        self._last: list[Action] = []
+
+    def norm_key(self) -> str:
+        key, stats = self.policy.norm_key, getattr(self.policy, "norm_stats", None)
+        if not key:
+            raise _Failed("no statistics chosen; set unnorm_key")
+        if stats is not None and key not in stats:
+            raise _Failed(f"{key!r} is not among {', '.join(sorted(stats))}")
+        return key
+
+    def convention(self) -> str:
+        convention = self.policy.convention
+        if convention.gripper not in GRIPPER_CONVENTIONS:
+            raise _Failed(f"gripper={convention.gripper!r}; known: {GRIPPER_CONVENTIONS}")
+        if not 0.0 < convention.control_period_s <= 10.0:
+            raise _Failed(f"control_period_s={convention.control_period_s}")
+        return (
+            f"{convention.rotation}, {convention.gripper}, frame {convention.frame}, "
+            f"{convention.control_period_s:.3g} s"
+        )
+
+    def prompt(self) -> str:
+        tokens = self.policy.tokenize(self.instruction)
+        count, words = tokens.token_ids.shape[0], int(tokens.instruction.sum())
+        if tokens.token_ids.shape != tokens.instruction.shape or not 0 < words < count:
+            raise _Failed(
+                f"{words} of {count} text tokens are marked as the instruction's; selection by "
+                "attention needs some, and the template around them"
+            )
+        try:
+            self.policy.tokenize(" ")
+        except PolicyError:
+            return f"{count} text tokens, {words} of them the instruction"
+        raise _Failed("an empty instruction is accepted")
+
+    def vocabulary(self) -> str:
+        rows = int(self.policy.decoder.model.embed_tokens.weight.shape[0])
+        text = self.policy.tokenize(self.instruction).token_ids
+        highest = max(int(text.max()), self.policy.bos_token_id)
+        codec = getattr(self.policy, "codec", None)
+        if codec is not None:
+            highest = max(highest, codec.vocab_size - 1)
+            if codec.vocab_size - codec.bins <= self.policy.bos_token_id:
+                raise _Failed(f"{codec.bins} action tokens do not fit into {codec.vocab_size}")
+        if highest >= rows:
+            raise _Failed(
+                f"token {highest} is used, but the model has {rows}; the tokenizer belongs to "
+                "another checkpoint"
+            )
+        return f"highest token {highest} of {rows}"
+
+    def vision(self) -> str:
+        rows = self.policy.views * self.policy.grid[0] * self.policy.grid[1]
+        wanted = (rows, int(self.policy.decoder.config.hidden_size))
+        visual = self._embed(0)
+        if tuple(visual.shape) != wanted:
+            raise _Failed(f"visual embeddings {tuple(visual.shape)}, must be {wanted}")
+        if not bool(torch.isfinite(visual).all()):
+            raise _Failed("visual embeddings hold NaN or infinity; try dtype=bfloat16 or float32")
+        return f"{rows} embeddings of width {wanted[1]}"
+
+    def image_matters(self) -> str:
+        black, white = self._answer(0), self._answer(255)
+        if not bool(torch.isfinite(torch.stack([black, white])).all()):
+            raise _Failed("logits hold NaN or infinity; try dtype=bfloat16 or float32")
+        difference = float((black - white).abs().max())
+        if difference == 0.0:
+            raise _Failed(
+                "a black and a white frame give the same logits: the image does not reach the "
+                "language model"
+            )
+        return f"black and white frames differ by {difference:.3g} in the logits"
+
+    def repeatable(self) -> str:
+        first = self._answer(0)
+        self._logits.pop(0)
+        difference = float((self._answer(0) - first).abs().max())
+        if difference > 1e-2 * float(first.abs().max()):
+            raise _Failed(f"the same frame twice differs by {difference:.3g} in the logits")
+        return f"the same frame twice differs by {difference:.3g}"
+
+    def tower_calls(self) -> str:
+        from vla_infoentropy_ros.selection import build_selector
+        from vla_infoentropy_ros.session import Session
+
+        counted = _CountingPolicy(self.policy)
+        tower = getattr(self.policy, "vision_tower", None)
+        inner: list[None] = []
+        hook = None if tower is None else tower.register_forward_hook(
+            lambda *_: inner.append(None)
+        )
+        try:
+            session = Session(counted, build_selector("dense"))
+            session.set_instruction(self.instruction)
+            session.step(self._pictures(0))
+            self._last = [session.step(self._pictures(255)).action]
+        finally:
+            if hook is not None:
+                hook.remove()
+        if counted.calls != 2 or (hook is not None and len(inner) != 2):
+            seen = f", its tower {len(inner)} times" if hook is not None else ""
+            raise _Failed(f"2 frames called the vision embedding {counted.calls} times{seen}")
+        return "once per frame"
+
+    def action(self) -> str:
+        if not self._last:
+            raise _Failed("the step before gave no action")
+        extremes = [*self._last, *(self.policy.decode_action(ids) for ids in self._extremes())]
+        for action in extremes:
+            if action.values.shape != (7,) or not np.isfinite(action.values).all():
+                raise _Failed(f"action {action.values}: must be 7 finite numbers")
+        values = np.abs(np.stack([action.values for action in extremes]))
+        metres, radians = float(values[:, :3].max()), float(values[:, 3:6].max())
+        if metres > MOST_METRES or radians > MOST_RADIANS:
+            raise _Failed(
+                f"the statistics of {self.policy.norm_key!r} allow {metres:.2f} m and "
+                f"{radians:.2f} rad in one action; are their units metres and radians?"
+            )
+        if metres == 0.0:
+            raise _Failed(f"the statistics of {self.policy.norm_key!r} allow no motion at all")
+        return f"up to {1e3 * metres:.1f} mm and {radians:.3f} rad in one action"
+
+    def gripper(self) -> str:
+        lowest, highest = (float(action.values[6]) for action in self._ends())
+        convention = self.policy.convention.gripper
+        low, high = GRIPPER_ENDS[convention]
+        values = sorted((lowest, highest))
+        if lowest == highest:
+            raise _Failed(f"every token gives gripper {lowest:.2f}; the statistics fix it")
+        if values[1] > high * GRIPPER_SLACK or values[0] < -GRIPPER_SLACK or values[1] < high / 2:
+            raise _Failed(
+                f"gripper reaches {values[0]:.2f}..{values[1]:.2f}, {convention} is "
+                f"{low:.0f}..{high:.0f}; choose another gripper convention or statistics"
+            )
+        return f"{values[0]:.2f}..{values[1]:.2f} as {convention}"
+
+    def _extremes(self) -> list[list[int]]:
+        codec = getattr(self.policy, "codec", None)
+        if codec is None:
+            return []
+        lowest, highest = (int(token) for token in codec.encode([-1.0, 1.0]))
+        return [[lowest] * 7, [highest] * 7]
+
+    def _ends(self) -> tuple[Action, Action]:
+        ids = self._extremes()
+        if not ids:  # no codec to ask: the ends of the language model's vocabulary
+            rows = int(self.policy.decoder.config.vocab_size)
+            ids = [[rows - 1] * 7, [0] * 7]
+        first, second = (self.policy.decode_action(row) for row in ids)
+        return first, second
+
+    def _pictures(self, level: int) -> list[NDArray[np.uint8]]:
+        return [np.full(PICTURE, level, dtype=np.uint8)] * self.policy.views
+
+    def _embed(self, level: int) -> torch.Tensor:
+        with torch.inference_mode():
+            return self.policy.embed_vision(self.policy.preprocess(self._pictures(level)).pixels)
+
+    def _answer(self, level: int) -> torch.Tensor:
+        """Logits of the first action token, float32, by one plain forward of the model."""
+        if level not in self._logits:
+            decoder = self.policy.decoder
+            embed = decoder.model.embed_tokens
+            text = self.policy.tokenize(self.instruction).token_ids.to(embed.weight.device)
+            bos = torch.tensor([self.policy.bos_token_id], device=embed.weight.device)
+            with torch.inference_mode():
+                sequence = torch.cat([embed(bos), self._embed(level), embed(text)])[None]
+                output = decoder(inputs_embeds=sequence, use_cache=False, logits_to_keep=1)
+            self._logits[level] = output.logits[0, -1].float()
+        return self._logits[level]
+
+
+class _CountingPolicy:
+    """The policy itself, except that calls of ``embed_vision`` are counted."""
+
+    def __init__(self, policy: PolicyAdapter) -> None:
+        self._policy, self.calls = policy, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._policy, name)  # everything else is the policy's
+
+    def embed_vision(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self._policy.embed_vision(pixels)
+
+
+def _example(policy: PolicyAdapter) -> str:
+    """An instruction that the policy understands; the last one tried where it knows none."""
+    own = getattr(policy, "example_instruction", "")
+    candidates = (own,) if own else INSTRUCTIONS
+    for text in candidates:
+        try:
+            policy.tokenize(text)
+        except PolicyError:
+            continue
+        return str(text)
+    return str(candidates[-1])
+
+
+def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `load_policy`, for commands that load one."""
+    parser.add_argument("--model", default="embedded", help="embedded, a checkpoint folder, or a "
+                        "hub id together with --revision")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
+    parser.add_argument("--unnorm-key", default="", help="data set whose statistics un-normalise")
+    parser.add_argument("--revision", default="", help="commit of a hub id, or a local fingerprint")
+    parser.add_argument("--gripper", default="", help=", ".join(GRIPPER_CONVENTIONS))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``python -m vla_infoentropy_ros selftest``: 0 passed, 1 failed or not loadable."""
+    parser = argparse.ArgumentParser(prog="selftest", description=__doc__.partition("\n")[0])
+    add_policy_arguments(parser)
+    parser.add_argument("--instruction", default="", help="words that the policy knows")
+    args = parser.parse_args(argv)
+    try:
+        policy = load_policy(
+            args.model, device=args.device, dtype=args.dtype, unnorm_key=args.unnorm_key,
+            revision=args.revision, gripper=args.gripper, progress=sys.stderr.isatty(),
+        )
+    except (PolicyError, OSError) as error:
+        print(f"self-test of {args.model}\n  FAIL  loading  {error}")
+        return 1
+    report = run_selftest(policy, args.instruction)
+    print(report.table())
+    return 0 if report.passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
