@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,9 @@ class EpisodeEnd(Exception):
         self.reason, self.detail = reason, detail
 
 
-class Spin(Protocol):
-    """Lets callbacks run until a condition holds; false on time-out; raises EpisodeEnd on stop."""
-
-    def __call__(self, condition: Callable[[], Any], timeout_s: float) -> bool: ...
+Spin = Callable[[Callable[[], Any], float], bool]
+"""(condition, timeout_s): lets callbacks run until the condition holds; false on time-out; raises
+EpisodeEnd when the episode shall stop."""
 
 
 class Episode:
