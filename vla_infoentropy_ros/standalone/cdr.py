@@ -129,7 +129,8 @@ def _block(code: str, fixed: int, numpy_array: bool) -> tuple[Write, Read]:
             buffer += _U32.pack(len(value))
         if len(value):
             pad(buffer, size)
-            buffer += memoryview(np.ascontiguousarray(value) if numpy_array else value).cast("B")
+            block: Any = np.ascontiguousarray(value) if numpy_array else value
+            buffer += memoryview(block).cast("B")
 
     def read(view: memoryview, position: int) -> tuple[Any, int]:
         count = fixed
@@ -186,7 +187,9 @@ def field_codec(field: FieldType) -> tuple[Write, Read]:
     return _listed(field)
 
 
-def struct_codec(fields: list[tuple[str, FieldType]], make: Callable[[], Any]) -> tuple[Write, Read]:
+def struct_codec(
+    fields: list[tuple[str, FieldType]], make: Callable[[], Any]
+) -> tuple[Write, Read]:
     """Return the codec of a message whose values live in ``_<name>`` slots.
 
     Reading fills the slots directly: what came off the wire needs no type checks.

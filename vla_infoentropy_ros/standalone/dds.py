@@ -246,8 +246,9 @@ class Writer:
 
     def matched(self) -> list[Any]:
         """Descriptions of the readers that get what is written."""
-        return _described(self.entity.get_matched_subscriptions(),
-                          self.entity.get_matched_subscription_data)  # fmt: skip
+        return _described(
+            self.entity.get_matched_subscriptions(), self.entity.get_matched_subscription_data
+        )
 
     def assert_liveliness(self) -> None:
         """Tell readers that the writer is alive."""
@@ -311,8 +312,9 @@ class Reader:
 
     def matched(self) -> list[Any]:
         """Descriptions of the writers that are read from."""
-        return _described(self.entity.get_matched_publications(),
-                          self.entity.get_matched_publication_data)  # fmt: skip
+        return _described(
+            self.entity.get_matched_publications(), self.entity.get_matched_publication_data
+        )
 
     def source(self, publication_handle: int) -> Any:
         """Return the description of one writer, or None when it is gone."""

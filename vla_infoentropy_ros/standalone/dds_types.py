@@ -45,8 +45,9 @@ def idl_struct(name: str, with_request_id: bool = False) -> Any:
     if not spec.fields:
         fields[EMPTY_MEMBER] = types.byte
     # A trailing underscore keeps Python keywords and dataclass internals out of the way.
-    struct = make_idl_struct(_python_name(spec), spec.dds_name.replace("::", "."), fields,
-                             dataclassify=False)  # fmt: skip
+    struct = make_idl_struct(
+        _python_name(spec), spec.dds_name.replace("::", "."), fields, dataclassify=False
+    )
     struct.__idl__.populate()
     struct.__idl__.fill_type_data()
     return struct
@@ -56,14 +57,17 @@ def _annotation(field: FieldType) -> Any:
     if field.is_message:
         inner: Any = idl_struct(field.base)
     elif field.string_bound:
-        inner = types.bounded_str[field.string_bound]
+        bounded_str: Any = types.bounded_str
+        inner = bounded_str[field.string_bound]
     else:
         inner = _PRIMITIVES[field.base]
     if field.kind == SCALAR:
         return inner
+    array: Any = types.array
+    sequence: Any = types.sequence
     if field.kind == ARRAY:
-        return types.array[inner, field.size]
-    return types.sequence[inner, field.size] if field.size else types.sequence[inner]
+        return array[inner, field.size]
+    return sequence[inner, field.size] if field.size else sequence[inner]
 
 
 def _python_name(spec: TypeSpec) -> str:

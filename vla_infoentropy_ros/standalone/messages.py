@@ -23,15 +23,26 @@ from .typestore import ARRAY, SCALAR, SEQUENCE, FieldType, TypeSpec, registry
 _INTEGER_RANGES = {
     name: (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if name[0] == "i" else (0, 2**bits - 1)
     for name, bits in (
-        ("int8", 8), ("int16", 16), ("int32", 32), ("int64", 64),
-        ("uint8", 8), ("uint16", 16), ("uint32", 32), ("uint64", 64),
+        ("int8", 8),
+        ("int16", 16),
+        ("int32", 32),
+        ("int64", 64),
+        ("uint8", 8),
+        ("uint16", 16),
+        ("uint32", 32),
+        ("uint64", 64),
     )
-}  # fmt: skip
+}
 _INTEGER_RANGES["char"] = (0, 255)
 _FLOAT32_MAX = 3.402823466e38
 # Names that rosidl_generator_py gives to primitive types in get_fields_and_field_types()
-_IDL_NAMES = {"float32": "float", "float64": "double", "bool": "boolean", "byte": "octet",
-              "char": "uint8"}  # fmt: skip
+_IDL_NAMES = {
+    "float32": "float",
+    "float64": "double",
+    "bool": "boolean",
+    "byte": "octet",
+    "char": "uint8",
+}
 
 Check = Callable[[Any], bool]
 _classes: dict[str, type[Message]] = {}
@@ -100,15 +111,21 @@ def service_class(name: str) -> type:
     """Return the class of a service type such as ``std_srvs/srv/SetBool``."""
     found: Any = _classes.get(name)
     if found is not None:
-        return found  # type: ignore[no-any-return]
+        return found
     package, kind, short = name.split("/")
     parts = {half: message_class(f"{name}_{half}") for half in ("Request", "Response")}
-    built: Any = type(short, (), {
-        **parts, "__doc__": f"Service {name}.", "__module__": f"{package}.{kind}",
-        "_service_name": name,
-    })  # fmt: skip
+    built: Any = type(
+        short,
+        (),
+        {
+            **parts,
+            "__doc__": f"Service {name}.",
+            "__module__": f"{package}.{kind}",
+            "_service_name": name,
+        },
+    )
     _classes[name] = built
-    return built  # type: ignore[no-any-return]
+    return built
 
 
 def type_name(cls: Any) -> str:
@@ -156,8 +173,7 @@ def _build(name: str) -> type[Message]:
         "__doc__": f"Message {name}.",
         "_spec": spec,
         "_factories": {
-            label: _default_factory(field, spec.defaults.get(label))
-            for label, field in spec.fields
+            label: _default_factory(field, spec.defaults.get(label)) for label, field in spec.fields
         },
     }
     for label, field in spec.fields:
@@ -169,7 +185,7 @@ def _build(name: str) -> type[Message]:
     cls: type[Message] = type(short, (Message,), namespace)
     # Staticmethods: plain functions stored on the class would be bound to instances.
     write, read = struct_codec(list(spec.fields), lambda: cls.__new__(cls))
-    cls._write, cls._read = staticmethod(write), staticmethod(read)  # type: ignore[assignment]
+    cls._write, cls._read = staticmethod(write), staticmethod(read)
     return cls
 
 
@@ -218,9 +234,7 @@ def _converter(name: str, field: FieldType) -> Callable[[Any], Any]:
 
         def scalar(value: Any) -> Any:
             if not check(value):
-                raise AssertionError(
-                    f"The '{name}' field must be {wanted}, not {_shown(value)}."
-                )
+                raise AssertionError(f"The '{name}' field must be {wanted}, not {_shown(value)}.")
             return value
 
         return scalar
@@ -242,8 +256,11 @@ def _converter(name: str, field: FieldType) -> Callable[[Any], Any]:
         if bad_length:
             raise AssertionError(f"{message}; got length {len(value)}.")
         if code == "B" and isinstance(value, bytes | bytearray):
-            return np.frombuffer(value, code).copy() if field.kind == ARRAY else array.array(
-                code, bytes(value))
+            return (
+                np.frombuffer(value, code).copy()
+                if field.kind == ARRAY
+                else array.array(code, bytes(value))
+            )
         for item in value:
             if not check(item):
                 raise AssertionError(f"{message}; got {_shown(item)}.")
@@ -287,17 +304,23 @@ def _element_check(field: FieldType) -> tuple[Check, str]:
     base, bound = field.base, field.string_bound
     if field.is_message:
         short = base.split("/")[-1]
-        return lambda value: isinstance(value, message_class(base)), f"a sub message of type {short}"
+        return lambda value: isinstance(
+            value, message_class(base)
+        ), f"a sub message of type {short}"
     if base == "string":
         if bound:
-            return (lambda value: isinstance(value, str) and len(value) <= bound,
-                    f"a str not longer than {bound}")  # fmt: skip
+            return (
+                lambda value: isinstance(value, str) and len(value) <= bound,
+                f"a str not longer than {bound}",
+            )
         return lambda value: isinstance(value, str), "of type 'str'"
     if base == "bool":
         return lambda value: isinstance(value, bool), "of type 'bool'"
     if base == "byte":
-        return (lambda value: isinstance(value, bytes | bytearray) and len(value) == 1,
-                "of type 'bytes' with length 1")  # fmt: skip
+        return (
+            lambda value: isinstance(value, bytes | bytearray) and len(value) == 1,
+            "of type 'bytes' with length 1",
+        )
     if base.startswith("float"):
         largest = _FLOAT32_MAX if base == "float32" else math.inf
 

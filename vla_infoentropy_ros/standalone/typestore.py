@@ -88,8 +88,9 @@ class TypeRegistry:
     def names(self, package: str, kind: str) -> list[str]:
         """Short names of the types of a package; ``kind`` is ``msg`` or ``srv``."""
         prefix = f"{package}/{kind}/"
-        found = [name.removeprefix(prefix) for name in self.store.fielddefs
-                 if name.startswith(prefix)]
+        found = [
+            name.removeprefix(prefix) for name in self.store.fielddefs if name.startswith(prefix)
+        ]
         if kind == "srv":
             found = [name.removesuffix("_Request") for name in found if name.endswith("_Request")]
         return sorted(found)

@@ -44,9 +44,13 @@ __all__ = [
 _global_executor: Executor | None = None
 
 
-def init(*, args: list[str] | None = None, context: Context | None = None,
-         domain_id: int | None = None,
-         signal_handler_options: SignalHandlerOptions | None = None) -> None:  # fmt: skip
+def init(
+    *,
+    args: list[str] | None = None,
+    context: Context | None = None,
+    domain_id: int | None = None,
+    signal_handler_options: SignalHandlerOptions | None = None,
+) -> None:
     """Initialise a context: parse arguments, join the domain, install signal handlers."""
     chosen = get_default_context() if context is None else context
     if signal_handler_options is None:
@@ -89,8 +93,9 @@ def create_node(node_name: str, **kwargs: Any) -> Node:
     return Node(node_name, **kwargs)
 
 
-def spin_once(node: Node, *, executor: Executor | None = None,
-              timeout_sec: float | None = None) -> None:  # fmt: skip
+def spin_once(
+    node: Node, *, executor: Executor | None = None, timeout_sec: float | None = None
+) -> None:
     """Run one callback, or return when none is ready in time."""
     chosen = get_global_executor() if executor is None else executor
     try:
@@ -111,8 +116,9 @@ def spin(node: Node, executor: Executor | None = None) -> None:
         chosen.remove_node(node)
 
 
-def spin_until_future_complete(node: Node, future: Future, executor: Executor | None = None,
-                               timeout_sec: float | None = None) -> None:  # fmt: skip
+def spin_until_future_complete(
+    node: Node, future: Future, executor: Executor | None = None, timeout_sec: float | None = None
+) -> None:
     """Run callbacks until a future is done."""
     chosen = get_global_executor() if executor is None else executor
     added = False

@@ -25,9 +25,17 @@ _POLL_SEC = 0.02
 class Client:
     """Sends requests; create with :meth:`Node.create_client`."""
 
-    def __init__(self, context: Context, reader: dds.Reader, writer: dds.Writer, srv_type: Any,
-                 srv_name: str, qos_profile: QoSProfile, callback_group: CallbackGroup,
-                 logger: Any) -> None:  # fmt: skip
+    def __init__(
+        self,
+        context: Context,
+        reader: dds.Reader,
+        writer: dds.Writer,
+        srv_type: Any,
+        srv_name: str,
+        qos_profile: QoSProfile,
+        callback_group: CallbackGroup,
+        logger: Any,
+    ) -> None:
         """Keep both endpoints."""
         self.context = context
         self._reader = reader
@@ -74,7 +82,8 @@ class Client:
                 self.remove_pending_request(future)
                 raise TimeoutError(
                     f"No reply from service {self.srv_name!r} within {timeout_sec} s. Is an "
-                    "executor spinning in another thread?")
+                    "executor spinning in another thread?"
+                )
             if not self.context.ok():
                 self.remove_pending_request(future)
                 raise RCLError("the context was shut down while waiting for a reply")
@@ -107,8 +116,11 @@ class Client:
     def service_is_ready(self) -> bool:
         """Whether a server is there and both directions are matched."""
         readers, writers = self._writer.matched(), self._reader.matched()
-        ids = {found for item in readers
-               if (found := user_data_value(item.qos, "serviceid")) is not None}  # fmt: skip
+        ids = {
+            found
+            for item in readers
+            if (found := user_data_value(item.qos, "serviceid")) is not None
+        }
         if not ids:
             return bool(readers) and bool(writers)
         return any(user_data_value(item.qos, "serviceid") in ids for item in writers)

@@ -34,8 +34,13 @@ class ClockChange(IntEnum):
 class JumpThreshold:
     """When a jump is worth a callback."""
 
-    def __init__(self, *, min_forward: Duration | None, min_backward: Duration | None,
-                 on_clock_change: bool = True) -> None:  # fmt: skip
+    def __init__(
+        self,
+        *,
+        min_forward: Duration | None,
+        min_backward: Duration | None,
+        on_clock_change: bool = True,
+    ) -> None:
         """Take the smallest jumps to report; ``None`` for a direction reports none."""
         for name, value in (("min_forward", min_forward), ("min_backward", min_backward)):
             if value is not None and not isinstance(value, Duration):
@@ -44,10 +49,12 @@ class JumpThreshold:
             raise ValueError(f"min_forward must be a positive non-zero duration, not {min_forward}")
         if min_backward is not None and min_backward.nanoseconds >= 0:
             raise ValueError(
-                f"min_backward must be a negative non-zero duration, not {min_backward}")
+                f"min_backward must be a negative non-zero duration, not {min_backward}"
+            )
         if min_forward is None and min_backward is None and not on_clock_change:
             raise ValueError(
-                "At least one of min_forward, min_backward and on_clock_change must be set.")
+                "At least one of min_forward, min_backward and on_clock_change must be set."
+            )
         self.min_forward = min_forward
         self.min_backward = min_backward
         self.on_clock_change = on_clock_change
@@ -83,9 +90,14 @@ class TimeJump:
 class JumpHandle:
     """Keeps a jump callback registered until it is unregistered or garbage collected."""
 
-    def __init__(self, *, clock: Clock, threshold: JumpThreshold,
-                 pre_callback: Callable[[], Any] | None,
-                 post_callback: Callable[[TimeJump], Any] | None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        threshold: JumpThreshold,
+        pre_callback: Callable[[], Any] | None,
+        post_callback: Callable[[TimeJump], Any] | None,
+    ) -> None:
         """Register."""
         if pre_callback is None and post_callback is None:
             raise ValueError("One of pre_callback or post_callback must be callable")
@@ -108,8 +120,12 @@ class JumpHandle:
     def __enter__(self) -> JumpHandle:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
-                 traceback: TracebackType | None) -> None:  # fmt: skip
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.unregister()
 
 
@@ -145,12 +161,17 @@ class Clock:
             return system_time.monotonic_ns()
         return system_time.time_ns()
 
-    def create_jump_callback(self, threshold: JumpThreshold, *,
-                             pre_callback: Callable[[], Any] | None = None,
-                             post_callback: Callable[[TimeJump], Any] | None = None) -> JumpHandle:  # fmt: skip
+    def create_jump_callback(
+        self,
+        threshold: JumpThreshold,
+        *,
+        pre_callback: Callable[[], Any] | None = None,
+        post_callback: Callable[[TimeJump], Any] | None = None,
+    ) -> JumpHandle:
         """Register callbacks for jumps; keep the returned handle."""
-        return JumpHandle(clock=self, threshold=threshold, pre_callback=pre_callback,
-                          post_callback=post_callback)  # fmt: skip
+        return JumpHandle(
+            clock=self, threshold=threshold, pre_callback=pre_callback, post_callback=post_callback
+        )
 
     def sleep_until(self, until: Time, context: Context | None = None) -> bool:
         """Sleep until a time; False when shutdown or a change of the source came first."""
@@ -162,8 +183,10 @@ class Clock:
         wake, changed = threading.Event(), threading.Event()
 
         def on_jump(jump: TimeJump) -> None:
-            if jump.clock_change in (ClockChange.ROS_TIME_ACTIVATED,
-                                     ClockChange.ROS_TIME_DEACTIVATED):  # fmt: skip
+            if jump.clock_change in (
+                ClockChange.ROS_TIME_ACTIVATED,
+                ClockChange.ROS_TIME_DEACTIVATED,
+            ):
                 changed.set()
             wake.set()
 
@@ -231,7 +254,8 @@ class ROSClock(Clock):
         """Set simulated time."""
         if not isinstance(time, Time):
             raise TypeError(
-                f"Time must be specified as rclpy.time.Time. Received type: {type(time)}")
+                f"Time must be specified as rclpy.time.Time. Received type: {type(time)}"
+            )
         new = time.nanoseconds
 
         def apply() -> None:

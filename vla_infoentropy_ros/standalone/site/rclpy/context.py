@@ -41,8 +41,13 @@ class Context:
         # Conditions that wake executors; kept apart because a signal handler uses them.
         self._wake_ups: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def init(self, args: list[str] | None = None, *, initialize_logging: bool = True,
-             domain_id: int | None = None) -> None:  # fmt: skip
+    def init(
+        self,
+        args: list[str] | None = None,
+        *,
+        initialize_logging: bool = True,
+        domain_id: int | None = None,
+    ) -> None:
         """Parse arguments and join the domain."""
         with self._lock:
             if domain_id is not None and domain_id < 0:
@@ -121,7 +126,8 @@ class Context:
         with self._lock:
             if self._participant is None or self._valid:
                 self._callbacks.append(
-                    weakref.WeakMethod(callback) if ismethod(callback) else callback)
+                    weakref.WeakMethod(callback) if ismethod(callback) else callback
+                )
                 return
         callback()
 
@@ -133,13 +139,17 @@ class Context:
     def __del__(self) -> None:
         # Nodes hold a reference to their context, so nothing uses the participant any more.
         participant = getattr(self, "_participant", None)
-        if participant is not None and sys.is_finalizing is not None:
+        if participant is not None and not sys.is_finalizing():
             participant.close()
 
     def __enter__(self) -> Context:
         self.init()
         return self
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
-                 traceback: TracebackType | None) -> None:  # fmt: skip
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.try_shutdown()

@@ -55,28 +55,43 @@ _POLICIES = {
 _PUBLISHER_EVENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "deadline": ("offered_deadline_missed", ("total_count", "total_count_change")),
     "liveliness": ("liveliness_lost", ("total_count", "total_count_change")),
-    "incompatible_qos": ("offered_incompatible_qos",
-                         ("total_count", "total_count_change", "last_policy_kind")),
-    "matched": ("publication_matched", ("total_count", "total_count_change", "current_count",
-                                        "current_count_change")),
-}  # fmt: skip
+    "incompatible_qos": (
+        "offered_incompatible_qos",
+        ("total_count", "total_count_change", "last_policy_kind"),
+    ),
+    "matched": (
+        "publication_matched",
+        ("total_count", "total_count_change", "current_count", "current_count_change"),
+    ),
+}
 _SUBSCRIPTION_EVENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "deadline": ("requested_deadline_missed", ("total_count", "total_count_change")),
-    "liveliness": ("liveliness_changed", ("alive_count", "alive_count_change", "not_alive_count",
-                                          "not_alive_count_change")),
-    "incompatible_qos": ("requested_incompatible_qos",
-                         ("total_count", "total_count_change", "last_policy_kind")),
+    "liveliness": (
+        "liveliness_changed",
+        ("alive_count", "alive_count_change", "not_alive_count", "not_alive_count_change"),
+    ),
+    "incompatible_qos": (
+        "requested_incompatible_qos",
+        ("total_count", "total_count_change", "last_policy_kind"),
+    ),
     "message_lost": ("sample_lost", ("total_count", "total_count_change")),
-    "matched": ("subscription_matched", ("total_count", "total_count_change", "current_count",
-                                         "current_count_change")),
-}  # fmt: skip
+    "matched": (
+        "subscription_matched",
+        ("total_count", "total_count_change", "current_count", "current_count_change"),
+    ),
+}
 
 
 class EventHandler(Waitable):
     """Watches statuses of one DDS entity and calls functions when they change."""
 
-    def __init__(self, entity: Any, callbacks: dict[str, Callable[[Any], Any]],
-                 statuses: dict[str, tuple[str, tuple[str, ...]]], group: CallbackGroup) -> None:  # fmt: skip
+    def __init__(
+        self,
+        entity: Any,
+        callbacks: dict[str, Callable[[Any], Any]],
+        statuses: dict[str, tuple[str, tuple[str, ...]]],
+        group: CallbackGroup,
+    ) -> None:
         """Enable the statuses that have a callback."""
         super().__init__(group)
         self._entity = entity
@@ -102,7 +117,8 @@ class EventHandler(Waitable):
             values = {field: getattr(status, field, 0) for field in fields}
             if "last_policy_kind" in values:
                 values["last_policy_kind"] = _POLICIES.get(
-                    int(status.last_policy_id), QoSPolicyKind.INVALID)
+                    int(status.last_policy_id), QoSPolicyKind.INVALID
+                )
             if any(value for field, value in values.items() if field.endswith("_change")):
                 found.append((callback, SimpleNamespace(**values)))
         return found or None
@@ -128,15 +144,20 @@ class PublisherEventCallbacks:
     matched: Callable[[Any], Any] | None = None
     use_default_callbacks: bool = True
 
-    def create_event_handlers(self, group: CallbackGroup, entity: Any, topic: str,
-                              logger: Any) -> list[EventHandler]:  # fmt: skip
+    def create_event_handlers(
+        self, group: CallbackGroup, entity: Any, topic: str, logger: Any
+    ) -> list[EventHandler]:
         """Return the handlers for a publisher."""
         callbacks = _given(self, _PUBLISHER_EVENTS)
         if self.use_default_callbacks:
-            callbacks.setdefault("incompatible_qos", lambda event: logger.warning(
-                f"New subscription discovered on topic '{topic}', requesting incompatible QoS. No "
-                f"messages will be sent to it. Last incompatible policy: "
-                f"{event.last_policy_kind.name}"))  # fmt: skip
+            callbacks.setdefault(
+                "incompatible_qos",
+                lambda event: logger.warning(
+                    f"New subscription discovered on topic '{topic}', requesting incompatible QoS. "
+                    f"No messages will be sent to it. Last incompatible policy: "
+                    f"{event.last_policy_kind.name}"
+                ),
+            )
         return [EventHandler(entity, callbacks, _PUBLISHER_EVENTS, group)] if callbacks else []
 
 
@@ -152,18 +173,22 @@ class SubscriptionEventCallbacks:
     matched: Callable[[Any], Any] | None = None
     use_default_callbacks: bool = True
 
-    def create_event_handlers(self, group: CallbackGroup, entity: Any, topic: str,
-                              logger: Any) -> list[EventHandler]:  # fmt: skip
+    def create_event_handlers(
+        self, group: CallbackGroup, entity: Any, topic: str, logger: Any
+    ) -> list[EventHandler]:
         """Return the handlers for a subscription."""
         callbacks = _given(self, _SUBSCRIPTION_EVENTS)
         if self.use_default_callbacks:
-            callbacks.setdefault("incompatible_qos", lambda event: logger.warning(
-                f"New publisher discovered on topic '{topic}', offering incompatible QoS. No "
-                f"messages will be received from it. Last incompatible policy: "
-                f"{event.last_policy_kind.name}"))  # fmt: skip
+            callbacks.setdefault(
+                "incompatible_qos",
+                lambda event: logger.warning(
+                    f"New publisher discovered on topic '{topic}', offering incompatible QoS. No "
+                    f"messages will be received from it. Last incompatible policy: "
+                    f"{event.last_policy_kind.name}"
+                ),
+            )
         return [EventHandler(entity, callbacks, _SUBSCRIPTION_EVENTS, group)] if callbacks else []
 
 
 def _given(callbacks: Any, known: dict[str, Any]) -> dict[str, Callable[[Any], Any]]:
-    return {name: function for name in known
-            if (function := getattr(callbacks, name)) is not None}  # fmt: skip
+    return {name: function for name in known if (function := getattr(callbacks, name)) is not None}

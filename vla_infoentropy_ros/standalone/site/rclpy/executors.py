@@ -188,8 +188,7 @@ class Executor:
 
     def _take_task(self) -> Task | None:
         with self._tasks_lock:
-            self._tasks = [task for task in self._tasks
-                           if not (task.done() or task.cancelled())]  # fmt: skip
+            self._tasks = [task for task in self._tasks if not (task.done() or task.cancelled())]
             while self._steps:
                 task = self._steps.popleft()
                 if not (task.done() or task.cancelled() or task.executing()):
@@ -284,8 +283,12 @@ class Executor:
     def __enter__(self) -> Executor:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
-                 traceback: TracebackType | None) -> None:  # fmt: skip
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.shutdown()
 
 

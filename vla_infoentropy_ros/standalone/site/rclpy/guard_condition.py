@@ -16,8 +16,12 @@ from .utilities import get_default_context
 class GuardCondition:
     """Wakes an executor, which then runs the callback."""
 
-    def __init__(self, callback: Callable[..., Any] | None,
-                 callback_group: CallbackGroup | None, context: Context | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        callback: Callable[..., Any] | None,
+        callback_group: CallbackGroup | None,
+        context: Context | None = None,
+    ) -> None:
         """Create the condition, not triggered."""
         self._context = get_default_context() if context is None else context
         self._condition = self._context.participant.create_guard()

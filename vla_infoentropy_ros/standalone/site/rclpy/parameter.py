@@ -68,7 +68,8 @@ class Parameter:
                         return cls[name]
                 raise TypeError(
                     f"The given value is not a list of one of the allowed types "
-                    f"'{parameter_value}'.")
+                    f"'{parameter_value}'."
+                )
             raise TypeError(f"The given value is not one of the allowed types '{parameter_value}'.")
 
         def check(self, parameter_value: Any) -> bool:
@@ -81,7 +82,8 @@ class Parameter:
             numeric = kind in (int, float)
             containers = (list, tuple, array.array) if numeric else (list, tuple)
             return isinstance(parameter_value, containers) and all(
-                isinstance(item, kind) for item in parameter_value)
+                isinstance(item, kind) for item in parameter_value
+            )
 
     def __init__(self, name: str, type_: Parameter.Type | None = None, value: Any = None) -> None:
         """Keep the value; its type is found out when not given."""
@@ -148,7 +150,7 @@ def get_parameter_value(string_value: str) -> Any:
     """Return a rcl_interfaces/ParameterValue for text, with the type that YAML gives it."""
     try:
         value = parse_value(string_value, "")
-        if value is None or isinstance(value, list) and not value:
+        if value is None or (isinstance(value, list) and not value):
             value = string_value
     except ArgumentError:
         value = string_value
@@ -156,9 +158,11 @@ def get_parameter_value(string_value: str) -> Any:
 
 
 def parameter_dict_from_yaml_file(
-    parameter_file: str, use_wildcard: bool = False, target_nodes: list[str] | None = None,
+    parameter_file: str,
+    use_wildcard: bool = False,
+    target_nodes: list[str] | None = None,
     namespace: str = "",
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Read a parameter file as messages by parameter name."""
     wanted = set(target_nodes or ()) | ({"/**"} if use_wildcard else set())
     return {

@@ -35,8 +35,9 @@ class ParameterService:
             (SetParameters, "set_parameters", self._set),
             (SetParametersAtomically, "set_parameters_atomically", self._set_atomically),
         ):
-            node.create_service(srv_type, f"{node.get_name()}/{name}", callback,
-                                qos_profile=qos_profile_parameters)  # fmt: skip
+            node.create_service(
+                srv_type, f"{node.get_name()}/{name}", callback, qos_profile=qos_profile_parameters
+            )
 
     def _node(self) -> Any:
         node = self._node_reference()

@@ -19,8 +19,16 @@ from .qos import QoSProfile
 class Publisher:
     """Sends messages to a topic; create with :meth:`Node.create_publisher`."""
 
-    def __init__(self, writer: dds.Writer, msg_type: Any, topic: str, qos_profile: QoSProfile,
-                 context: Context, callback_group: CallbackGroup, logger: Any) -> None:  # fmt: skip
+    def __init__(
+        self,
+        writer: dds.Writer,
+        msg_type: Any,
+        topic: str,
+        qos_profile: QoSProfile,
+        context: Context,
+        callback_group: CallbackGroup,
+        logger: Any,
+    ) -> None:
         """Keep the writer."""
         self._writer = writer
         self._context = context

@@ -178,8 +178,9 @@ class QoSProfile:
         if name == "depth" and value == 0 and self._values["history"] == HistoryPolicy.KEEP_LAST:
             warnings.warn(
                 "A zero depth with KEEP_LAST doesn't make sense; no data could be stored. "
-                "This will be interpreted as SYSTEM_DEFAULT", stacklevel=2,
-            )  # fmt: skip
+                "This will be interpreted as SYSTEM_DEFAULT",
+                stacklevel=2,
+            )
         self._values[name] = value
 
     def __eq__(self, other: object) -> bool:
@@ -225,18 +226,22 @@ def _reliable(depth: int, **kwargs: Any) -> QoSProfile:
 
 qos_profile_default = _reliable(10)
 qos_profile_system_default = QoSProfile(
-    history=HistoryPolicy.SYSTEM_DEFAULT, depth=0,
-    reliability=ReliabilityPolicy.SYSTEM_DEFAULT, durability=DurabilityPolicy.SYSTEM_DEFAULT,
-)  # fmt: skip
+    history=HistoryPolicy.SYSTEM_DEFAULT,
+    depth=0,
+    reliability=ReliabilityPolicy.SYSTEM_DEFAULT,
+    durability=DurabilityPolicy.SYSTEM_DEFAULT,
+)
 qos_profile_sensor_data = _reliable(5, reliability=ReliabilityPolicy.BEST_EFFORT)
 qos_profile_services_default = _reliable(10)
 qos_profile_parameters = _reliable(1000)
 qos_profile_parameter_events = _reliable(1000)
 qos_profile_best_available = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST, depth=10,
-    reliability=ReliabilityPolicy.BEST_AVAILABLE, durability=DurabilityPolicy.BEST_AVAILABLE,
+    history=HistoryPolicy.KEEP_LAST,
+    depth=10,
+    reliability=ReliabilityPolicy.BEST_AVAILABLE,
+    durability=DurabilityPolicy.BEST_AVAILABLE,
     liveliness=LivelinessPolicy.BEST_AVAILABLE,
-)  # fmt: skip
+)
 qos_profile_action_status_default = _reliable(1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 qos_profile_rosout_default = _reliable(
     1000, durability=DurabilityPolicy.TRANSIENT_LOCAL, lifespan=Duration(seconds=10)

@@ -45,9 +45,18 @@ def split_request_id(data: bytes, cls: Any) -> tuple[int, int, Any]:
 class Service:
     """Answers requests; create with :meth:`Node.create_service`."""
 
-    def __init__(self, reader: dds.Reader, writer: dds.Writer, srv_type: Any, srv_name: str,
-                 callback: Callable[[Any, Any], Any], callback_group: CallbackGroup,
-                 qos_profile: QoSProfile, context: Context, logger: Any) -> None:  # fmt: skip
+    def __init__(
+        self,
+        reader: dds.Reader,
+        writer: dds.Writer,
+        srv_type: Any,
+        srv_name: str,
+        callback: Callable[[Any, Any], Any],
+        callback_group: CallbackGroup,
+        qos_profile: QoSProfile,
+        context: Context,
+        logger: Any,
+    ) -> None:
         """Keep both endpoints."""
         self._reader = reader
         self._writer = writer
@@ -117,7 +126,8 @@ class Service:
         if not isinstance(response, self.srv_type.Response):
             raise TypeError(
                 f"The callback of service {self.srv_name!r} returned "
-                f"{type(response).__name__}; it must return its response argument.")
+                f"{type(response).__name__}; it must return its response argument."
+            )
         if not self._alive:
             raise InvalidHandle("cannot use Destroyable because destruction was requested")
         if not self._context.ok():

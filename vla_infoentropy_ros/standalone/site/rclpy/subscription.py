@@ -27,9 +27,17 @@ class Subscription:
         MessageOnly = 0
         WithMessageInfo = 1
 
-    def __init__(self, reader: dds.Reader, msg_type: Any, topic: str,
-                 callback: Callable[..., Any], callback_group: CallbackGroup,
-                 qos_profile: QoSProfile, raw: bool, logger: Any) -> None:  # fmt: skip
+    def __init__(
+        self,
+        reader: dds.Reader,
+        msg_type: Any,
+        topic: str,
+        callback: Callable[..., Any],
+        callback_group: CallbackGroup,
+        qos_profile: QoSProfile,
+        raw: bool,
+        logger: Any,
+    ) -> None:
         """Keep the reader."""
         self._reader = reader
         self._logger = logger
@@ -96,8 +104,11 @@ class Subscription:
         try:
             message = data if self.raw else deserialize(data, self.msg_type)
         except CdrError as error:
-            self._logger.error(f"Message on {self.topic!r} dropped: {error} Does its publisher "
-                               "use another version of the type?", throttle_duration_sec=5.0)  # fmt: skip
+            self._logger.error(
+                f"Message on {self.topic!r} dropped: {error} Does its publisher "
+                "use another version of the type?",
+                throttle_duration_sec=5.0,
+            )
             return None
         if self._callback_type is Subscription.CallbackType.MessageOnly:
             return (message,)

@@ -29,8 +29,9 @@ class Future:
 
     def __del__(self) -> None:
         if getattr(self, "_exception", None) is not None and not self._exception_fetched:
-            print(f"The following exception was never retrieved: {self._exception}",
-                  file=sys.stderr)  # fmt: skip
+            print(
+                f"The following exception was never retrieved: {self._exception}", file=sys.stderr
+            )
 
     def __await__(self) -> Generator[None, None, Any]:
         while not self._done:
@@ -119,8 +120,9 @@ class Future:
 class Task(Future):
     """A function or coroutine that an executor runs; calling it makes one step."""
 
-    def __init__(self, handler: Any, args: Any = None, kwargs: Any = None,
-                 executor: Any = None) -> None:  # fmt: skip
+    def __init__(
+        self, handler: Any, args: Any = None, kwargs: Any = None, executor: Any = None
+    ) -> None:
         """Keep the handler for later."""
         super().__init__(executor=executor)
         self._handler = handler

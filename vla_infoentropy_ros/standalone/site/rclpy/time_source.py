@@ -50,7 +50,8 @@ class TimeSource:
         if enabled:
             qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
             self._clock_sub = node.create_subscription(
-                ClockMsg, CLOCK_TOPIC, self.clock_callback, qos)
+                ClockMsg, CLOCK_TOPIC, self.clock_callback, qos
+            )
         elif self._clock_sub is not None:
             node.destroy_subscription(self._clock_sub)
             self._clock_sub = None
@@ -91,7 +92,8 @@ class TimeSource:
                 if parameter.type_ is not Parameter.Type.BOOL:
                     return SetParametersResult(
                         successful=False,
-                        reason=f"{USE_SIM_TIME_NAME} parameter set to something besides a bool")
+                        reason=f"{USE_SIM_TIME_NAME} parameter set to something besides a bool",
+                    )
                 self.ros_time_is_active = parameter.value
         return SetParametersResult(successful=True)
 

@@ -19,9 +19,17 @@ from .utilities import get_default_context
 class Timer:
     """Calls a function each time that a period has passed on a clock."""
 
-    def __init__(self, callback: Callable[..., Any] | None, callback_group: CallbackGroup | None,
-                 timer_period_ns: int, clock: Clock, *, context: Context | None = None,
-                 autostart: bool = True, on_reset: Callable[[], Any] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        callback: Callable[..., Any] | None,
+        callback_group: CallbackGroup | None,
+        timer_period_ns: int,
+        clock: Clock,
+        *,
+        context: Context | None = None,
+        autostart: bool = True,
+        on_reset: Callable[[], Any] | None = None,
+    ) -> None:
         """Start counting now, unless ``autostart`` is False."""
         if timer_period_ns < 0:
             raise ValueError(f"timer period must not be negative, got {timer_period_ns} ns")
@@ -37,10 +45,12 @@ class Timer:
         self._last_call = self._clock.now_ns()
         self._next_call = self._last_call + self._period
         # Every jump matters: time can reach the next call, or move back behind the last one.
-        threshold = JumpThreshold(min_forward=Duration(nanoseconds=1),
-                                  min_backward=Duration(nanoseconds=-1))  # fmt: skip
+        threshold = JumpThreshold(
+            min_forward=Duration(nanoseconds=1), min_backward=Duration(nanoseconds=-1)
+        )
         self._jump_handle = clock.create_jump_callback(
-            threshold, pre_callback=self._before_jump, post_callback=self._after_jump)
+            threshold, pre_callback=self._before_jump, post_callback=self._after_jump
+        )
 
     @property
     def clock(self) -> Clock:
@@ -115,8 +125,7 @@ class Timer:
 
     def _after_jump(self, jump: TimeJump) -> None:
         now = self._clock.now_ns()
-        if jump.clock_change in (ClockChange.ROS_TIME_ACTIVATED,
-                                 ClockChange.ROS_TIME_DEACTIVATED):  # fmt: skip
+        if jump.clock_change in (ClockChange.ROS_TIME_ACTIVATED, ClockChange.ROS_TIME_DEACTIVATED):
             if now == 0:
                 return
             credit = self._credit or 0

@@ -135,9 +135,7 @@ def parse_remap(text: str) -> Remap:
     if not separator or not source or not target:
         raise ArgumentError(f"Remap rule {text!r} is not of the form from:=to.")
     node = None
-    if ":" in source and "://" not in source:
-        node, source = source.split(":", 1)
-    elif source.count(":") > 1:
+    if (":" in source and "://" not in source) or source.count(":") > 1:
         node, source = source.split(":", 1)
     return Remap(source, target, node)
 
@@ -181,9 +179,7 @@ def check_value(value: Any, name: str) -> Any:
 def _parse_level(text: str) -> tuple[str, str]:
     logger, separator, level = text.rpartition(":=")
     if level.lower() not in _SEVERITIES:
-        raise ArgumentError(
-            f"Log level {level!r} is unknown. Use one of {', '.join(_SEVERITIES)}."
-        )
+        raise ArgumentError(f"Log level {level!r} is unknown. Use one of {', '.join(_SEVERITIES)}.")
     return (logger if separator else "", level.lower())
 
 

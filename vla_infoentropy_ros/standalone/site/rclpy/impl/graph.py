@@ -38,55 +38,76 @@ class NodeGraph:
         endpoints = self._participant.endpoints(True) + self._participant.endpoints(False)
         if no_demangle:
             return _grouped([(item.topic, item.type_name) for item in endpoints])
-        return _grouped([
-            (item.topic[2:], ros_type(item.type_name))
-            for item in endpoints if item.topic.startswith("rt/")
-        ])  # fmt: skip
+        return _grouped(
+            [
+                (item.topic[2:], ros_type(item.type_name))
+                for item in endpoints
+                if item.topic.startswith("rt/")
+            ]
+        )
 
     def get_service_names_and_types(self) -> list[tuple[str, list[str]]]:
         """Services in the domain and their types."""
-        return _grouped([
-            (item.topic[2:].removesuffix("Request"),
-             ros_type(item.type_name).removesuffix("_Request"))
-            for item in self._participant.endpoints(writers=False)
-            if item.topic.startswith("rq/") and item.topic.endswith("Request")
-        ])  # fmt: skip
+        return _grouped(
+            [
+                (
+                    item.topic[2:].removesuffix("Request"),
+                    ros_type(item.type_name).removesuffix("_Request"),
+                )
+                for item in self._participant.endpoints(writers=False)
+                if item.topic.startswith("rq/") and item.topic.endswith("Request")
+            ]
+        )
 
     def _of_node(self, name: str, namespace: str, writers: bool) -> list[Endpoint]:
         for found, found_namespace, readers, own_writers in self._participant.nodes():
             if (found, found_namespace) == (name, namespace):
                 guids = own_writers if writers else readers
-                return [item for item in self._participant.endpoints(writers)
-                        if item.guid in guids]  # fmt: skip
+                return [item for item in self._participant.endpoints(writers) if item.guid in guids]
         from ..node import NodeNameNonExistentError
 
         raise NodeNameNonExistentError(
-            f"Cannot get information of node '{namespace.rstrip('/')}/{name}': it does not exist.")
+            f"Cannot get information of node '{namespace.rstrip('/')}/{name}': it does not exist."
+        )
 
     def get_publisher_names_and_types_by_node(
         self, node_name: str, node_namespace: str, no_demangle: bool = False
     ) -> list[tuple[str, list[str]]]:
         """Topics that a node publishes."""
-        return _grouped([(item.topic[2:], ros_type(item.type_name))
-                         for item in self._of_node(node_name, node_namespace, True)
-                         if item.topic.startswith("rt/")])  # fmt: skip
+        return _grouped(
+            [
+                (item.topic[2:], ros_type(item.type_name))
+                for item in self._of_node(node_name, node_namespace, True)
+                if item.topic.startswith("rt/")
+            ]
+        )
 
     def get_subscriber_names_and_types_by_node(
         self, node_name: str, node_namespace: str, no_demangle: bool = False
     ) -> list[tuple[str, list[str]]]:
         """Topics that a node subscribes to."""
-        return _grouped([(item.topic[2:], ros_type(item.type_name))
-                         for item in self._of_node(node_name, node_namespace, False)
-                         if item.topic.startswith("rt/")])  # fmt: skip
+        return _grouped(
+            [
+                (item.topic[2:], ros_type(item.type_name))
+                for item in self._of_node(node_name, node_namespace, False)
+                if item.topic.startswith("rt/")
+            ]
+        )
 
     def get_service_names_and_types_by_node(
         self, node_name: str, node_namespace: str
     ) -> list[tuple[str, list[str]]]:
         """Services that a node offers."""
-        return _grouped([(item.topic[2:].removesuffix("Request"),
-                          ros_type(item.type_name).removesuffix("_Request"))
-                         for item in self._of_node(node_name, node_namespace, False)
-                         if item.topic.startswith("rq/")])  # fmt: skip
+        return _grouped(
+            [
+                (
+                    item.topic[2:].removesuffix("Request"),
+                    ros_type(item.type_name).removesuffix("_Request"),
+                )
+                for item in self._of_node(node_name, node_namespace, False)
+                if item.topic.startswith("rq/")
+            ]
+        )
 
 
 def _grouped(pairs: list[tuple[str, str]]) -> list[tuple[str, list[str]]]:

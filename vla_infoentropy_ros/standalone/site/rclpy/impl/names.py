@@ -79,7 +79,7 @@ def expand(name: str, node_name: str, namespace: str, *, is_service: bool = Fals
     if "~" in name[1:] or (name.startswith("~") and name[1:2] not in ("", "/")):
         raise error(name, "tilde (~) must be first and be followed by '/'", name.rfind("~"))
     position = 1 if name.startswith(("/", "~")) else 0
-    for token in name[2 if name.startswith("~/") else position:].split("/"):
+    for token in name[2 if name.startswith("~/") else position :].split("/"):
         if name == "~":
             break
         if not _TOKEN.fullmatch(token):
@@ -95,8 +95,11 @@ def expand(name: str, node_name: str, namespace: str, *, is_service: bool = Fals
     if "{" in name or "}" in name:
         raise error(name, "unknown substitution; known are {node} and {ns}", name.find("{"))
     if name.startswith("~"):
-        name = join(join(namespace, node_name), name[2:]) if len(name) > 1 else join(
-            namespace, node_name)
+        name = (
+            join(join(namespace, node_name), name[2:])
+            if len(name) > 1
+            else join(namespace, node_name)
+        )
     elif not name.startswith("/"):
         name = join(namespace, name)
     return re.sub(r"/{2,}", "/", name)

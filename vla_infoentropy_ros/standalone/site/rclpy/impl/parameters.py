@@ -51,16 +51,19 @@ class NodeParameters:
 
     # Declaration
 
-    def declare_parameter(self, name: str, value: Any = None, descriptor: Any = None,
-                          ignore_override: bool = False) -> Parameter:  # fmt: skip
+    def declare_parameter(
+        self, name: str, value: Any = None, descriptor: Any = None, ignore_override: bool = False
+    ) -> Parameter:
         """Declare a parameter; command line and files override ``value``."""
         if value is None and descriptor is None:
             return self.declare_parameters("", [(name,)], ignore_override)[0]
-        return self.declare_parameters("", [(name, value, descriptor or ParameterDescriptor())],
-                                       ignore_override)[0]  # fmt: skip
+        return self.declare_parameters(
+            "", [(name, value, descriptor or ParameterDescriptor())], ignore_override
+        )[0]
 
-    def declare_parameters(self, namespace: str, parameters: list[Any],
-                           ignore_override: bool = False) -> list[Parameter]:  # fmt: skip
+    def declare_parameters(
+        self, namespace: str, parameters: list[Any], ignore_override: bool = False
+    ) -> list[Parameter]:
         """Declare several parameters given as (name, value or type, descriptor)."""
         declared: list[Parameter] = []
         descriptors: dict[str, Any] = {}
@@ -74,10 +77,12 @@ class NodeParameters:
                 if descriptor.dynamic_typing:
                     raise ValueError(
                         f"When declaring parameter {name} with dynamic_typing=True, "
-                        "give a value instead of a type.")
+                        "give a value instead of a type."
+                    )
                 if value is Parameter.Type.NOT_SET:
                     raise ValueError(
-                        f"Cannot declare parameter {name} as statically typed of type NOT_SET")
+                        f"Cannot declare parameter {name} as statically typed of type NOT_SET"
+                    )
                 descriptor.type = value.value
                 value = None
             elif not descriptor.dynamic_typing:
@@ -88,7 +93,8 @@ class NodeParameters:
                     raise ValueError(
                         f"Cannot declare a statically typed parameter ({name}) with default value "
                         "of type PARAMETER_NOT_SET. Give a value, a Parameter.Type, or a "
-                        "descriptor with dynamic_typing=True.")
+                        "descriptor with dynamic_typing=True."
+                    )
             if not ignore_override and name in self._parameter_overrides:
                 value = self._parameter_overrides[name].value
             declared.append(Parameter(name, value=value))
@@ -219,7 +225,8 @@ class NodeParameters:
                 return SetParametersResult(
                     successful=False,
                     reason="parameter list cannot be empty, this might be due to "
-                    "pre_set_parameters_callback modifying the original parameters list.")
+                    "pre_set_parameters_callback modifying the original parameters list.",
+                )
         if not all(isinstance(item, Parameter) for item in parameter_list):
             raise TypeError(f"parameter must be instance of type '{Parameter!r}'")
         unknown = [item.name for item in parameter_list if item.name not in self._parameters]
@@ -227,8 +234,9 @@ class NodeParameters:
             raise ParameterNotDeclaredException(unknown)
         return self._apply(parameter_list, None, allow_not_set=False)
 
-    def _apply(self, parameters: list[Parameter], descriptors: dict[str, Any] | None,
-               allow_not_set: bool) -> Any:  # fmt: skip
+    def _apply(
+        self, parameters: list[Parameter], descriptors: dict[str, Any] | None, allow_not_set: bool
+    ) -> Any:
         """Check, ask the callbacks, store and publish."""
         for item in parameters:
             descriptor = (descriptors or self._descriptors).get(item.name)
@@ -256,7 +264,8 @@ class NodeParameters:
                 self._descriptors[item.name] = descriptors[item.name]
             elif item.name not in self._descriptors:
                 self._descriptors[item.name] = ParameterDescriptor(
-                    name=item.name, type=item.type_.value, dynamic_typing=True)
+                    name=item.name, type=item.type_.value, dynamic_typing=True
+                )
             self._parameters[item.name] = item
         event.stamp = self.get_clock().now().to_msg()  # type: ignore[attr-defined]
         self._parameter_event_publisher.publish(event)
@@ -275,8 +284,10 @@ class NodeParameters:
         elif parameter.name in self._parameters and not_set:
             return "Static parameter cannot be undeclared"
         elif not not_set and parameter.type_.value != descriptor.type:
-            return (f"{_WRONG_TYPE}, expected '{Parameter.Type(descriptor.type)}' "
-                    f"got '{parameter.type_}'")  # fmt: skip
+            return (
+                f"{_WRONG_TYPE}, expected '{Parameter.Type(descriptor.type)}' "
+                f"got '{parameter.type_}'"
+            )
         if parameter.type_ is Parameter.Type.INTEGER and descriptor.integer_range:
             return _outside(parameter, descriptor.integer_range[0])
         if parameter.type_ is Parameter.Type.DOUBLE and descriptor.floating_point_range:
@@ -313,9 +324,7 @@ class NodeParameters:
         """Call ``callback`` before values change; it may refuse them."""
         self._on_set_callbacks.insert(0, callback)
 
-    def add_post_set_parameters_callback(
-        self, callback: Callable[[list[Parameter]], None]
-    ) -> None:
+    def add_post_set_parameters_callback(self, callback: Callable[[list[Parameter]], None]) -> None:
         """Call ``callback`` after values changed."""
         self._post_set_callbacks.insert(0, callback)
 
@@ -336,7 +345,8 @@ def _unpack_declaration(index: int, entry: Any) -> tuple[str, Any, Any]:
     if not isinstance(entry, tuple | list) or not 1 <= len(entry) <= 3:
         raise TypeError(
             f"Invalid parameter tuple at index {index}: expected (name, value, descriptor), "
-            f"got {entry!r}")
+            f"got {entry!r}"
+        )
     name = entry[0]
     if not isinstance(name, str):
         raise TypeError(f"First element {name!r} at index {index} in parameters list is not a str.")
@@ -345,12 +355,15 @@ def _unpack_declaration(index: int, entry: Any) -> tuple[str, Any, Any]:
     if not isinstance(descriptor, ParameterDescriptor):
         raise TypeError(
             f"Third element {descriptor!r} at index {index} in parameters list is not a "
-            "ParameterDescriptor.")
+            "ParameterDescriptor."
+        )
     if len(entry) == 1:
         warnings.warn(
             f"when declaring parameter named '{name}', declaring a parameter only providing its "
             "name is deprecated. Pass a default value, a type, or a descriptor with "
-            "dynamic_typing=True", stacklevel=4)
+            "dynamic_typing=True",
+            stacklevel=4,
+        )
         descriptor.dynamic_typing = True
     return name, value, descriptor
 
@@ -372,6 +385,8 @@ def _outside(parameter: Parameter, limits: Any) -> str:
     if limits.step:
         nearest = low + round((value - low) / limits.step) * limits.step
         if not same(nearest, value):
-            return (f"The parameter value for {parameter.name} is not a valid step. {text}, "
-                    f"step: {limits.step}")  # fmt: skip
+            return (
+                f"The parameter value for {parameter.name} is not a valid step. {text}, "
+                f"step: {limits.step}"
+            )
     return ""

@@ -7,7 +7,7 @@ import functools
 import re
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cyclonedds.builtin import (
@@ -59,22 +59,24 @@ class Participant:
         self._nodes: list[NodeRecord] = []
         self._lock = threading.Lock()
         self._counter = 0
-        latched = dict(reliable=True, transient_local=True)
-        self._info_writer = self.create_writer(
-            "ros_discovery_info", _INFO_TYPE, dds.EndpointQos(depth=1, **latched))
+        latched = dds.EndpointQos(transient_local=True)
+        self._info_writer = self.create_writer("ros_discovery_info", _INFO_TYPE, latched)
         self._info_reader = self.create_reader(
-            "ros_discovery_info", _INFO_TYPE, dds.EndpointQos(keep_all=True, **latched))
+            "ros_discovery_info", _INFO_TYPE, replace(latched, keep_all=True)
+        )
         self._infos: dict[bytes, Any] = {}
         self._publications = BuiltinDataReader(self.entity, BuiltinTopicDcpsPublication)
         self._subscriptions = BuiltinDataReader(self.entity, BuiltinTopicDcpsSubscription)
 
-    def create_writer(self, topic: str, type_name: str, qos: dds.EndpointQos,
-                      with_request_id: bool = False) -> dds.Writer:  # fmt: skip
+    def create_writer(
+        self, topic: str, type_name: str, qos: dds.EndpointQos, with_request_id: bool = False
+    ) -> dds.Writer:
         """Create a writer for a full DDS topic name."""
         return dds.Writer(self.entity, self._publisher, topic, type_name, qos, with_request_id)
 
-    def create_reader(self, topic: str, type_name: str, qos: dds.EndpointQos,
-                      with_request_id: bool = False) -> dds.Reader:  # fmt: skip
+    def create_reader(
+        self, topic: str, type_name: str, qos: dds.EndpointQos, with_request_id: bool = False
+    ) -> dds.Reader:
         """Create a reader for a full DDS topic name."""
         return dds.Reader(self.entity, self._subscriber, topic, type_name, qos, with_request_id)
 
@@ -97,8 +99,13 @@ class Participant:
         """Leave the domain."""
         for endpoint in (self._info_writer, self._info_reader):
             endpoint.close()
-        for entity in (self._publications, self._subscriptions, self._publisher,
-                       self._subscriber, self.entity):  # fmt: skip
+        for entity in (
+            self._publications,
+            self._subscriptions,
+            self._publisher,
+            self._subscriber,
+            self.entity,
+        ):
             dds.close(entity)
 
     # What others learn about our nodes
@@ -113,8 +120,9 @@ class Participant:
         """Withdraw a node."""
         self._change(lambda: self._nodes.remove(record) if record in self._nodes else None)
 
-    def add_endpoints(self, record: NodeRecord, readers: Iterable[bytes],
-                      writers: Iterable[bytes]) -> None:  # fmt: skip
+    def add_endpoints(
+        self, record: NodeRecord, readers: Iterable[bytes], writers: Iterable[bytes]
+    ) -> None:
         """Announce that endpoints belong to a node."""
 
         def apply() -> None:
@@ -187,8 +195,14 @@ class Participant:
 
 def user_data_value(qos: Any, key: str) -> str | None:
     """Value of ``key=value;`` in the user data of an endpoint."""
-    data = next((bytes(item.data) for item in qos if hasattr(item, "data")
-                 and "Userdata" in getattr(item, "__scope__", "")), b"")  # fmt: skip
+    data = next(
+        (
+            bytes(item.data)
+            for item in qos
+            if hasattr(item, "data") and "Userdata" in getattr(item, "__scope__", "")
+        ),
+        b"",
+    )
     match = re.search(rf"(?:^|;){key}=([^;]*);", data.decode("utf-8", "replace"))
     return match[1] if match else None
 

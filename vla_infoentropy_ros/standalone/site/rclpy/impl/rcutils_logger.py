@@ -137,8 +137,12 @@ class RcutilsLogger:
         ``throttle_time_source_type``, a clock). They count per calling line.
         """
         severity = LoggingSeverity(severity)
-        unknown = set(kwargs) - {"once", "skip_first", "throttle_duration_sec",
-                                 "throttle_time_source_type"}  # fmt: skip
+        unknown = set(kwargs) - {
+            "once",
+            "skip_first",
+            "throttle_duration_sec",
+            "throttle_time_source_type",
+        }
         if unknown:
             raise TypeError(
                 f"Unknown logging arguments {sorted(unknown)}. Known: once, skip_first, "
@@ -164,8 +168,8 @@ class RcutilsLogger:
             return False
         now = time.monotonic()
         if "throttle_duration_sec" in options:
-            clock = options.get("throttle_time_source_type")
-            if hasattr(clock, "now"):
+            clock: Any = options.get("throttle_time_source_type")
+            if clock is not None and hasattr(clock, "now"):
                 now = clock.now().nanoseconds / 1e9
             last = state["written"]
             if last is not None and last <= now < last + options["throttle_duration_sec"]:
