@@ -129,7 +129,8 @@ def check_picture(picture: Any) -> None:
 def resize_bicubic(picture: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """(3, h, w) uint8 to (3, height, width) uint8 as PIL's BICUBIC does (antialiased, a = -0.5).
 
-    torch's uint8 kernel works in fixed point with other rounding: within one level of PIL.
+    torch's uint8 kernel rounds its fixed-point weights differently: within one level of PIL, two
+    in a rare pixel where the picture is enlarged. It is five times as fast.
     """
     if tuple(picture.shape[1:]) == (height, width):
         return picture

@@ -226,12 +226,11 @@ def _llama(raw: Mapping[str, Any]) -> LlamaConfig:
         )
     for name in ("torch_dtype", "dtype", "pad_token_id", "_attn_implementation"):
         text.pop(name, None)  # the caller chooses the type; nothing is padded at batch 1
-    config = LlamaConfig(**(LLAMA_DEFAULTS | text))
-    if config.hidden_size % config.num_attention_heads:
-        raise PolicyError(
-            f"config.json: text_config.hidden_size={config.hidden_size} is not a multiple of "
-            f"num_attention_heads={config.num_attention_heads}"
-        )
+    try:
+        config = LlamaConfig(**(LLAMA_DEFAULTS | text))
+    except Exception as error:  # validation errors of the library, whose classes have moved
+        cause = " ".join(str(error).split())
+        raise PolicyError(f"config.json: text_config is not a Llama: {cause}") from error
     if config.tie_word_embeddings:
         raise PolicyError("config.json: text_config.tie_word_embeddings is set; not supported")
     return config

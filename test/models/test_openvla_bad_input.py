@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever is wrong with a checkpoint or its input is said before anything moves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from test.models.tiny_openvla import write_tiny_openvla
+from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.models.openvla import OpenVLAPolicy, environment, load_openvla
+
+KEY = {"unnorm_key": "bridge_orig", "dtype": "float32", "progress": False}
+
+
+def _refused(folder: Path | str, *words: str, **options: Any) -> None:
+    with pytest.raises(PolicyError) as caught:
+        load_openvla(folder, **(KEY | options))
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
+
+
+def _change_config(folder: Path, **changes: Any) -> Path:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return folder
+
+
+def _change_tensors(folder: Path, change: Any) -> Path:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_tiny_openvla(tmp_path / "openvla", image_size=56)
+
+
+def test_missing_shard(tmp_path: Path) -> None:
+    write_tiny_openvla(tmp_path, sharded=True)
+    (tmp_path / "model-00002-of-00002.safetensors").unlink()
+    _refused(tmp_path, "1 of 2 shards are missing", "model-00002-of-00002.safetensors")
+
+
+def test_truncated_file(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    _refused(folder, "model.safetensors", "damaged or incomplete")
+
+
+def test_index_that_names_a_tensor_the_shard_lacks(tmp_path: Path) -> None:
+    write_tiny_openvla(tmp_path, sharded=True)
+    path = tmp_path / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    index["weight_map"]["projector.fc9.weight"] = "model-00001-of-00002.safetensors"
+    path.write_text(json.dumps(index))
+    _refused(tmp_path, "projector.fc9.weight")
+
+
+def test_wrong_shapes(folder: Path) -> None:
+    _change_tensors(folder, lambda t: t.update({"projector.fc2.bias": torch.zeros(5)}))
+    _refused(folder, "projector.fc2.bias is (5,), must be (64,)")
+
+
+def test_missing_and_unexpected_tensors(folder: Path) -> None:
+    _change_tensors(folder, lambda t: t.pop("projector.fc3.weight"))
+    _refused(folder, "lacks projector.fc3.weight")
+    _change_tensors(folder, lambda t: t.update({
+        "projector.fc3.weight": torch.zeros(64, 64), "projector.fc4.weight": torch.zeros(2)}))
+    _refused(folder, "has no place for: projector.fc4.weight")
+
+
+def test_unmerged_lora(folder: Path) -> None:
+    name = "base_model.model.projector.fc1.lora_A.default.weight"
+    _change_tensors(folder, lambda t: t.update({name: torch.zeros(2)}))
+    _refused(folder, "unmerged LoRA", "merge_and_unload")
+
+
+def test_quantised_weights(folder: Path) -> None:
+    name = "projector.fc3.weight"
+    _change_tensors(folder, lambda t: t.update({name: t[name].to(torch.int8)}))
+    _refused(folder, "projector.fc3.weight (I8)", "quantised")
+
+
+def test_pickled_weights_only(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    _refused(folder, "pickled weights only", "safetensors")
+
+
+@pytest.mark.parametrize("name", ["float8", "", "torch.float32"])
+def test_wrong_dtype_string(folder: Path, name: str) -> None:
+    _refused(folder, f"dtype={name!r}", "bfloat16", dtype=name)
+
+
+def test_wrong_device(folder: Path) -> None:
+    _refused(folder, "device='gpu'", "cpu", device="gpu")
+    _refused(folder, "device='cuda:99'", "CUDA devices", device="cuda:99")
+
+
+def test_no_norm_stats(folder: Path) -> None:
+    _refused(_change_config(folder, norm_stats=None), "no norm_stats", "dataset_statistics.json")
+
+
+def test_unknown_and_ambiguous_key(folder: Path) -> None:
+    both = "bridge_orig, fractal20220817_data"
+    _refused(folder, "'kitchen'", both, unnorm_key="kitchen")
+    _refused(folder, "unnorm_key is required", both, unnorm_key="")
+
+
+@pytest.mark.parametrize(("stats", "word"), [
+    ({"bridge_orig": {"proprio": {}}}, "no 'action' entry"),
+    ({"bridge_orig": {"action": {"q01": [0.0] * 7}}}, "q99"),
+    ({"bridge_orig": {"action": {"q01": [0.0] * 14, "q99": [1.0] * 14}}}, "14 action values"),
+    ({"bridge_orig": {"action": {"q01": [float("nan")] * 7, "q99": [1.0] * 7}}}, "NaN"),
+])
+def test_unusable_statistics(folder: Path, stats: dict, word: str) -> None:
+    _refused(_change_config(folder, norm_stats=stats), word)
+
+
+def test_tokenizer_missing_damaged_or_foreign(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    text = path.read_text()
+    path.write_text(text.replace('"<s>"', '"<bos>"'))
+    _refused(folder, "no token '<s>'")
+    path.write_text("{}")
+    _refused(folder, "tokenizer.json cannot be read")
+    path.unlink()
+    _refused(folder, "tokenizer.json is missing", "openvla-7b")
+
+
+@pytest.mark.parametrize(("changes", "word"), [
+    ({"model_type": "prismatic"}, "not a policy"),
+    ({"model_type": "llava"}, "'openvla'"),
+    ({"arch_specifier": "no-align+gelu-mlp"}, "no-align+fused-gelu-mlp"),
+    ({"use_fused_vision_backbone": False}, "fused"),
+    ({"vision_backbone_id": "siglip-vit-so400m"}, "dinosiglip-vit-so-224px"),
+    ({"timm_model_ids": ["resnet50", "resnet50"]}, "timm_model_ids"),
+    ({"timm_override_act_layers": ["quick_gelu", None]}, "quick_gelu"),
+    ({"image_sizes": [224, 230]}, "230"),
+    ({"image_sizes": [224, 112]}, "one grid"),
+    ({"image_resize_strategy": "squash"}, "squash"),
+    ({"n_action_bins": 9000}, "n_action_bins=9000"),
+    ({"text_config": {"model_type": "mistral"}}, "'mistral'"),
+    ({"text_config": {"tie_word_embeddings": True}}, "tie_word_embeddings"),
+    ({"text_config": {"hidden_size": 65, "num_attention_heads": 4}}, "(65)"),
+    ({"quantization_config": {"bits": 4}}, "unquantised"),
+])
+def test_unsupported_architectures(folder: Path, changes: dict, word: str) -> None:
+    _refused(_change_config(folder, **changes), word)
+
+
+def test_openvla_oft_is_named(folder: Path) -> None:
+    (folder / "action_head--150000_checkpoint.pt").touch()
+    _refused(folder, "OpenVLA-OFT")
+
+
+def test_config_damaged_or_missing(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+    _refused(folder, "config.json cannot be read as JSON")
+    (folder / "config.json").unlink()
+    _refused(folder, "config.json is missing")
+
+
+def test_model_names(folder: Path) -> None:
+    _refused("/no/such/folder", "no such folder")
+    _refused("openvla/openvla-7b", "needs a revision")
+    _refused(folder / "config.json", "is a file")
+    _refused(folder, "fingerprint", revision="local-0000")
+
+
+def test_hub_failure_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(**_: Any) -> str:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    _refused("openvla/openvla-7b", "cannot be fetched", "no route to host", revision="abc")
+
+
+def test_too_little_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "vla_infoentropy_ros.models.openvla.policy.free_bytes", lambda device: 1000
+    )
+    _refused(folder, "0.0 GB are free", "dtype=bfloat16")
+    assert environment.free_bytes(torch.device("cpu")) > 1_000_000
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("gripper", "open"), ("rotation", "quaternion"), ("action_units", "inch"),
+    ("crop", "half"), ("image_rotation", "180"), ("control_period_s", -1.0),
+])
+def test_unknown_conventions(folder: Path, name: str, value: Any) -> None:
+    _refused(folder, str(value), **{name: value})
+
+
+@pytest.mark.parametrize(("version", "supported"), [
+    ("4.57.1", False), ("5.16.9", False), ("5.17.0", True), ("5.23.0", True), ("6.0.0", False),
+    ("main", False),
+])
+def test_transformers_versions(version: str, supported: bool) -> None:
+    if supported:
+        environment.check_transformers(version)
+        return
+    with pytest.raises(PolicyError, match=version):
+        environment.check_transformers(version)
+
+
+def test_untested_transformers_warns() -> None:
+    with pytest.warns(UserWarning, match="5.31.0 is untested"):
+        environment.check_transformers("5.31.0")
+
+
+@pytest.mark.parametrize(("picture", "word"), [
+    (np.zeros((8, 8), np.uint8), "(8, 8)"),
+    (np.zeros((8, 8, 4), np.uint8), "RGBA"),
+    (np.zeros((8, 8, 1), np.uint8), "grey"),
+    (np.zeros((0, 8, 3), np.uint8), "empty"),
+    (np.zeros((8, 8, 3), np.int64), "int64"),
+    (np.zeros((8, 8, 3), np.float32), "float32: must be uint8"),
+    (np.full((8, 8, 3), np.nan, np.float32), "192 NaN or infinite pixels"),
+    (None, "NoneType"),
+])
+def test_pictures(policy: OpenVLAPolicy, picture: Any, word: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        policy.preprocess([picture])
+    assert word in str(caught.value)
+
+
+def test_number_of_pictures_pixels_and_tokens(policy: OpenVLAPolicy) -> None:
+    picture = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(PolicyError, match="2 pictures given"):
+        policy.preprocess([picture, picture])
+    with pytest.raises(PolicyError, match=r"\(V, 6, 224, 224\)"):
+        policy.embed_vision(torch.zeros(1, 3, 224, 224))
+    with pytest.raises(PolicyError, match="6 action tokens"):
+        policy.decode_action([500] * 6)
+
+
+@pytest.mark.parametrize("text", ["", "   ", None, 3])
+def test_empty_instruction(policy: OpenVLAPolicy, text: Any) -> None:
+    with pytest.raises(PolicyError, match="say what to do"):
+        policy.tokenize(text)
+
+
+def test_long_and_unknown_instruction(policy: OpenVLAPolicy) -> None:
+    with pytest.raises(PolicyError, match="fewer words"):
+        policy.tokenize("pick up the red block " * 500)
+    with pytest.raises(PolicyError, match="characters"):
+        policy.tokenize("\u6293\u4f4f")

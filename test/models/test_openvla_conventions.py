@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gripper, rotation and unit conventions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from test.models.tiny_openvla import VOCAB, write_tiny_openvla
+from vla_infoentropy_ros.control.conventions import gripper_opening, rotation_vector
+from vla_infoentropy_ros.models.action_codec import GRIPPER_CONVENTIONS
+from vla_infoentropy_ros.models.openvla import load_openvla
+from vla_infoentropy_ros.models.openvla.conventions import (
+    conventions_for,
+    convert_gripper,
+    convert_rotation,
+    gripper_range,
+)
+
+component = st.floats(-1.7, 1.7, allow_nan=False)
+
+
+def test_gripper() -> None:
+    assert convert_gripper(0.9, "one_is_open") == 0.9
+    assert convert_gripper(0.9, "one_is_closed") == pytest.approx(0.1)
+    # The reference's LIBERO evaluation: sign(2 g - 1), then times -1.
+    assert convert_gripper(0.9, "minus_one_is_open") == -1.0
+    assert convert_gripper(0.1, "minus_one_is_open") == 1.0
+
+
+@pytest.mark.parametrize("convention", GRIPPER_CONVENTIONS)
+def test_the_robot_side_reads_what_is_handed_out(convention: str) -> None:
+    opened, closed = gripper_range(convention)
+    assert gripper_opening(convert_gripper(1.0, convention), convention) == 1.0
+    assert gripper_opening(convert_gripper(0.0, convention), convention) == 0.0
+    assert (convert_gripper(1.0, convention), convert_gripper(0.0, convention)) == (opened, closed)
+
+
+@given(st.tuples(component, component, component))
+@settings(max_examples=200, deadline=None)
+def test_rotations_are_the_same_turn(values: tuple[float, float, float]) -> None:
+    vector = np.array(values)
+    rpy = convert_rotation(vector, "axis_angle", "rpy")
+    assert np.allclose(rotation_vector(rpy), vector, atol=1e-6)  # written independently
+    if abs(abs(rpy[1]) - np.pi / 2) > 1e-3:
+        assert np.allclose(convert_rotation(rpy, "rpy", "axis_angle"), vector, atol=1e-6)
+
+
+def test_same_convention_changes_nothing() -> None:
+    vector = np.array([0.1, -0.2, 0.3])
+    assert convert_rotation(vector, "rpy", "rpy") is vector
+
+
+def test_table_and_overrides() -> None:
+    assert conventions_for("bridge_orig").control_period_s == 0.2
+    libero = conventions_for("libero_spatial")
+    assert (libero.units, libero.rotation, libero.crop) == (
+        "osc_pose", "axis_angle", "centre_0.9_area")
+    changed = conventions_for("libero_goal", units="si", crop="", control_period_s=0.0)
+    assert changed.units == "si" and changed.crop == libero.crop
+
+
+def test_libero_actions_leave_in_metres_and_radians(tmp_path: Path) -> None:
+    folder = write_tiny_openvla(tmp_path, image_size=56, norm_keys=("libero_spatial",))
+    metric = load_openvla(folder, dtype="float32", gripper="minus_one_is_open", progress=False)
+    raw = load_openvla(
+        folder, dtype="float32", action_units="si", rotation="axis_angle", progress=False
+    )
+    tokens = [VOCAB - 200, VOCAB - 30, VOCAB - 90, VOCAB - 128, VOCAB - 128, VOCAB - 250, VOCAB - 1]
+    ours, theirs = metric.decode_action(tokens), raw.decode_action(tokens)
+    assert np.allclose(ours.values[:3], theirs.values[:3] * 0.05)
+    assert np.allclose(rotation_vector(ours.values[3:6]), theirs.values[3:6] * 0.5)
+    assert ours.values[6] == 1.0  # closed
+    assert metric.convention.control_period_s == 0.05
+    assert metric.preprocessing.crop == "centre_0.9_area"
