@@ -33,7 +33,8 @@ def _scene(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("noise", [False, True])
 @pytest.mark.parametrize("size", [
-    (480, 640), (256, 256), (224, 224), (720, 1280), (240, 424), (100, 333), (50, 60), (3, 2), (1, 1)
+    (480, 640), (256, 256), (224, 224), (720, 1280), (240, 424), (100, 333), (50, 60), (3, 2),
+    (1, 1),
 ])
 def test_resize_is_within_one_level_of_pil(size: tuple[int, int], noise: bool) -> None:
     picture = _scene(*size)
@@ -42,9 +43,9 @@ def test_resize_is_within_one_level_of_pil(size: tuple[int, int], noise: bool) -
     ours = Preprocessing(224).image(picture).numpy()
     pil = np.asarray(Image.fromarray(picture).resize((224, 224), Image.Resampling.BICUBIC))
     difference = np.abs(ours.astype(int) - pil.astype(int))
-    # Where an edge is enlarged, both passes may round apart, in a pixel out of a thousand.
-    assert difference.max() <= (1 if min(size) >= 224 else 2)
-    assert (difference > 0).mean() < 0.02 and (difference > 1).mean() < 1e-3
+    # Both passes round; in a rare pixel of a barely scaled or enlarged edge, to the same side.
+    assert difference.max() <= (1 if min(size) >= 256 else 2)
+    assert (difference > 0).mean() < 0.02 and (difference > 1).mean() < 1e-4
 
 
 def test_half_turn_comes_first() -> None:

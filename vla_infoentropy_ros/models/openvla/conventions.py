@@ -77,12 +77,14 @@ def convert_gripper(value: float, target: str) -> float:
     """From the model's 1 = open, 0 = closed to a named convention.
 
     one_is_open: as it is (Bridge). minus_one_is_open: -sign(2 g - 1), two states (LIBERO).
-    one_is_closed: 1 - g.
+    one_is_closed: 1 - g. The gripper's token spans [-1, 1]; what training never saw, below 0,
+    counts as closed.
     """
     _check("gripper", target, GRIPPER_CONVENTIONS)
+    opening = min(max(value, 0.0), 1.0)
     if target == "minus_one_is_open":
-        return float(-np.sign(2.0 * value - 1.0))
-    return 1.0 - value if target == "one_is_closed" else value
+        return float(-np.sign(2.0 * opening - 1.0))
+    return 1.0 - opening if target == "one_is_closed" else opening
 
 
 def gripper_range(convention: str) -> tuple[float, float]:
