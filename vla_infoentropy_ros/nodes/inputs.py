@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
@@ -23,10 +22,9 @@ from vla_infoentropy_ros.nodes.images import (
     check_raw,
 )
 from vla_infoentropy_ros.nodes.messages import to_ns
+from vla_infoentropy_ros.nodes.qos import CAMERA, LATCHED, NEWEST
 from vla_infoentropy_ros.nodes.runner import Frame
 from vla_infoentropy_ros.nodes.settings import NodeSettings
-
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Inputs:
@@ -55,9 +53,7 @@ class Inputs:
         self._settings = settings
         compressed = settings.image_transport == "compressed"
         kind, suffix = (CompressedImage, "/compressed") if compressed else (Image, "")
-        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        if settings.image_reliability == "reliable":
-            qos = QoSProfile(depth=1)
+        qos = NEWEST if settings.image_reliability == "reliable" else CAMERA
         make = self._node.create_subscription
         self._subscriptions = [make(kind, f"image{suffix}", self._image, qos)]
         if views > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from std_msgs.msg import Header
 
 from vla_infoentropy_ros.msg import InferenceStatus, TokenSelection, VlaAction
-from vla_infoentropy_ros.nodes.runner import Frame
-from vla_infoentropy_ros.session import StepResult
+
+if TYPE_CHECKING:  # the simulator uses this module without a policy, and so without torch
+    from vla_infoentropy_ros.nodes.runner import Frame
+    from vla_infoentropy_ros.session import StepResult
 
 _TYPECODES = {"uint8": "B", "uint16": "H", "int32": "i", "float32": "f", "float64": "d"}
 

@@ -10,7 +10,6 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from numpy.typing import NDArray
 from rclpy.duration import Duration
-from rclpy.qos import QoSProfile
 from std_msgs.msg import Float64
 
 from vla_infoentropy_ros.control import faults
@@ -20,8 +19,8 @@ from vla_infoentropy_ros.control.limits import keep_inside
 from vla_infoentropy_ros.control.resampling import Command
 from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.nodes.messages import to_twist_stamped
+from vla_infoentropy_ros.nodes.qos import NEWEST
 
-_NEWEST = QoSProfile(depth=1)
 _FLUSH = Duration(seconds=0.2)
 
 
@@ -42,7 +41,7 @@ class Output:
         self._pose_s = 0.0
         self.frame_id = ""
         self.end_effector_frame = False
-        node.create_subscription(PoseStamped, "ee_pose", self._store_pose, _NEWEST)
+        node.create_subscription(PoseStamped, "ee_pose", self._store_pose, NEWEST)
 
     def set_frame(self, frame_convention: str, settings: CommandSettings) -> None:
         """frame_convention: "base" or "end_effector"; gives commands their TF name."""
@@ -52,8 +51,8 @@ class Output:
     def open(self) -> None:
         """Create the command publishers."""
         if self._arm is None:
-            self._arm = self._node.create_publisher(TwistStamped, self.topic, _NEWEST)
-            self._gripper = self._node.create_publisher(Float64, "gripper_command", _NEWEST)
+            self._arm = self._node.create_publisher(TwistStamped, self.topic, NEWEST)
+            self._gripper = self._node.create_publisher(Float64, "gripper_command", NEWEST)
 
     def close(self) -> None:
         """Remove the command publishers."""

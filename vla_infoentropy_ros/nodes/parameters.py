@@ -10,17 +10,13 @@ from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
     ParameterDescriptor,
-    SetParametersResult,
 )
 from rclpy.exceptions import ParameterException
-from rclpy.parameter import Parameter
 
-from vla_infoentropy_ros.control.knobs import SettingError
-from vla_infoentropy_ros.nodes.settings import (
+from vla_infoentropy_ros.knobs import SettingError
+from vla_infoentropy_ros.nodes.parameter_specs import (
     ParameterSpec,
-    PolicyNodeSettings,
     group_specs,
-    parameter_specs,
     unknown_parameter,
 )
 
@@ -29,17 +25,13 @@ G = TypeVar("G")
 _ROS_OWN = ("use_sim_time", "start_type_description_service")
 
 
-def declare(node: Any) -> PolicyNodeSettings:
-    """Declare every parameter of the policy node; SettingError explains a user's mistake."""
-    return PolicyNodeSettings.from_values(_declared(node, parameter_specs()))
-
-
 def declare_group(node: Any, group: Callable[..., G]) -> G:
     """Declare the fields of one dataclass as parameters and return it filled in."""
-    return group(**_declared(node, group_specs("", group)))
+    return group(**declare_specs(node, group_specs("", group)))
 
 
-def _declared(node: Any, specs: Sequence[ParameterSpec]) -> dict[str, Any]:
+def declare_specs(node: Any, specs: Sequence[ParameterSpec]) -> dict[str, Any]:
+    """Declare parameters and return their values; SettingError explains a user's mistake."""
     _reject_unknown(node, [spec.name for spec in specs])
     values = {}
     for spec in specs:
@@ -68,49 +60,6 @@ def descriptor(spec: ParameterSpec) -> ParameterDescriptor:
             limits = IntegerRange(from_value=int(spec.low), to_value=int(spec.high), step=1)
             made.integer_range = [limits]
     return made
-
-
-class LiveParameters:
-    """Validates changes as a whole and hands the new settings on. Used from one thread."""
-
-    def __init__(
-        self,
-        settings: PolicyNodeSettings,
-        configured: Callable[[], bool],
-        apply: Callable[[PolicyNodeSettings, set[str]], None],
-    ) -> None:
-        self.settings = settings
-        self._configured, self._apply = configured, apply
-        self._specs = {spec.name: spec for spec in parameter_specs()}
-
-    def on_set(self, changes: list[Parameter]) -> SetParametersResult:
-        """The callback for rclpy: nothing changes unless everything is valid."""
-        ours = {change.name: change.value for change in changes if change.name in self._specs}
-        if not ours:
-            return SetParametersResult(successful=True)
-        try:
-            settings = PolicyNodeSettings.from_values(self._values() | ours)
-        except (ValueError, TypeError) as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        changed = settings.differences(self.settings)
-        fixed = sorted(name for name in changed if not self._specs[name].live)
-        if fixed and self._configured():
-            return SetParametersResult(
-                successful=False,
-                reason=f"{fixed[0]} cannot change while the node is configured: deactivate and "
-                "clean up first (ros2 lifecycle set <node> deactivate, then cleanup)",
-            )
-        self.settings = settings
-        if changed:
-            self._apply(settings, changed)
-        return SetParametersResult(successful=True)
-
-    def _values(self) -> dict[str, Any]:
-        values = {}
-        for name in self._specs:
-            prefix, dot, field = name.rpartition(".")
-            values[name] = getattr(getattr(self.settings, prefix if dot else "node"), field)
-        return values
 
 
 def _reject_unknown(node: Any, known: Sequence[str]) -> None:

@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from numpy.typing import NDArray
-from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64, Header, String
 from std_srvs.srv import SetBool, Trigger
 
 from vla_infoentropy_ros.msg import EpisodeResult, InferenceStatus, VlaAction
-from vla_infoentropy_ros.nodes.inputs import LATCHED
 from vla_infoentropy_ros.nodes.messages import from_twist, to_array, to_ns, to_time
-from vla_infoentropy_ros.nodes.telemetry import STATUS_QOS
+from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST, QUEUE
 
 CAMERA_FRAME = "camera"
 BASE_FRAME = "base_link"
@@ -36,17 +34,16 @@ class PolicyLink:
         self.twist_s = -math.inf
         self.openings: list[float] = []
         self.opening = 1.0
-        newest, queue = QoSProfile(depth=1), QoSProfile(depth=10)
         publisher, subscription = node.create_publisher, node.create_subscription
-        self._clock = publisher(Clock, "/clock", newest)
-        self._image = publisher(Image, "image", newest)
-        self._pose = publisher(PoseStamped, "ee_pose", newest)
+        self._clock = publisher(Clock, "/clock", NEWEST)
+        self._image = publisher(Image, "image", NEWEST)
+        self._pose = publisher(PoseStamped, "ee_pose", NEWEST)
         self._instruction = publisher(String, "instruction", LATCHED)
         self._episode = publisher(EpisodeResult, "episode", LATCHED)
-        subscription(InferenceStatus, f"{policy}/status", self._on_status, STATUS_QOS)
-        subscription(VlaAction, "action", self._on_action, queue)
-        subscription(TwistStamped, "twist_command", self._on_twist, queue)
-        subscription(Float64, "gripper_command", self._on_gripper, queue)
+        subscription(InferenceStatus, f"{policy}/status", self._on_status, LATCHED)
+        subscription(VlaAction, "action", self._on_action, QUEUE)
+        subscription(TwistStamped, "twist_command", self._on_twist, QUEUE)
+        subscription(Float64, "gripper_command", self._on_gripper, QUEUE)
         self.reset = node.create_client(Trigger, f"{policy}/reset")
         self.enable = node.create_client(SetBool, f"{policy}/enable")
 

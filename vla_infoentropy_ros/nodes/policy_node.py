@@ -19,8 +19,8 @@ from vla_infoentropy_ros.control import faults
 from vla_infoentropy_ros.control.faults import Fault
 from vla_infoentropy_ros.nodes.commander import Commander
 from vla_infoentropy_ros.nodes.inputs import Inputs
+from vla_infoentropy_ros.nodes.live_parameters import LiveParameters, declare
 from vla_infoentropy_ros.nodes.outputs import Output
-from vla_infoentropy_ros.nodes.parameters import LiveParameters, declare
 from vla_infoentropy_ros.nodes.runner import Frame, PolicyRunner
 from vla_infoentropy_ros.nodes.runtime import StartupError, run, spin
 from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings
@@ -45,7 +45,7 @@ class PolicyNode(LifecycleNode):
         self.telemetry = Telemetry(self, self.commander)
         self.inputs = Inputs(self, self.commander, self._on_frame, self._on_instruction)
         self._wanted = self.settings.node.instruction
-        live = LiveParameters(self.settings, lambda: self.runner is not None, self._apply)
+        live = LiveParameters(self.settings, lambda: self.runner is not None, self._change)
         self.add_on_set_parameters_callback(live.on_set)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/enable", self._on_enable)
@@ -186,7 +186,7 @@ class PolicyNode(LifecycleNode):
         self._tell()
         return response
 
-    def _apply(self, settings: PolicyNodeSettings, changed: set[str]) -> None:
+    def _change(self, settings: PolicyNodeSettings, changed: set[str]) -> None:
         """Valid new parameters; the selector is exchanged at a step boundary."""
         self.settings = settings
         if any(name.startswith("command.") for name in changed):

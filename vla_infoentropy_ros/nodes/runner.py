@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_infoentropy_ros.control.knobs import SettingError
+from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.nodes.images import ImageError
 from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings
 from vla_infoentropy_ros.nodes.worker import Worker

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from vla_infoentropy_ros.control.knobs import SettingError, check_knobs, knob
+from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
 from vla_infoentropy_ros.control.settings import CommandSettings
+from vla_infoentropy_ros.nodes.parameter_specs import (
+    ParameterSpec,
+    group_specs,
+    unknown_parameter,
+)
 from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS, SelectionSettings, build_selector
 from vla_infoentropy_ros.session import SessionOptions
 
@@ -93,43 +97,17 @@ _LIVE = ("selector", "schedule")
 _NOT_LIVE = ("command.rate_hz", "command.output")
 
 
-@dataclass(frozen=True)
-class ParameterSpec:
-    """One parameter: name as in ROS, default, documentation, range or choices; live: may change
-    while a policy is loaded."""
-
-    name: str
-    default: Any
-    doc: str
-    low: float | None
-    high: float | None
-    choices: tuple[Any, ...] | None
-    live: bool
-
-    @property
-    def allowed(self) -> str:
-        """The range or the choices in words; empty: anything of the type."""
-        if self.choices is not None:
-            return ", ".join(str(choice) or '""' for choice in self.choices)
-        return "" if self.low is None else f"{self.low} .. {self.high}"
-
-
-def group_specs(prefix: str, group: Any) -> list[ParameterSpec]:
-    """The parameters that the fields of a dataclass make."""
-    specs = []
-    for entry in fields(group):
-        assert entry.default is not MISSING
-        name = prefix + entry.name
-        live = (prefix in _LIVE_GROUPS or name in _LIVE) and name not in _NOT_LIVE
-        doc, low, high = (entry.metadata.get(key) for key in ("doc", "low", "high"))
-        choices = entry.metadata.get("choices")
-        specs.append(ParameterSpec(name, entry.default, doc or "", low, high, choices, live))
-    return specs
-
-
 def parameter_specs() -> tuple[ParameterSpec, ...]:
     """Every parameter of the policy node, in the order of the documentation."""
-    return tuple(spec for item in GROUPS.items() for spec in group_specs(*item))
+    return tuple(
+        replace(spec, live=_is_live(prefix, spec.name))
+        for prefix, group in GROUPS.items()
+        for spec in group_specs(prefix, group)
+    )
+
+
+def _is_live(prefix: str, name: str) -> bool:
+    return (prefix in _LIVE_GROUPS or name in _LIVE) and name not in _NOT_LIVE
 
 
 @dataclass(frozen=True)
@@ -178,13 +156,6 @@ class PolicyNodeSettings:
             if getattr(getattr(self, prefix.rstrip(".") or "node"), entry.name)
             != getattr(getattr(other, prefix.rstrip(".") or "node"), entry.name)
         }
-
-
-def unknown_parameter(name: str, known: Sequence[str]) -> str:
-    """An error text with the nearest known names."""
-    near = difflib.get_close_matches(name, known, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "see docs/parameters.md"
-    return f"parameter {name!r} is unknown; {hint}"
 
 
 def _plain(value: Any) -> Any:

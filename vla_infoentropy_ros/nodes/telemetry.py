@@ -7,7 +7,6 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -22,11 +21,10 @@ from vla_infoentropy_ros.nodes.messages import (
     to_twist,
 )
 from vla_infoentropy_ros.nodes.overlay import draw_overlay
+from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST, QUEUE
 from vla_infoentropy_ros.nodes.runner import Frame, PolicyRunner
 from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings
 from vla_infoentropy_ros.session import StepResult
-
-STATUS_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Telemetry:
@@ -34,10 +32,10 @@ class Telemetry:
 
     def __init__(self, node: Any, commander: Commander) -> None:
         self._node, self._commander = node, commander
-        self._action = node.create_publisher(VlaAction, "action", QoSProfile(depth=10))
-        self._selection = node.create_publisher(TokenSelection, "~/selection", QoSProfile(depth=10))
-        self._overlay = node.create_publisher(Image, "~/overlay", QoSProfile(depth=1))
-        self._status = node.create_publisher(InferenceStatus, "~/status", STATUS_QOS)
+        self._action = node.create_publisher(VlaAction, "action", QUEUE)
+        self._selection = node.create_publisher(TokenSelection, "~/selection", QUEUE)
+        self._overlay = node.create_publisher(Image, "~/overlay", NEWEST)
+        self._status = node.create_publisher(InferenceStatus, "~/status", LATCHED)
         self._step: tuple[Frame, StepResult, float] | None = None
         self.runner: PolicyRunner | None = None
 

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters as the declared settings describe them; no ROS and no torch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One parameter: name as in ROS, default, documentation, range or choices; live: may change
+    while a policy is loaded."""
+
+    name: str
+    default: Any
+    doc: str
+    low: float | None
+    high: float | None
+    choices: tuple[Any, ...] | None
+    live: bool = True
+
+    @property
+    def allowed(self) -> str:
+        """The range or the choices in words; empty: anything of the type."""
+        if self.choices is not None:
+            return ", ".join(str(choice) or '""' for choice in self.choices)
+        return "" if self.low is None else f"{self.low} .. {self.high}"
+
+
+def group_specs(prefix: str, group: Any) -> list[ParameterSpec]:
+    """The parameters that the fields of a dataclass make."""
+    specs = []
+    for entry in fields(group):
+        assert entry.default is not MISSING
+        name = prefix + entry.name
+        doc, low, high = (entry.metadata.get(key) for key in ("doc", "low", "high"))
+        choices = entry.metadata.get("choices")
+        specs.append(ParameterSpec(name, entry.default, doc or "", low, high, choices))
+    return specs
+
+
+def unknown_parameter(name: str, known: Sequence[str]) -> str:
+    """An error text with the nearest known names."""
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "see docs/parameters.md"
+    return f"parameter {name!r} is unknown; {hint}"
