@@ -51,6 +51,7 @@ def step(selector: str, t: int, rng: np.random.Generator) -> StepRecord:
         k_attention=k_attention,
         fresh=fresh,
         reused=TOKENS - fresh,
+        image_to_command_ms=total + 2,
     )
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import synthetic
 
+from test.report import synthetic
 from vla_infoentropy_ros.report import canvas, video
 from vla_infoentropy_ros.report.overlay import OverlayError, recompute_map, token_overlay
 from vla_infoentropy_ros.report.page import report_page

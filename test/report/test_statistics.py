@@ -8,8 +8,8 @@ import json
 
 import numpy as np
 import pytest
-import synthetic
 
+from test.report import synthetic
 from vla_infoentropy_ros.report.statistics import (
     paired,
     percentiles,

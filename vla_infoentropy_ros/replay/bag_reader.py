@@ -86,8 +86,11 @@ class Bag:
         return sorted({c.topic for c in self._reader.connections if c.msgtype in types
                        and c.msgcount})
 
-    def choose_image_topics(self, wanted: Sequence[str], views: int) -> list[str]:
-        """The topics to feed to a policy of so many views: those wanted, else the only ones."""
+    def choose_image_topics(self, wanted: Sequence[str], views: int | None = None) -> list[str]:
+        """The topics to feed to a policy of so many views: those wanted, else all there are.
+
+        views None: the number is not known yet and not checked.
+        """
         found = self.topics(RAW_IMAGE, COMPRESSED_IMAGE)
         if not found:
             raise BagError(f"{self.path} holds no images. Its topics: {self._listing()}. Replay "
@@ -99,12 +102,11 @@ class Bag:
                 raise BagError(f"no images on topic {topic} in {self.path}: {hint}"
                                f"Image topics: {', '.join(found)}")
         chosen = list(wanted) or found
-        if len(chosen) != views:
-            raise BagError(
-                f"the policy takes {views} view{'s' if views > 1 else ''} and {self.path} has "
-                f"{len(chosen)} image topics to choose from: {', '.join(chosen)}. Give "
-                f"--image-topic {views} time{'s' if views > 1 else ''}"
-            )
+        if views is not None and len(chosen) != views:
+            times = "once" if views == 1 else f"{views} times"
+            raise BagError(f"the policy takes {views} view{'s' * (views > 1)}, but there are "
+                           f"{len(chosen)} image topics: {', '.join(chosen)}. Give "
+                           f"--image-topic {times}")
         return chosen
 
     def choose_instruction_topic(self, wanted: str = "") -> str:

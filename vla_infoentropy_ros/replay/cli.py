@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.replay.bag_reader import Bag, BagError
@@ -24,7 +25,6 @@ from vla_infoentropy_ros.replay.stepping import (
 from vla_infoentropy_ros.selection import (
     SCHEDULES,
     SELECTORS,
-    SelectionError,
     SelectionSettings,
     build_selector,
 )
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
     try:
         result = replay(options)
-    except (BagError, PolicyError, SelectionError, StepError) as error:
+    except (BagError, PolicyError, SettingError, StepError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -58,10 +58,10 @@ def replay(options: argparse.Namespace) -> dict[str, Any]:
     selectors = {name: build_selector(name, options.schedule, settings) for name in names}
     with Bag(options.bag) as bag:
         # The bag is judged before the policy is loaded: loading a large one takes minutes.
-        candidates = bag.choose_image_topics(options.image_topic, len(options.image_topic) or 1)
+        bag.choose_image_topics(options.image_topic)
         topic = bag.choose_instruction_topic(options.instruction_topic)
         policy = load_policy(options.model, device=options.device, unnorm_key=options.unnorm_key)
-        topics = bag.choose_image_topics(options.image_topic or candidates, policy.views)
+        topics = bag.choose_image_topics(options.image_topic, policy.views)
         sessions = {name: Session(policy, selector) for name, selector in selectors.items()}
         tracks, instruction = step_through(bag.frames(topics, topic), sessions,
                                            options.instruction)
@@ -121,12 +121,12 @@ def _settings(assignments: Sequence[str]) -> SelectionSettings:
     for text in assignments:
         name, equals, value = text.partition("=")
         if not equals:
-            raise SelectionError(f"--set {text!r}: write it as name=value")
+            raise SettingError(f"--set {text!r}: write it as name=value")
         kind = kinds.get(name, str)
         try:
             values[name] = value.lower() == "true" if kind is bool else kind(value)
         except ValueError:
-            raise SelectionError(f"--set {text}: {value!r} is no {kind.__name__}") from None
+            raise SettingError(f"--set {text}: {value!r} is no {kind.__name__}") from None
     return SelectionSettings.from_mapping(values)
 
 

@@ -116,13 +116,18 @@ def _latency(run: RunRecord, summary: Mapping[str, Any]) -> str:
 def _graph_latency(summary: Mapping[str, Any]) -> str:
     told = []
     for name in summary["selectors"]:
-        found = summary[name]["command_latency_ms"]
-        if found["p50"] is not None:
-            told.append(f"{name} {found['p50']:.1f} ms (p95 {found['p95']:.1f})")
+        node = summary[name]["image_to_command_ms"]["p50"]
+        graph = summary[name]["graph_latency_ms"]["p50"]
+        if node is not None:
+            also = "" if graph is None else f" ({graph:.1f} over the graph)"
+            told.append(f"{name} {node:.1f}{also}")
     if not told:
         return ""
-    return (f"<p>Camera frame published to command received, over the graph, median: "
-            f"{escape('; '.join(told))}.</p>")
+    return (
+        "<p>From a camera frame to its command, median in ms, counted from the arrival of the "
+        f"image at the policy node: {escape('; '.join(told))}. Over the graph: both messages as "
+        "a third process received them, in the recorded episode.</p>"
+    )
 
 
 def _tokens(run: RunRecord) -> str:

@@ -22,7 +22,8 @@ class StepRecord:
     visual token (`selection.reasons`), N = views * rows * cols; empty where no selection arrived.
     flops: 2 x multiply-accumulates of vision and language model. invalidated: why nothing was
     reused, "" where something was. k_visual, k_attention, alpha: position of the schedule, NaN
-    where the selector has none.
+    where the selector has none. image_to_command_ms: arrival of the image at the policy node to
+    its command, queue and conversion included.
     """
 
     t: int
@@ -36,12 +37,13 @@ class StepRecord:
     k_attention: float = float("nan")
     fresh: int = 0
     reused: int = 0
+    image_to_command_ms: float = float("nan")
 
 
 @dataclass(frozen=True)
 class EpisodeRecord:
-    """One episode. command_latency_ms: camera frame out to command in, one per answered frame,
-    as seen on the graph (transport and queues included); empty where it was not measured."""
+    """One episode. command_latency_ms: from the camera frame to the action that answers it, both
+    as another participant of the graph received them; empty where it was not measured."""
 
     selector: str
     seed: int

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command line of the demo: from nothing to ``out/demo`` and back to nothing running."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from vla_infoentropy_ros.demo.domain import DomainClaim, DomainError
+from vla_infoentropy_ros.demo.launching import Launch, NodeDiedError, launch_command
+from vla_infoentropy_ros.demo.machine import hardware, versions
+from vla_infoentropy_ros.demo.output import print_files, print_table, write_outputs
+from vla_infoentropy_ros.replay.bag_reader import BagError
+from vla_infoentropy_ros.report.records import RunRecord
+from vla_infoentropy_ros.standalone import ensure_rclpy
+
+DEFAULT_SELECTORS = ("dense", "info_entropy", "attention_drift")
+FIRST_SEED = 1_000_000
+"""Scenes from here on are never seen in training (`sim.EVALUATION_SEED`)."""
+_READY_S = 180.0
+_MOST_EPISODES = 10_000
+
+
+class UsageError(ValueError):
+    """An argument that cannot be used."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the demo: 0 when all episodes ran, 1 with a reason when not, 130 after Ctrl-C."""
+    options = _parser().parse_args(argv)
+    try:
+        with _terminable():
+            selectors = _selectors(options.selectors)
+            return _run(options, selectors)
+    except KeyboardInterrupt:
+        print("\ninterrupted; all nodes are stopped", file=sys.stderr)
+        return 130
+    except (UsageError, DomainError, NodeDiedError, BagError, ImportError) as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(options: argparse.Namespace, selectors: Sequence[str]) -> int:
+    middleware = ensure_rclpy()
+    machine = hardware()
+    began_s = time.monotonic()
+    seeds = range(options.seed, options.seed + options.episodes)
+    arguments = {"episodes": "0", "model": options.model, "selector": "dense"}
+    with DomainClaim(options.domain) as claim:
+        print(f"ROS_DOMAIN_ID={claim.domain}: starting policy_node and sim_node ({middleware})",
+              file=sys.stderr)
+        command = launch_command(middleware, arguments)
+        environment = {"ROS_DOMAIN_ID": str(claim.domain)}
+        with Launch(command, options.out / "nodes.log", environment) as launch:
+            measured, facts = _measure(claim.domain, launch, selectors, seeds)
+    run = RunRecord(
+        middleware=middleware,
+        selectors=tuple(selectors),
+        seeds=tuple(seeds),
+        episodes=tuple(measured.episodes),
+        shown=tuple(measured.shown),
+        policy=facts["policy"],
+        hardware=machine,
+        versions=versions(),
+        settings={"selection": facts["settings"]},
+        duration_s=time.monotonic() - began_s,
+        notes=_notes(measured.episodes),
+    )
+    summary = write_outputs(options.out, run, measured.recorded)
+    print_table(summary)
+    print_files(options.out, summary)
+    return 0
+
+
+def _measure(
+    domain: int, launch: Launch, selectors: Sequence[str], seeds: Sequence[int]
+) -> tuple[Any, dict[str, Any]]:
+    """The part that needs rclpy, which can be imported only now."""
+    from vla_infoentropy_ros.demo.graph import DemoGraph, GraphError
+    from vla_infoentropy_ros.demo.measuring import measure
+    from vla_infoentropy_ros.selection.settings import SelectionSettings
+
+    try:
+        with DemoGraph(domain, launch.check) as graph:
+            graph.wait_until_ready(_READY_S)
+            names = [f"selection.{knob.name}" for knob in fields(SelectionSettings)]
+            values = graph.policy_parameters([*names, "schedule", "device", "dtype"])
+            settings = {name.removeprefix("selection."): v for name, v in values.items()}
+            policy = {
+                "checkpoint": graph.status.checkpoint,
+                "revision": graph.status.revision,
+                "norm_key": graph.status.norm_key,
+                "decode": graph.status.decode,
+            }
+            return measure(graph, selectors, seeds), {"settings": settings, "policy": policy}
+    except GraphError as error:
+        launch.check()  # a dead node is the better explanation
+        raise NodeDiedError(str(error)) from error
+
+
+def _notes(episodes: Sequence[Any]) -> list[str]:
+    lost = sum(max(0, e.steps - len(e.records)) for e in episodes)
+    unselected = sum(not r.reasons.size for e in episodes for r in e.records)
+    notes = []
+    if lost:
+        notes.append(f"{lost} steps have no latency: their status message was not received")
+    if unselected:
+        notes.append(f"{unselected} steps have no token counts: their selection was not received")
+    return notes
+
+
+def _selectors(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if names == DEFAULT_SELECTORS:
+        return names  # known; spares loading torch here
+    from vla_infoentropy_ros.selection import SELECTORS
+
+    unknown = [name for name in names if name not in SELECTORS]
+    if unknown or not names:
+        raise UsageError(f"--selectors {text!r}: {unknown[0] if unknown else 'nothing'!r} is not "
+                         f"among {', '.join(SELECTORS)}")
+    return names
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does: with all nodes stopped."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m vla_infoentropy_ros demo",
+        description="Drive a simulated arm, camera to command, with several ways to reuse the KV "
+        "cache, on the same seeds; compare them and write a report.",
+    )
+    parser.add_argument("--episodes", type=_count, default=20, metavar="N",
+                        help="episodes per selector (default: %(default)s)")
+    parser.add_argument("--selectors", default=",".join(DEFAULT_SELECTORS), metavar="A,B,...",
+                        help="which to compare (default: %(default)s)")
+    parser.add_argument("--seed", type=_seed, default=FIRST_SEED, metavar="N",
+                        help="first scene; from %(default)s on never seen in training")
+    parser.add_argument("--model", default="embedded",
+                        help="embedded, or a folder with weights from `make train`")
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), metavar="FOLDER",
+                        help="where the results go (default: %(default)s)")
+    parser.add_argument("--domain", type=int, default=None, metavar="ID",
+                        help="ROS_DOMAIN_ID to use (default: a free one)")
+    return parser
+
+
+def _count(text: str) -> int:
+    return _within(text, 1, _MOST_EPISODES)
+
+
+def _seed(text: str) -> int:
+    return _within(text, 0, 2**62)
+
+
+def _within(text: str, low: int, high: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{value} is outside {low} .. {high}")
+    return value

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nodes as separate processes through the launch file; nothing outlives the demo."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from vla_infoentropy_ros.standalone.share import PACKAGE, share_directory
+
+_MARK = "VLA_INFOENTROPY_DEMO_RUN"
+_DIED = re.compile(
+    r"\[(?P<name>[\w.-]+?)-\d+\]: process has died \[pid \d+, exit code (?P<code>-?\d+)"
+)
+_GRACE_S = 8.0
+_PR_SET_PDEATHSIG = 1
+
+
+class NodeDiedError(RuntimeError):
+    """A node, or the launch process itself, ended before it was told to."""
+
+
+class Launch:
+    """``sim.launch.xml`` in a child process; use it as a context manager.
+
+    log: receives everything the nodes print. environment: added to our own. The launch runner
+    gets SIGINT at the end, or when this process dies; whatever is left then is killed, found by a
+    mark in its environment, whoever its parent is by now.
+    """
+
+    def __init__(
+        self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.log = log
+        self._mark = uuid.uuid4().hex
+        self._stopping = False
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as sink:
+            self._process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {}), _MARK: self._mark,
+                     "PYTHONUNBUFFERED": "1", "RCUTILS_COLORIZED_OUTPUT": "0"},
+                start_new_session=True,  # Ctrl-C reaches us alone, and we end the nodes in order
+                preexec_fn=_die_with_parent,
+            )
+
+    def __enter__(self) -> Launch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def check(self) -> None:
+        """Raise NodeDiedError, with the node's last lines, if anything has ended by itself."""
+        died = _first_death(self.log)
+        code = self._process.poll()
+        if died is None and code is None:
+            return
+        if died is None:
+            # The runner may have been told of a death that it had no time to write down.
+            raise NodeDiedError(f"the launch process ended {_told(code or 0)}.{self._last_lines()}")
+        name, exit_code = died
+        raise NodeDiedError(f"{name} ended {_told(exit_code)}.{self._last_lines(name)}")
+
+    def processes(self) -> dict[int, str]:
+        """Process id and command line of everything this launch started and that still runs."""
+        return {pid: line for pid, line in _marked(self._mark) if pid != os.getpid()}
+
+    def stop(self) -> None:
+        """End all processes: ask first, then kill. Safe to call twice."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_GRACE_S)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            left = self.processes()
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            if left:
+                self._wait_until_gone(2.0)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(2.0)
+
+    def _wait_until_gone(self, timeout_s: float) -> None:
+        limit = time.monotonic() + timeout_s
+        while self.processes() and time.monotonic() < limit:
+            self._process.poll()  # reaps it
+            time.sleep(0.05)
+
+    def _last_lines(self, name: str = "", count: int = 12) -> str:
+        """The end of the log: lines of that node if it has any, else of all."""
+        with self.log.open(encoding="utf-8", errors="replace") as source:
+            lines = [line.rstrip() for line in source if line.strip()]
+        own = [line for line in lines if name and line.startswith(f"[{name}-")]
+        told = deque(own or lines, maxlen=count)
+        if not told:
+            return " It printed nothing."
+        body = "\n".join(f"  {line}" for line in told)
+        return f" The last lines of its log ({self.log}):\n{body}"
+
+
+def launch_command(middleware: str, arguments: Mapping[str, str]) -> list[str]:
+    """How to run ``sim.launch.xml``: by ``ros2 launch`` where this package is installed in ROS,
+    else by our own runner, which reads the same file."""
+    file = share_directory() / "launch" / "sim.launch.xml"
+    given = [f"{name}:={value}" for name, value in arguments.items()]
+    if middleware == "rclpy" and shutil.which("ros2") and _known_to_ros():
+        return ["ros2", "launch", str(file), *given]
+    return [sys.executable, "-m", f"{PACKAGE}.standalone.launch", str(file), *given]
+
+
+def _known_to_ros() -> bool:
+    if importlib.util.find_spec("ros2launch") is None:
+        return False
+    try:
+        from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+    except ImportError:
+        return False
+    try:
+        get_package_prefix(PACKAGE)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _die_with_parent() -> None:
+    """In the child, before exec: SIGINT when the demo dies, even by SIGKILL (Linux only)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
+
+
+def _first_death(log: Path) -> tuple[str, int] | None:
+    with log.open(encoding="utf-8", errors="replace") as source:
+        for line in source:
+            found = _DIED.search(line)
+            if found:
+                return found["name"], int(found["code"])
+    return None
+
+
+def _marked(mark: str) -> Iterator[tuple[int, str]]:
+    wanted = f"{_MARK}={mark}".encode()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                yield int(entry.name), line.strip()
+        except OSError:
+            continue  # gone, or another user's
+
+
+def _told(code: int) -> str:
+    if code >= 0:
+        return f"by itself with exit code {code}"
+    try:
+        return f"by signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"by signal {-code}"
