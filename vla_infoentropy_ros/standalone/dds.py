@@ -94,15 +94,18 @@ _STATUS_BITS = {
 }
 
 
-def watch_statuses(entity: Entity, names: list[str]) -> None:
-    """Let the entity trigger wait sets when one of the statuses changes."""
-    entity.set_status_mask(sum(_STATUS_BITS[name] for name in names))
+def watch_statuses(entity: Entity, names: list[str]) -> int:
+    """Let the entity trigger wait sets when one of the statuses changes; return their bits."""
+    mask: int = sum(_STATUS_BITS[name] for name in names)
+    entity.set_status_mask(mask)
+    return mask
 
 
-def statuses_changed(entity: Entity) -> bool:
-    """Whether a watched status changed since it was taken."""
+def statuses_changed(entity: Entity, mask: int) -> bool:
+    """Whether a status of the mask changed since it was taken."""
     try:
-        return bool(entity.get_status_changes())
+        # Changes of statuses that nobody watches are reported too.
+        return bool(entity.get_status_changes() & mask)
     except DDSException:
         return False  # closed while an executor was looking at it
 
@@ -134,7 +137,9 @@ def default_config() -> str:
         "<MaxMessageSize>65500B</MaxMessageSize><FragmentSize>64000B</FragmentSize></General>"
         "<Discovery><ParticipantIndex>auto</ParticipantIndex>"
         "<MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
-        f"<Peers>{peer_list}</Peers></Discovery></Domain></CycloneDDS>"
+        f"<Peers>{peer_list}</Peers></Discovery>"
+        # As much as the system allows: while the reader is held up, frames wait here.
+        '<Internal><SocketReceiveBufferSize max="16MB"/></Internal></Domain></CycloneDDS>'
     )
 
 

@@ -169,10 +169,9 @@ def cvtColor2(img: Any, encoding_in: str, encoding_out: str) -> Any:
     (source, bits_in), (target, bits_out) = _split(encoding_in), _split(encoding_out)
     if not source or target not in _COLORS:
         # Without colour information only the name can change.
-        same = CvBridge().encoding_to_dtype_with_channels(encoding_out)
-        if same == CvBridge().encoding_to_dtype_with_channels(encoding_in):
-            if target not in _COLORS:
-                return img
+        layout = CvBridge().encoding_to_dtype_with_channels
+        if target not in _COLORS and layout(encoding_out) == layout(encoding_in):
+            return img
         raise CvBridgeError(
             f"Cannot convert {encoding_in} to {encoding_out}: only color formats such as rgb8 and "
             "mono8 can be converted into each other."

@@ -98,7 +98,7 @@ class EventHandler(Waitable):
         self._callbacks = callbacks
         self._statuses = statuses
         self._alive = True
-        dds.watch_statuses(entity, [statuses[name][0] for name in callbacks])
+        self._mask = dds.watch_statuses(entity, [statuses[name][0] for name in callbacks])
 
     def conditions(self) -> list[Any]:
         """The entity itself triggers when an enabled status changes."""
@@ -106,7 +106,7 @@ class EventHandler(Waitable):
 
     def is_ready(self) -> bool:
         """Whether a status changed."""
-        return self._alive and dds.statuses_changed(self._entity)
+        return self._alive and dds.statuses_changed(self._entity, self._mask)
 
     def take(self) -> list[tuple[Callable[[Any], Any], Any]] | None:
         """Read the statuses that changed."""

@@ -170,6 +170,7 @@ class Executor:
         ConditionReachedException when there is none.
         """
         limit = _deadline(timeout_sec)
+        late = False
         while True:
             if self._is_shutdown:
                 raise ShutdownException()
@@ -180,11 +181,12 @@ class Executor:
             task = self._take_task() or self._take_callback()
             if task is not None:
                 return task
+            if late:
+                raise TimeoutException()
             self._wait(limit)
             self._find_ready()
+            # Work that became ready at the last moment still gets its turn.
             late = limit is not None and time.monotonic() >= limit
-            if late and not self._ready and not self._steps:
-                raise TimeoutException()
 
     def _take_task(self) -> Task | None:
         with self._tasks_lock:
