@@ -9,7 +9,12 @@ import torch
 
 from test.tiny_policy import TinyPolicy, frames
 from vla_infoentropy_ros.models.adapter import PolicyError
-from vla_infoentropy_ros.selection import SELECTORS, SelectionSettings, build_selector
+from vla_infoentropy_ros.selection import (
+    SELECTORS,
+    SelectionSettings,
+    build_selector,
+    reasons,
+)
 from vla_infoentropy_ros.session import Session, SessionOptions, StepError
 
 SMALL = SelectionSettings(k1=2, k2=3, fresh_tokens=3, static_cap=10, reuse_from_layer=0)
@@ -43,9 +48,12 @@ def assert_same_as_first_frame(result, frame):
     assert (result.report.ages == 0).all()
 
 
-@pytest.mark.parametrize("selector", SELECTORS)
+REUSING = [name for name in SELECTORS if build_selector(name).reuses]
+
+
+@pytest.mark.parametrize("selector", REUSING)
 @pytest.mark.parametrize("decode", ["greedy", "window"])
-def test_unchanged_frames_give_the_dense_action_with_any_selector(selector, decode):
+def test_unchanged_frames_give_the_dense_action_with_any_reuse(selector, decode):
     frame = frames(1)[0]
     expected = session_of("dense").step([frame]).action.token_ids
     session = session_of(selector, decode)
@@ -217,3 +225,38 @@ def test_slow_drift_is_seen_against_the_frame_of_computation():
 def test_bad_options_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         SessionOptions(**options)
+
+
+@pytest.mark.parametrize("selector", ["vla_pruner", "fastv"])
+def test_a_pruned_step_leaves_nothing_to_reuse(selector):
+    session, sequence = session_of(selector), frames(8)
+    for frame in sequence[:6]:
+        result = session.step([frame])
+    assert result.report.pruned == 8 and result.report.fresh == 8
+    assert (result.report.reasons == reasons.PRUNED).sum() == 8
+    assert session._invalid == "pruned_step"
+    # The rule holds on its own, without the reset that a change of selector brings.
+    session.selector = build_selector("stale")
+    result = session.step([sequence[6]])
+    assert result.invalidated == "pruned_step"
+    assert_same_as_first_frame(result, sequence[6])
+
+
+def test_pruning_decodes_alike_in_both_modes():
+    greedy, window = session_of("vla_pruner"), session_of("vla_pruner", decode="window")
+    for frame in frames(12, changed=60):
+        assert window.step([frame]).action.token_ids == greedy.step([frame]).action.token_ids
+
+
+@pytest.mark.parametrize("views", [2, 3])
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_several_views_have_budgets_of_their_own(selector, views):
+    session = session_of(selector, policy=TinyPolicy(views=views))
+    for number in range(5):
+        pictures = [frames(5, seed=view)[number] for view in range(views)]
+        report = session.step(pictures).report
+    assert report.reasons.shape == (views * 16,)
+    assert report.fresh + report.reused + report.pruned == views * 16
+    if selector in ("attention_drift", "random"):
+        per_view = (report.reasons.reshape(views, 16) != 0).sum(1)
+        assert per_view.tolist() == [SMALL.fresh_tokens] * views

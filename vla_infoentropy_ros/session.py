@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,10 @@ from vla_infoentropy_ros.engine.partial_decoder import Layout, PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
 from vla_infoentropy_ros.engine.probe import Attention
 from vla_infoentropy_ros.engine.stopwatch import Stopwatch
+from vla_infoentropy_ros.knobs import check_knobs, knob
 from vla_infoentropy_ros.models.adapter import Action, PolicyAdapter, PolicyError, PromptTokens
 from vla_infoentropy_ros.selection import Selection, SelectionInput, Selector, reasons
 from vla_infoentropy_ros.selection.image_entropy import patches_of
-from vla_infoentropy_ros.selection.settings import check_knob
 
 DECODE_MODES = ("greedy", "window")
 
@@ -30,19 +30,16 @@ class StepError(RuntimeError):
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """How steps run, whatever the selector. Raises SelectionError, naming field and range."""
+    """How steps run, whatever the selector. Raises SettingError, naming field and range."""
 
-    decode: str = field(default="greedy", metadata={
-        "doc": "greedy = one pass per action token; window = verify the last action's tokens "
-               "in one pass and repeat where they differ: the same tokens, fewer passes",
-        "low": None, "high": None, "choices": DECODE_MODES})
-    frame_gap_limit_s: float = field(default=1.0, metadata={
-        "doc": "s; two frames further apart than this share no cache",
-        "low": 0.0, "high": 3600.0, "choices": None})
+    decode: str = knob("greedy", "greedy = one pass per action token; window = verify the last "
+                       "action's tokens in one pass and repeat where they differ: the same "
+                       "tokens in fewer passes", choices=DECODE_MODES)
+    frame_gap_limit_s: float = knob(1.0, "s; frames further apart than this share no cache",
+                                    low=0.0, high=3600.0)
 
     def __post_init__(self) -> None:
-        for option in fields(self):
-            check_knob(option.name, getattr(self, option.name), option.metadata)
+        check_knobs(self)
 
 
 @dataclass(frozen=True)
@@ -180,8 +177,8 @@ class Session:
         shapes = tuple(image.shape for image in images)
         if self._memory is not None and shapes != self._image_shapes:
             invalidated = invalidated or "image_changed"
-        patches = patches_of(seen.image, self.policy.grid).flatten(2)
-        selection = self._select(seen.image, patches, visual, invalidated)
+        patches = patches_of(seen.image, self.policy.grid)
+        selection = self._select(patches, visual, invalidated)
         watch.lap("select")
 
         draft = self._draft if self.options.decode == "window" else None
@@ -216,7 +213,7 @@ class Session:
         )
 
     def _select(
-        self, image: torch.Tensor, patches: torch.Tensor, visual: torch.Tensor, invalidated: str
+        self, patches: torch.Tensor, visual: torch.Tensor, invalidated: str
     ) -> Selection:
         assert self._prompt is not None
         memory = self._memory
@@ -225,8 +222,6 @@ class Session:
             return Selection(TokenPlan.dense(self._visual, visual.device), every)
         return self.selector.select(SelectionInput(
             t=self.steps,
-            grid=self.policy.grid,
-            image=image,
             patches=patches,
             reference_patches=patches if memory is None else memory.patches,
             embeddings=visual,

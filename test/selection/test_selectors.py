@@ -11,14 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vla_infoentropy_ros.engine.probe import Attention
+from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.selection import (
+    SCHEDULES,
     SELECTORS,
-    SelectionError,
     SelectionInput,
     SelectionSettings,
     build_selector,
     reasons,
 )
+from vla_infoentropy_ros.selection.vla_cache import reuse_proportions
+from vla_infoentropy_ros.selection.vla_pruner import diverse, smoothed
 
 N = 16
 
@@ -26,9 +29,9 @@ N = 16
 def input_of(**changes) -> SelectionInput:
     """4x4 tokens of 2x2 black pixels, nothing moved, attention uniform; two words and an end."""
     attention = Attention((0, 1), torch.full((2, 3, N), 1e-3), torch.full((2, 6, N), 1e-3))
-    patches = torch.full((1, N, 12), 50, dtype=torch.uint8)
+    patches = torch.full((1, N, 4, 3), 50, dtype=torch.uint8)
     base = SelectionInput(
-        t=1, grid=(4, 4), image=torch.zeros((1, 8, 8, 3), dtype=torch.uint8),
+        t=1,
         patches=patches, reference_patches=patches.clone(),
         embeddings=torch.ones(N, 3), reference_embeddings=torch.ones(N, 3),
         ages=torch.ones(N, dtype=torch.int64), attention=attention,
@@ -55,12 +58,13 @@ def attended(words: dict[int, float], actions: dict[int, float] | None = None) -
 def test_info_entropy_recomputes_the_union_and_the_changed():
     settings = SelectionSettings(k1=1, k2=2, static_cap=16, reuse_from_layer=0)
     selector = build_selector("info_entropy", "constant", replace(settings, alpha=0.0))
-    image = torch.zeros((1, 8, 8, 3), dtype=torch.uint8)
-    image[0, 0, 2] = 255  # token 1: 1 of 4 pixels
-    image[0, 2:4, 0:2, :] = torch.tensor([[[1], [90]], [[180], [250]]]).expand(2, 2, 3).byte()
-    moved = torch.full((1, N, 12), 50, dtype=torch.uint8)
-    moved[0, 9, ::2] = 0  # token 9 changed
-    given = input_of(image=image, patches=moved, attention=attended({1: 5e-2, 7: 9e-2, 8: 2e-2}))
+    patches = torch.full((1, N, 4, 3), 50, dtype=torch.uint8)
+    patches[0, 1, 0] = 255  # token 1: one pixel of four differs
+    patches[0, 4] = torch.tensor([[1], [90], [180], [250]], dtype=torch.uint8)  # all four differ
+    before = patches.clone()
+    before[0, 9, :, 0] = 0  # token 9 was another colour
+    given = input_of(patches=patches, reference_patches=before,
+                     attention=attended({1: 5e-2, 7: 9e-2, 8: 2e-2}))
     selection = selector.select(given)
     # alpha 0: two by image entropy (4 and 1), one by attention (7), and 9 for having moved.
     assert selection.plan.fresh.tolist() == [1, 4, 7, 9]
@@ -73,18 +77,19 @@ def test_info_entropy_recomputes_the_union_and_the_changed():
 def test_info_entropy_gives_both_reasons_where_both_claim():
     settings = SelectionSettings(k1=1, k2=1, static_cap=16)
     selector = build_selector("info_entropy", "constant", settings)
-    image = torch.zeros((1, 8, 8, 3), dtype=torch.uint8)
-    image[0, 0, 2] = 255
-    selection = selector.select(input_of(image=image, attention=attended({1: 5e-2})))
+    patches = torch.full((1, N, 4, 3), 50, dtype=torch.uint8)
+    patches[0, 1, 0] = 255
+    selection = selector.select(
+        input_of(patches=patches, reference_patches=patches, attention=attended({1: 5e-2})))
     assert selection.reasons[1] == reasons.IMAGE_ENTROPY | reasons.ATTENTION
-    assert [stage.layer for stage in selection.plan.stages] == [0, 2]  # the paper's preset
+    assert [stage.layer for stage in selection.plan.stages] == [0, 1]  # 2 of 32, in 4 layers
     assert selection.plan.stages[0].fresh.tolist() == list(range(N))
 
 
 def test_info_entropy_static_cap_keeps_the_most_similar():
     settings = SelectionSettings(k1=0, k2=0, static_cap=3, static_threshold=0.5)
-    changed = torch.full((1, N, 12), 50, dtype=torch.uint8)
-    changed[0, :13, 0] = 60  # thirteen slightly changed, three untouched: those are kept
+    changed = torch.full((1, N, 4, 3), 50, dtype=torch.uint8)
+    changed[0, :13, 0, 0] = 60  # thirteen slightly changed, three untouched: those are kept
     assert chosen(build_selector("info_entropy", "linear", settings),
                   input_of(patches=changed)) == list(range(13))
 
@@ -95,7 +100,7 @@ def test_info_entropy_drift_staleness_reads_embeddings_not_pixels():
     embeddings = torch.ones(N, 3)
     embeddings[[2, 5]] *= 1.4
     embeddings[11] *= 1.6
-    noisy = torch.randint(0, 255, (1, N, 12), dtype=torch.uint8)
+    noisy = torch.randint(0, 255, (1, N, 4, 3), dtype=torch.uint8)
     assert chosen(selector, input_of(embeddings=embeddings, patches=noisy)) == [11]
 
 
@@ -128,8 +133,197 @@ def test_attention_drift_is_drift_times_mass_plus_mean():
     assert chosen(two, input_of(embeddings=embeddings, attention=attention)) == [2, 7]
 
 
+def test_attention_drift_adaptive_takes_what_covers_the_score():
+    embeddings = torch.ones(N, 3)
+    embeddings[:4, 0] += torch.tensor([8.0, 4.0, 2.0, 1.0])  # uniform mass: score ~ drift
+    given = input_of(embeddings=embeddings)
+
+    def fresh(coverage, least=0, most=16):
+        settings = SelectionSettings(coverage=coverage, least_tokens=least, fresh_tokens=most)
+        return chosen(build_selector("attention_drift", "adaptive", settings), given)
+
+    assert fresh(0.5) == [0]  # 8 of 15
+    assert fresh(0.79) == [0, 1]  # 12 of 15 is 0.8
+    assert fresh(0.81) == [0, 1, 2]
+    assert fresh(1.0) == [0, 1, 2, 3]
+    assert fresh(0.5, least=3) == [0, 1, 2]
+    assert fresh(1.0, most=2) == [0, 1]
+    still = input_of()  # nothing drifted: the least, by index
+    settings = SelectionSettings(least_tokens=2)
+    assert chosen(build_selector("attention_drift", "adaptive", settings), still) == [0, 1]
+
+
+def test_info_entropy_half_drift_fills_the_budget_exactly():
+    settings = SelectionSettings(k1=40, k2=60, fresh_tokens=8, form="half_drift")
+    selector = build_selector("info_entropy", "linear", settings)
+    patches = torch.full((1, N, 4, 3), 50, dtype=torch.uint8)
+    patches[0, [1, 2], 0] = 255  # most textured: k_visual = 4 * 59 // 99 = 2
+    embeddings = torch.ones(N, 3)
+    embeddings[[2, 9, 10, 11, 12, 13]] *= torch.tensor([9.0, 3.0, 3.0, 2.0, 1.5, 1.4])[:, None]
+    given = input_of(patches=patches, reference_patches=patches, embeddings=embeddings,
+                     attention=attended({6: 5e-2, 1: 4e-2}))
+    selection = selector.select(given)
+    assert (selection.k_visual, selection.k_attention) == (2, 2)
+    # 1 and 2 by texture, 6 and 1 by attention, and five by drift since 1 was claimed twice.
+    assert selection.plan.fresh.tolist() == [1, 2, 6, 9, 10, 11, 12, 13]
+    assert [stage.layer for stage in selection.plan.stages] == [0]
+
+
+def test_vla_cache_reuses_static_tokens_nobody_attends_to():
+    before = torch.full((1, N, 4, 3), 50, dtype=torch.uint8)
+    now = before.clone()
+    now[0, 9, :, 0] = 0  # changed
+    attention = Attention((0, 1, 2, 3), torch.full((4, 3, N), 1e-3), torch.full((4, 6, N), 1e-3))
+    attention.text[2, :, 4] = 0.5  # layer 15 of 32 stands at 2 of 4
+    attention.text[0, :, 5] = 0.9  # another layer: no matter
+    settings = SelectionSettings(cache_static=16, cache_evicted=1, cache_layers=(2,))
+    selection = build_selector("vla_cache", settings=settings).select(
+        input_of(patches=now, reference_patches=before, attention=attention))
+    assert [stage.layer for stage in selection.plan.stages] == [0, 1]
+    assert selection.reasons[9] == reasons.STALE and selection.reasons[4] == reasons.ATTENTION
+    fresh = set(selection.plan.fresh.tolist())
+    assert {4, 9} <= fresh
+    share = reuse_proportions(attention, 0.55)[1]
+    assert len(fresh) == N - int(share * 14)
+
+
+def test_vla_cache_proportions_by_hand():
+    """Entropies 1, 0.5, 0 and 1 bit give raw proportions 0, 0.5, 1, 0; each rise counts 0.55."""
+    rows = torch.tensor([[0.5, 0.5], [0.89002786, 0.10997214], [1.0, 0.0], [0.5, 0.5]])
+    attention = Attention((0, 1, 2, 3), rows[:, None], rows[:, None])
+    shares = reuse_proportions(attention, 0.55).tolist()
+    first = 0.55 * 0.5
+    assert shares == pytest.approx([0, first, first + 0.55 * (1 - first), 0], abs=1e-4)
+
+
+@pytest.mark.parametrize(("order", "reused"), [("score", [12, 13, 14]), ("raster", [0, 1, 2])])
+def test_vla_cache_order_decides_who_is_reused_first(order, reused):
+    before = torch.full((1, N, 4, 3), 50, dtype=torch.uint8)
+    now = before.clone()
+    now[0, :12, 0, 0] = 55  # a little changed, yet static
+    # Layers 0 and 2 spread, 1 in between: a share of 3 / 16 at layer 1.
+    spread = torch.full((N,), 1 / N)
+    sharp = torch.zeros(N)
+    sharp[0] = 1.0
+    mixes = [spread, spread, spread, sharp]
+    attention = Attention((0, 1, 2, 3), torch.stack(mixes)[:, None], torch.stack(mixes)[:, None])
+    settings = SelectionSettings(cache_static=16, cache_evicted=0, cache_layers=(32,),
+                                 cache_order=order, cache_damping=3.4 / 16)
+    given = input_of(patches=now, reference_patches=before, attention=attention, depth=33)
+    given = replace(given, attention=Attention(
+        tuple(range(33)), attention.text[[0] * 32 + [3]], attention.action[[0] * 32 + [3]]))
+    selection = build_selector("vla_cache", settings=settings).select(given)
+    assert sorted(set(range(N)) - set(selection.plan.fresh.tolist())) == reused
+
+
+def test_vla_pruner_smoothing_weighs_the_newest_most():
+    newest, middle, oldest = torch.eye(3)
+    weights = torch.tensor([0.8, 0.64, 0.512])
+    assert torch.allclose(smoothed((newest, middle, oldest), 0.8), weights / weights.sum())
+    assert torch.equal(smoothed((newest, middle), 0.0), newest)
+
+
+def test_vla_pruner_filter_is_greedy_max_min():
+    angles = torch.tensor([0.0, 0.1, 0.5, 1.5, 3.0, 2.0])
+    unit = torch.stack((angles.cos(), angles.sin()), dim=1)
+    candidates = torch.tensor([True, True, True, True, False, True])
+    first = torch.tensor([0.1, 0.9, 0.2, 0.3, 0.8, 0.1])
+    # starts at 1 (0.1 rad); farthest 5 (2.0), then 3 or 2: min(1.4, .5) < min(.4, 1.5)? 3: 0.5.
+    assert diverse(unit, candidates, first, 3).tolist() == [1, 3, 5]
+    assert diverse(unit, candidates, first, 5).tolist() == [0, 1, 2, 3, 5]
+
+
+def test_vla_pruner_warms_up_then_keeps_exactly_m():
+    settings = SelectionSettings(prune_ratio=0.75, prune_window=3)
+    selector = build_selector("vla_pruner", settings=settings)
+    state = None
+    for step in range(3):
+        selection = selector.select(input_of(
+            t=step, state=state, attention=None if step == 0 else attended({}, {5: 0.1})))
+        assert selection.plan.pruning is None
+        state = selection.state
+    selection = selector.select(input_of(state=state, attention=attended({}, {5: 0.2, 6: 0.3}),
+                                         embeddings=torch.eye(N)))
+    assert selection.plan.pruning.layer == 1  # 3 of 32, in 4 layers
+    semantic = torch.zeros(N)
+    semantic[[2, 3]] = torch.tensor([0.5, 0.4])
+    kept = selection.plan.pruning.choose(semantic)
+    assert kept.shape == (4,) and 2 in kept.tolist()
+
+
+def test_vla_pruner_remembers_the_score_of_tokens_it_pruned():
+    selector = build_selector("vla_pruner", settings=SelectionSettings(prune_window=1))
+    seen = selector.select(input_of(attention=attended({}, {7: 0.4})))
+    blind = attended({})
+    blind.action[:, :, 7] = 0.0  # pruned in the step before
+    later = selector.select(input_of(attention=blind, state=seen.state))
+    assert later.signals["attention_mass"][7].item() == pytest.approx(0.4)
+
+
+def test_fastv_keeps_the_most_attended():
+    selection = build_selector("fastv", settings=SelectionSettings(prune_ratio=0.75)).select(
+        input_of(attention=None))
+    scores = torch.zeros(N)
+    scores[[3, 9, 10, 11]] = 1.0
+    assert selection.plan.pruning.choose(scores).tolist() == [3, 9, 10, 11]
+
+
+def test_random_draws_anew_each_step_but_the_same_for_the_same_seed():
+    def draw(t, seed):
+        settings = SelectionSettings(fresh_tokens=5, seed=seed)
+        return chosen(build_selector("random", settings=settings), input_of(t=t))
+
+    assert draw(3, 1) == draw(3, 1) and len(draw(3, 1)) == 5
+    assert len({tuple(draw(t, 1)) for t in range(8)}) > 1 and draw(3, 1) != draw(3, 2)
+
+
+def test_stale_recomputes_nothing():
+    assert chosen(build_selector("stale"), input_of(embeddings=torch.randn(N, 3))) == []
+
+
+def test_age_limit_recomputes_the_old():
+    ages = torch.arange(N)
+    selector = build_selector("stale", settings=SelectionSettings(age_limit=14))
+    selection = selector.select(input_of(ages=ages))
+    assert selection.plan.fresh.tolist() == [13, 14, 15]
+    assert set(selection.reasons[13:].tolist()) == {reasons.AGE}
+
+
+def test_age_never_passes_the_limit():
+    selector = build_selector("stale", settings=SelectionSettings(age_limit=4))
+    ages, oldest = torch.zeros(N, dtype=torch.int64), 0
+    for _ in range(12):
+        ages = ages + 1
+        ages[selector.select(input_of(ages=ages - 1)).plan.fresh] = 0
+        oldest = max(oldest, int(ages.max()))
+    assert oldest == 3  # the keys a step reads are never 4 steps old
+
+
+def test_keyframes_recompute_everything():
+    selector = build_selector("stale", settings=SelectionSettings(keyframe_every=5))
+    counts = [len(chosen(selector, input_of(t=t))) for t in range(1, 11)]
+    assert counts == [0, 0, 0, 0, N, 0, 0, 0, 0, N]
+
+
+def test_top_up_fills_by_drift_and_leaves_larger_plans_alone():
+    embeddings = torch.ones(N, 3)
+    embeddings[[4, 8, 12], 0] += torch.tensor([3.0, 1.0, 2.0])
+    given = input_of(embeddings=embeddings)
+    filled = build_selector("stale", settings=SelectionSettings(top_up_to=2)).select(given)
+    assert filled.plan.fresh.tolist() == [4, 12]
+    assert filled.reasons[[4, 12]].tolist() == [reasons.TOP_UP] * 2
+    settings = SelectionSettings(top_up_to=2, fresh_tokens=3)
+    assert chosen(build_selector("attention_drift", settings=settings), given) == [4, 8, 12]
+
+
+def test_top_up_keeps_stages_nested():
+    settings = SelectionSettings(top_up_to=6, k1=1, k2=1, static_cap=16, age_limit=3)
+    selection = build_selector("info_entropy", settings=settings).select(input_of())
+    assert len(selection.plan.fresh) == 6
+
+
 def test_unknown_selector_lists_the_known_ones():
-    with pytest.raises(SelectionError, match="selector='magic' is unknown; choose one of dense"):
+    with pytest.raises(SettingError, match="selector='magic' is unknown; choose one of dense"):
         build_selector("magic")
 
 
@@ -146,14 +340,18 @@ def test_any_plan_is_valid_and_pure(data, name, views):
         reuse_from_layer=data.draw(st.integers(0, 3)),
         staleness=data.draw(st.sampled_from(["pixel", "drift"])),
         attention_mode=data.draw(st.sampled_from(["paper", "renorm", "temperature"])),
+        form=data.draw(st.sampled_from(["paper", "half_drift"])),
+        cache_static=data.draw(st.integers(0, 20)), cache_evicted=data.draw(st.integers(0, 20)),
+        cache_order=data.draw(st.sampled_from(["score", "raster"])),
+        prune_ratio=data.draw(st.floats(0, 0.99)), top_up_to=data.draw(st.integers(0, 20)),
+        age_limit=data.draw(st.integers(0, 12)), keyframe_every=data.draw(st.integers(0, 7)),
     )
-    selector = build_selector(name, "linear", settings)
+    selector = build_selector(name, data.draw(st.sampled_from(SCHEDULES)), settings)
     attention = Attention((0, 1, 2, 3), torch.rand(4, 3, total), torch.rand(4, 6, total))
     given = SelectionInput(
-        t=data.draw(st.integers(1, 1000)), grid=(4, 4),
-        image=torch.randint(0, 256, (views, 8, 8, 3), dtype=torch.uint8),
-        patches=torch.randint(0, 256, (views, N, 12), dtype=torch.uint8),
-        reference_patches=torch.randint(0, 256, (views, N, 12), dtype=torch.uint8),
+        t=data.draw(st.integers(1, 1000)),
+        patches=torch.randint(0, 256, (views, N, 4, 3), dtype=torch.uint8),
+        reference_patches=torch.randint(0, 256, (views, N, 4, 3), dtype=torch.uint8),
         embeddings=torch.randn(total, 3), reference_embeddings=torch.randn(total, 3),
         ages=torch.randint(0, 9, (total,)), attention=attention,
         instruction=torch.tensor([True, True, False]), depth=4,
@@ -167,7 +365,12 @@ def test_any_plan_is_valid_and_pure(data, name, views):
         assert torch.equal(stage.fresh, again.fresh)
         wider = set(tokens)
     assert first.reasons.shape == (total,) and first.reasons.dtype == torch.uint8
-    assert (first.reasons != 0).nonzero().squeeze(-1).tolist() == first.plan.fresh.tolist()
+    marked = (first.reasons != 0).nonzero().squeeze(-1).tolist()
+    assert marked == first.plan.fresh.tolist()
+    if first.plan.pruning is not None:
+        kept = first.plan.pruning.choose(torch.rand(total)).tolist()
+        assert kept == sorted(set(kept)) and set(kept) <= set(range(total))
+        assert len(kept) == round(total * (1 - settings.prune_ratio))
     for tensor, kept in zip(
         [given.embeddings, attention.text, given.patches], before, strict=True
     ):

@@ -12,11 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.selection.attention_information import attention_information
 from vla_infoentropy_ros.selection.image_entropy import image_entropy, patches_of
-from vla_infoentropy_ros.selection.ranking import top
-from vla_infoentropy_ros.selection.schedule import SCHEDULES, budgets
-from vla_infoentropy_ros.selection.settings import SelectionError, SelectionSettings
+from vla_infoentropy_ros.selection.ranking import covering, top
+from vla_infoentropy_ros.selection.schedule import SCHEDULES, budgets, concentration
+from vla_infoentropy_ros.selection.settings import SelectionSettings
 from vla_infoentropy_ros.selection.staleness import drift, patch_cosine, relative_drift
 
 
@@ -42,10 +43,10 @@ def test_image_entropy_of_known_histograms():
     four = np.array([[0, 70], [140, 210]])  # 2 bits
     three = np.array([[9, 9], [90, 200]])  # 1.5 bits
     image = grey(np.block([[flat, halves], [four, three]]))
-    entropy = image_entropy(image, (2, 2))
+    entropy = image_entropy(patches_of(image, (2, 2)))
     assert torch.allclose(entropy, torch.tensor([[0.0, 1 / 8, 2 / 8, 1.5 / 8]]), atol=1e-6)
     # With 16 bins of 16 grey levels the maximum is 4 bits; 10 and 9 share bins with nobody else.
-    coarse = image_entropy(image, (2, 2), levels=16)
+    coarse = image_entropy(patches_of(image, (2, 2)), levels=16)
     assert torch.allclose(coarse, torch.tensor([[0.0, 1 / 4, 2 / 4, 1.5 / 4]]), atol=1e-6)
 
 
@@ -53,7 +54,8 @@ def test_grey_is_bt601_luma():
     red, green, blue = np.eye(3, dtype=np.uint8) * 255
     pixels = np.stack([red, green, blue, np.full(3, 255)]).reshape(1, 2, 2, 3)
     # luma 76, 150, 29, 255: in 64 bins four different ones, in 2 x 128 levels two and two.
-    assert image_entropy(torch.from_numpy(pixels), (1, 1)).item() == pytest.approx(2 / 8)
+    entropy = image_entropy(patches_of(torch.from_numpy(pixels), (1, 1)))
+    assert entropy.item() == pytest.approx(2 / 8)
 
 
 def test_attention_information_keeps_its_digits():
@@ -121,6 +123,35 @@ def test_linear_schedule_at_hand_computed_steps():
     assert shares[5000].alpha == 1.0
 
 
+def test_cosine_and_step_schedules():
+    settings = SelectionSettings()
+    cosine = [budgets("cosine", t, settings).visual for t in (0, 25, 50, 75, 100, 101)]
+    assert cosine == [60, 57, 50, 42, 40, 40]
+    step = [budgets("step", t, settings).visual for t in (0, 49, 50, 100)]
+    assert step == [60, 60, 40, 40]
+
+
+def test_adaptive_schedule_follows_the_concentration_of_attention():
+    point, even = torch.zeros(256), torch.full((256,), 1e-3)
+    point[7] = 0.2
+    assert concentration(point) == pytest.approx(1) and concentration(even) == pytest.approx(0)
+    sixteen = torch.zeros(256)
+    sixteen[:16] = 1.0
+    assert concentration(sixteen) == pytest.approx(0.5)  # log 16 / log 256
+    assert budgets("adaptive", 999, SelectionSettings(), 0.5).visual == 50
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.floats(0, 1))
+def test_covering_is_the_fewest_that_hold_the_share(values, share):
+    scores = torch.tensor(values, dtype=torch.float64)
+    mask = covering(scores, share)
+    wanted = share * sum(values)
+    assert scores[mask].sum() >= wanted - 1e-9
+    if mask.any():
+        smallest = scores[mask].min()
+        assert scores[mask].sum() - smallest < wanted + 1e-9
+
+
 def test_constant_schedule():
     assert budgets("constant", 0, SelectionSettings(alpha=0.25)) == budgets(
         "constant", 999, SelectionSettings(alpha=0.25))
@@ -140,17 +171,17 @@ def test_budgets_stay_between_k1_and_k2(schedule, t, k1, k2, horizon):
 @pytest.mark.parametrize(("values", "message"), [
     ({"k1": -1}, r"k1=-1 is outside \[0, 4096\]"),
     ({"k1": 70}, "k1=70 is above k2=60"),
-    ({"static_threshold": float("nan")}, "static_threshold=nan is outside"),
-    ({"staleness": "magic"}, "staleness='magic' is not among pixel, drift"),
+    ({"static_threshold": float("nan")}, "static_threshold=nan is NaN"),
+    ({"staleness": "magic"}, "staleness='magic' is not among 'pixel', 'drift'"),
     ({"grey_levels": 100}, "grey_levels=100 is not among 16, 32, 64, 256"),
     ({"horizon": 0}, "horizon=0"),
     ({"budget_of_k": 3}, "unknown selection parameter 'budget_of_k'; known: .*horizon"),
 ])
 def test_bad_settings_name_parameter_value_and_range(values, message):
-    with pytest.raises(SelectionError, match=message):
+    with pytest.raises(SettingError, match=message):
         SelectionSettings.from_mapping(values)
 
 
 def test_unknown_schedule_lists_the_known_ones():
-    with pytest.raises(SelectionError, match="schedule='cubic' is unknown; choose one of linear"):
+    with pytest.raises(SettingError, match="schedule='cubic' is unknown; choose one of linear"):
         budgets("cubic", 0, SelectionSettings())

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vla_infoentropy_ros.control.knobs import SettingError, check_knobs, knob
+from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
 
 OUTPUTS = ("twist", "pose", "trajectory")
 

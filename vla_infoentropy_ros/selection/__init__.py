@@ -5,17 +5,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.selection.attention_drift import AttentionDrift
 from vla_infoentropy_ros.selection.base import Selection, SelectionInput, Selector
+from vla_infoentropy_ros.selection.controls import Random, Stale
 from vla_infoentropy_ros.selection.dense import Dense
 from vla_infoentropy_ros.selection.info_entropy import InfoEntropy
-from vla_infoentropy_ros.selection.schedule import SCHEDULES
-from vla_infoentropy_ros.selection.settings import SelectionError, SelectionSettings
+from vla_infoentropy_ros.selection.refresh import WithRefresh
+from vla_infoentropy_ros.selection.schedule import SCHEDULES, check_schedule
+from vla_infoentropy_ros.selection.settings import SelectionSettings
+from vla_infoentropy_ros.selection.vla_cache import VlaCache
+from vla_infoentropy_ros.selection.vla_pruner import FastV, VlaPruner
 
 _BUILDERS: dict[str, Callable[[SelectionSettings, str], Selector]] = {
     "dense": lambda settings, schedule: Dense(),
     "info_entropy": InfoEntropy,
-    "attention_drift": lambda settings, schedule: AttentionDrift(settings),
+    "attention_drift": AttentionDrift,
+    "vla_cache": lambda settings, schedule: VlaCache(settings),
+    "vla_pruner": lambda settings, schedule: VlaPruner(settings),
+    "fastv": lambda settings, schedule: FastV(settings),
+    "random": lambda settings, schedule: Random(settings),
+    "stale": lambda settings, schedule: Stale(),
 }
 SELECTORS = tuple(_BUILDERS)
 
@@ -23,17 +33,21 @@ SELECTORS = tuple(_BUILDERS)
 def build_selector(
     name: str, schedule: str = "linear", settings: SelectionSettings | None = None
 ) -> Selector:
-    """A selector by name. Raises SelectionError, listing the known names, for any other."""
+    """A selector by name. Raises SettingError, listing the known names, for any other, and for
+    an unknown schedule, whether or not the selector has one."""
     if name not in _BUILDERS:
-        raise SelectionError(f"selector={name!r} is unknown; choose one of {', '.join(SELECTORS)}")
-    return _BUILDERS[name](settings or SelectionSettings(), schedule)
+        raise SettingError(f"selector={name!r} is unknown; choose one of {', '.join(SELECTORS)}")
+    check_schedule(schedule)
+    settings = settings or SelectionSettings()
+    selector = _BUILDERS[name](settings, schedule)
+    refreshes = settings.top_up_to or settings.age_limit or settings.keyframe_every
+    return WithRefresh(selector, settings) if selector.reuses and refreshes else selector
 
 
 __all__ = [
     "SCHEDULES",
     "SELECTORS",
     "Selection",
-    "SelectionError",
     "SelectionInput",
     "SelectionSettings",
     "Selector",

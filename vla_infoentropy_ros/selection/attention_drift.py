@@ -8,8 +8,15 @@ import torch
 from vla_infoentropy_ros.engine.plan import TokenPlan
 from vla_infoentropy_ros.engine.probe import Attention, AttentionNeeds
 from vla_infoentropy_ros.selection import reasons
-from vla_infoentropy_ros.selection.base import Selection, SelectionInput, indices, with_bits
-from vla_infoentropy_ros.selection.ranking import top
+from vla_infoentropy_ros.selection.base import (
+    Selection,
+    SelectionInput,
+    indices,
+    probed,
+    with_bits,
+)
+from vla_infoentropy_ros.selection.ranking import covering, top
+from vla_infoentropy_ros.selection.schedule import check_schedule
 from vla_infoentropy_ros.selection.settings import SelectionSettings
 from vla_infoentropy_ros.selection.staleness import drift
 
@@ -20,23 +27,30 @@ class AttentionDrift:
     m is last step's attention mass on the token: to first order, drift x m is how much the rows
     that decide the action would change if the token were brought up to date. The mean is added
     so that a token nobody looked at yet still comes to its turn. The budget is fixed: a threshold
-    would starve when the arm stalls.
+    would starve when the arm stalls. With the adaptive schedule it is the fewest tokens that
+    hold ``coverage`` of the score, between ``least_tokens`` and ``fresh_tokens``.
     """
 
     name = "attention_drift"
-    schedule = ""
     reuses = True
 
-    def __init__(self, settings: SelectionSettings) -> None:
+    def __init__(self, settings: SelectionSettings, schedule: str = "constant") -> None:
+        check_schedule(schedule)
         self.settings = settings
+        # The other schedules divide a budget between two signals; this selector has one.
+        self.schedule = schedule if schedule == "adaptive" else ""
 
     def needs(self, depth: int) -> AttentionNeeds:
-        return AttentionNeeds(None)
+        return probed(self.settings, depth)
 
     def select(self, given: SelectionInput) -> Selection:
         mass = attention_mass(given.last_attention)
         change = drift(given.embeddings, given.reference_embeddings)
-        fresh = top(given.per_view(change * (mass + mass.mean())), self.settings.fresh_tokens)
+        score = given.per_view(change * (mass + mass.mean()))
+        settings = self.settings
+        fresh = top(score, settings.fresh_tokens)
+        if self.schedule:
+            fresh &= covering(score, settings.coverage) | top(score, settings.least_tokens)
         return Selection(
             TokenPlan.reuse(indices(fresh), fresh.numel()),
             with_bits((fresh, reasons.STALE)),

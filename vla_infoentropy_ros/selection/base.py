@@ -10,6 +10,7 @@ import torch
 
 from vla_infoentropy_ros.engine.plan import TokenPlan
 from vla_infoentropy_ros.engine.probe import Attention, AttentionNeeds
+from vla_infoentropy_ros.selection.settings import SelectionSettings
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,8 @@ class SelectionInput:
     """Everything a selector may look at; N = views * rows * cols visual tokens.
 
     t: policy steps executed since the episode began.
-    image: (V, H, W, 3) uint8, as the tower sees it. embeddings: (N, d), today's projected visual
-    tokens. patches: (V, n, F) uint8, today's RGB patches. reference_embeddings and
+    embeddings: (N, d), today's projected visual
+    tokens. patches: (V, n, P, 3) uint8, today's RGB patches. reference_embeddings and
     reference_patches: those from which each token's cached keys and values were computed.
     ages: (N,) int64, steps since the token was recomputed. attention: of the step before; None
     only for a selector that reuses nothing and is asked before there was one.
@@ -27,8 +28,6 @@ class SelectionInput:
     """
 
     t: int
-    grid: tuple[int, int]
-    image: torch.Tensor
     patches: torch.Tensor
     reference_patches: torch.Tensor
     embeddings: torch.Tensor
@@ -41,7 +40,7 @@ class SelectionInput:
 
     @property
     def views(self) -> int:
-        return int(self.image.shape[0])
+        return int(self.patches.shape[0])
 
     @property
     def last_attention(self) -> Attention:
@@ -81,6 +80,15 @@ class Selector(Protocol):
         ...
 
     def select(self, given: SelectionInput) -> Selection: ...
+
+
+def probed(settings: SelectionSettings, depth: int) -> AttentionNeeds:
+    """The layers that ``attention_layers`` names."""
+    if settings.attention_layers == "latter_half":
+        return AttentionNeeds(tuple(range(depth // 2, depth)))
+    if settings.attention_layers == "every_fourth":
+        return AttentionNeeds(tuple(range(depth - 1, -1, -4))[::-1])
+    return AttentionNeeds(None)
 
 
 def indices(mask: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
@@ -26,28 +27,23 @@ def patches_of(image: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     return split.transpose(2, 3).reshape(views, rows * cols, -1, channels)
 
 
-def image_entropy(image: torch.Tensor, grid: tuple[int, int], levels: int = 256) -> torch.Tensor:
+def image_entropy(patches: torch.Tensor, levels: int = 256) -> torch.Tensor:
     """Normalised entropy H / log2 G of the grey histogram of each patch.
 
-    image: (V, H, W, 3) uint8 RGB, as the vision tower sees it. levels: G, divides 256.
-    Returns (V, rows * cols) float32 in [0, 1]; 0 for a flat patch.
+    patches: (V, n, P, 3) uint8 RGB, as the vision tower sees them (`patches_of`). levels: G, a
+    power of two up to 256. Returns (V, n) float32 in [0, 1]; 0 for a flat patch.
     """
-    grey = patches_of(_luma(image)[..., None], grid).squeeze(-1)
-    views, tokens, pixels = grey.shape
-    bins = (grey.long() * levels) >> 8
-    offset = torch.arange(views * tokens, device=image.device)[:, None] * levels
-    flat = (bins.reshape(views * tokens, pixels) + offset).flatten()
-    counts = torch.bincount(flat, minlength=views * tokens * levels)
+    views, tokens, pixels, _ = patches.shape
+    # The sums stay below 2^24, where float32 counts exactly, and a float product is fast.
+    luma = patches.float() @ torch.tensor(_LUMA, dtype=torch.float32, device=patches.device)
+    bins = luma.add_(32768).div_(65536 * (256 // levels)).long().view(views * tokens, pixels)
+    bins += torch.arange(0, views * tokens * levels, levels, device=patches.device)[:, None]
+    counts = torch.bincount(bins.flatten(), minlength=views * tokens * levels)
     # H = log2 P - sum(n log2 n) / P, and n is a small integer: a table replaces the logarithms.
-    spread = _n_log2_n(pixels, image.device)[counts].view(views, tokens, levels).sum(-1)
-    table_total = torch.log2(torch.tensor(float(pixels), device=image.device))
-    entropy = table_total - spread / pixels
-    return (entropy / torch.log2(torch.tensor(float(levels)))).clamp_(0.0, 1.0).float()
-
-
-def _luma(image: torch.Tensor) -> torch.Tensor:
-    weights = torch.tensor(_LUMA, dtype=torch.int32, device=image.device)
-    return (((image.int() * weights).sum(-1) + 32768) >> 16).to(torch.uint8)
+    table = _n_log2_n(pixels, patches.device)
+    spread = table.take(counts).view(views, tokens, levels).sum(-1)
+    entropy = (math.log2(pixels) - spread / pixels) / math.log2(levels)
+    return entropy.clamp_(0.0, 1.0)
 
 
 @lru_cache(maxsize=8)

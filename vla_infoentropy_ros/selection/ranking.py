@@ -15,3 +15,14 @@ def top(scores: torch.Tensor, k: int) -> torch.Tensor:
     order = ranked.sort(dim=-1, descending=True, stable=True).indices
     mask = torch.zeros_like(scores, dtype=torch.bool)
     return mask.scatter_(-1, order[..., : max(k, 0)], True)
+
+
+def covering(scores: torch.Tensor, share: float) -> torch.Tensor:
+    """Mask of the fewest entries of each row that together hold ``share`` of its sum.
+
+    scores: (..., n) >= 0. A row of zeros needs none.
+    """
+    ranked, order = scores.sort(dim=-1, descending=True, stable=True)
+    before = ranked.cumsum(-1) - ranked
+    wanted = before < share * ranked.sum(-1, keepdim=True)
+    return torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, order, wanted)

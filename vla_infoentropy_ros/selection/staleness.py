@@ -13,10 +13,11 @@ def patch_cosine(current: torch.Tensor, reference: torch.Tensor) -> torch.Tensor
     count as equal, a black and a lit one as orthogonal.
     """
     current, reference = current.float(), reference.float()
-    dot = (current * reference).sum(-1)
-    squared = current.square().sum(-1) * reference.square().sum(-1)
-    both_black = (current.amax(-1) == 0) & (reference.amax(-1) == 0)
-    return torch.where(both_black, 1.0, dot / squared.sqrt().clamp_min(1e-12))
+    dot = torch.linalg.vecdot(current, reference)
+    squares = torch.linalg.vecdot(current, current), torch.linalg.vecdot(reference, reference)
+    both_black = (squares[0] + squares[1]) == 0
+    cosine = dot / (squares[0].sqrt() * squares[1].sqrt()).clamp_min(1e-12)
+    return torch.where(both_black, 1.0, cosine)
 
 
 def drift(current: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

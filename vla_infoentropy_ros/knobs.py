@@ -34,20 +34,21 @@ def check_knobs(settings: Any, prefix: str = "") -> None:
 
 
 def check_knob(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
-    """Raise SettingError unless ``value`` is allowed by a field's metadata."""
+    """Raise SettingError unless ``value``, or each number of a tuple, is allowed by a field's
+    metadata."""
     if isinstance(value, tuple):
-        _check_tuple(name, value, metadata.get("length"))
-        return
+        _check_length(name, value, metadata.get("length"))
     choices, low, high = (metadata.get(key) for key in ("choices", "low", "high"))
-    if choices is not None and value not in choices:
-        allowed = ", ".join(repr(choice) for choice in choices)
-        raise SettingError(f"{name}={value!r} is not among {allowed}")
-    if low is not None and high is not None and not low <= value <= high:  # also catches NaN
-        raise SettingError(f"{name}={value!r} is outside [{low}, {high}]")
+    for each in value if isinstance(value, tuple) else (value,):
+        if choices is not None and each not in choices:
+            allowed = ", ".join(repr(choice) for choice in choices)
+            raise SettingError(f"{name}={value!r} is not among {allowed}")
+        if isinstance(each, float) and not math.isfinite(each):
+            raise SettingError(f"{name}={value!r} is NaN or infinity; give a finite number")
+        if low is not None and high is not None and not low <= each <= high:
+            raise SettingError(f"{name}={value!r} is outside [{low}, {high}]")
 
 
-def _check_tuple(name: str, value: tuple[float, ...], length: int | None) -> None:
+def _check_length(name: str, value: tuple[float, ...], length: int | None) -> None:
     if length is not None and len(value) != length:
         raise SettingError(f"{name}={list(value)} has {len(value)} numbers; give {length}")
-    if not all(math.isfinite(number) for number in value):
-        raise SettingError(f"{name}={list(value)} holds NaN or infinity; give finite numbers")

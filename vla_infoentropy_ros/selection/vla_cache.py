@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VLA-Cache (arXiv 2502.02175): reuse what did not change and the task does not look at."""
+
+from __future__ import annotations
+
+import torch
+
+from vla_infoentropy_ros.engine.plan import Stage, TokenPlan
+from vla_infoentropy_ros.engine.probe import Attention, AttentionNeeds
+from vla_infoentropy_ros.selection import reasons
+from vla_infoentropy_ros.selection.base import Selection, SelectionInput, indices, with_bits
+from vla_infoentropy_ros.selection.ranking import top
+from vla_infoentropy_ros.selection.settings import SelectionSettings, scaled_layer
+from vla_infoentropy_ros.selection.staleness import patch_cosine
+
+
+class VlaCache:
+    """Static tokens without the attended ones, a growing share of them from layer to layer.
+
+    As published, but for two decisions: the reference frame of a token is the one its keys and
+    values were computed from, not the one before (a neighbour-only comparison never sees slow
+    drift), and of the static tokens the least changed are reused first (``cache_order: raster``
+    gives the order of the released code).
+    """
+
+    name = "vla_cache"
+    schedule = ""
+    reuses = True
+
+    def __init__(self, settings: SelectionSettings) -> None:
+        self.settings = settings
+
+    def needs(self, depth: int) -> AttentionNeeds:
+        return AttentionNeeds(None)
+
+    def select(self, given: SelectionInput) -> Selection:
+        settings, attention = self.settings, given.last_attention
+        similarity = patch_cosine(given.patches.flatten(2), given.reference_patches.flatten(2))
+        static = (similarity >= settings.static_threshold) & top(similarity, settings.cache_static)
+        layer = scaled_layer(settings.cache_attention_layer, given.depth)
+        mass = attention.text[layer].mean(0)
+        attended = top(given.per_view(mass), settings.cache_evicted)
+        reusable = (static & ~attended).flatten()
+        plan = TokenPlan(self._stages(given, reusable, similarity.flatten()))
+        fresh = torch.zeros_like(reusable).index_fill_(0, plan.fresh, True)
+        # What is static and yet recomputed is so for its attention, or for that of its layer.
+        return Selection(
+            plan,
+            with_bits((~static, reasons.STALE), (fresh & static.flatten(), reasons.ATTENTION)),
+            {"attention_mass": mass, "drift": (1.0 - similarity).flatten()},
+        )
+
+    def _stages(
+        self, given: SelectionInput, reusable: torch.Tensor, similarity: torch.Tensor
+    ) -> tuple[Stage, ...]:
+        """Nested: a token whose rows were dropped at one layer cannot come back at a deeper one,
+        so the share never falls."""
+        settings = self.settings
+        shares = reuse_proportions(given.last_attention, settings.cache_damping)
+        count = reusable.sum()
+        if settings.cache_order == "score":
+            rank = torch.where(reusable, similarity, float("-inf"))
+            place = rank.argsort(descending=True, stable=True).argsort()
+        else:
+            place = reusable.cumsum(0) - 1
+        stages = [Stage(0, torch.arange(reusable.shape[0], device=reusable.device))]
+        layers = sorted({scaled_layer(layer, given.depth) for layer in settings.cache_layers})
+        share = torch.zeros_like(shares[0])
+        for layer in layers:
+            if layer >= given.depth:
+                break
+            share = torch.maximum(share, shares[layer])
+            reused = reusable & (place < (share * count).floor())
+            stage = Stage(layer, indices(~reused))
+            stages = [*stages, stage] if layer else [stage]
+        return tuple(stages)
+
+
+def reuse_proportions(attention: Attention, damping: float) -> torch.Tensor:
+    """r_l, the share of the reusable tokens that layer l reuses: (L,) float32 in [0, 1].
+
+    r_l = 1 - minmax over layers of the mean entropy of the text rows' attention to the visual
+    tokens: where attention is concentrated, more can be kept. A rise from one layer to the next
+    is damped by ``damping``.
+    """
+    q = attention.text / attention.text.sum(-1, keepdim=True).clamp_min(1e-12)
+    entropy = -(q * q.clamp_min(1e-12).log()).sum(-1).mean(-1)
+    low, high = entropy.min(), entropy.max()
+    raw = 1.0 - (entropy - low) / (high - low).clamp_min(1e-12)
+    shares = [raw[0]]
+    for share in raw[1:]:
+        rise = (share - shares[-1]).clamp_min(0.0)
+        shares.append(torch.where(rise > 0, shares[-1] + damping * rise, share))
+    return torch.stack(shares).clamp(0.0, 1.0)

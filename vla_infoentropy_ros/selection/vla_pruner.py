@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pruning baselines: VLA-Pruner (arXiv 2511.16449) and FastV. They drop tokens, reuse nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vla_infoentropy_ros.engine.plan import Pruning, Stage, TokenPlan
+from vla_infoentropy_ros.engine.probe import AttentionNeeds
+from vla_infoentropy_ros.selection import reasons
+from vla_infoentropy_ros.selection.base import Selection, SelectionInput
+from vla_infoentropy_ros.selection.ranking import top
+from vla_infoentropy_ros.selection.settings import SelectionSettings, scaled_layer
+
+
+@dataclass(frozen=True)
+class _History:
+    """Action attention of the last steps, newest first, (N,) float32 each."""
+
+    scores: tuple[torch.Tensor, ...]
+
+
+class VlaPruner:
+    """Keeps what the prefill or the last actions look at, thinned out to be diverse.
+
+    Two levels: the semantic score is this step's mean prefill attention at the layer before the
+    pruning, the action score the smoothed attention of the action tokens over the last steps.
+    The union of both top-M sets is filtered by greedy max-min diversity down to M. The first
+    ``prune_window`` steps, while the smoothing fills, are unpruned. A token that was pruned, and
+    so could not be attended, keeps its last known action score (the released code counts it 0,
+    and weighs the oldest step most; the paper does neither).
+    """
+
+    name = "vla_pruner"
+    schedule = ""
+    reuses = False
+
+    def __init__(self, settings: SelectionSettings) -> None:
+        self.settings = settings
+
+    def needs(self, depth: int) -> AttentionNeeds:
+        return AttentionNeeds(tuple(range(depth // 2, depth)))
+
+    def select(self, given: SelectionInput) -> Selection:
+        settings = self.settings
+        history = self._extended(given)
+        count = given.embeddings.shape[0]
+        unpruned = torch.full((count,), reasons.REFRESH, dtype=torch.uint8)
+        if len(history.scores) < settings.prune_window:
+            return Selection(TokenPlan.dense(count, given.embeddings.device), unpruned,
+                             state=history)
+        action = smoothed(history.scores, settings.prune_decay)
+        keep = round(count * (1.0 - settings.prune_ratio))
+        unit = torch.nn.functional.normalize(given.embeddings.float(), dim=-1)
+
+        def choose(semantic: torch.Tensor) -> torch.Tensor:
+            union = top(semantic, keep) | top(action, keep)
+            return diverse(unit, union, semantic, keep)
+
+        plan = _pruned(count, scaled_layer(settings.prune_layer, given.depth), choose, given)
+        return Selection(plan, unpruned, {"attention_mass": action}, state=history)
+
+    def _extended(self, given: SelectionInput) -> _History:
+        before: Any = given.state or _History(())
+        if given.attention is None:
+            return before
+        latest = given.attention.action.mean((0, 1))
+        if before.scores:
+            # Attention of exactly zero in every row and layer: the token was not there to see.
+            latest = torch.where(latest > 0, latest, before.scores[0])
+        return _History((latest, *before.scores)[: self.settings.prune_window])
+
+
+class FastV:
+    """Keeps the tokens that the prefill rows attend to most at the layer before the pruning."""
+
+    name = "fastv"
+    schedule = ""
+    reuses = False
+
+    def __init__(self, settings: SelectionSettings) -> None:
+        self.settings = settings
+
+    def needs(self, depth: int) -> AttentionNeeds:
+        return AttentionNeeds(())
+
+    def select(self, given: SelectionInput) -> Selection:
+        count = given.embeddings.shape[0]
+        keep = round(count * (1.0 - self.settings.prune_ratio))
+
+        def choose(semantic: torch.Tensor) -> torch.Tensor:
+            return top(semantic, keep).nonzero().squeeze(-1)
+
+        plan = _pruned(count, scaled_layer(self.settings.fastv_layer, given.depth), choose, given)
+        return Selection(plan, torch.full((count,), reasons.REFRESH, dtype=torch.uint8))
+
+
+def _pruned(count: int, layer: int, choose: Any, given: SelectionInput) -> TokenPlan:
+    every = torch.arange(count, device=given.embeddings.device)
+    return TokenPlan((Stage(0, every),), Pruning(layer, choose))
+
+
+def smoothed(scores: tuple[torch.Tensor, ...], decay: float) -> torch.Tensor:
+    """Weighted mean of (N,) scores, newest first: the i-th newest, i = 1, 2, ..., weighs
+    decay^i."""
+    weights = torch.tensor([decay**i for i in range(1, len(scores) + 1)], device=scores[0].device)
+    total = weights.sum()
+    if total == 0:  # decay 0: no weight for anything but, in the limit, the newest
+        return scores[0]
+    return (torch.stack(scores) * (weights / total)[:, None]).sum(0)
+
+
+def diverse(
+    unit: torch.Tensor, candidates: torch.Tensor, first: torch.Tensor, keep: int
+) -> torch.Tensor:
+    """Greedy max-min diversity: start with the candidate of the highest ``first`` score, then
+    take again and again the candidate farthest from all taken, by distance 1 - cos.
+
+    unit: (N, d) unit vectors. candidates: (N,) bool, at least ``keep`` true. first: (N,).
+    Returns the sorted indices (keep,) int64. Ties go to the lower index.
+    """
+    pool = candidates.nonzero().squeeze(-1)
+    vectors = unit[pool]
+    distance = 1.0 - vectors @ vectors.T
+    taken = torch.empty(keep, dtype=torch.int64, device=unit.device)
+    nearest = torch.full_like(first[pool], float("inf"))
+    current = first[pool].argmax()
+    for index in range(keep):
+        taken[index] = current
+        nearest = torch.minimum(nearest, distance[current])
+        nearest.index_fill_(0, current[None], float("-inf"))
+        current = nearest.argmax()
+    return pool[taken].sort().values
