@@ -3,7 +3,7 @@
 
 One process publishes ``sensor_msgs/Image`` at a fixed rate, this one subscribes. Latency runs from
 just before ``publish()`` to the start of the subscription callback: both serialisations, the
-transport and the wake-up of the executor are inside. Works with ROS 2 and with the standalone rclpy.
+transport and the wake-up of the executor are inside. Runs on ROS 2 and on the standalone rclpy.
 """
 
 from __future__ import annotations
@@ -121,6 +121,11 @@ def _publish(options: Any) -> int:
     return 0
 
 
+def _set_when_ended(child: subprocess.Popen[bytes], done: threading.Event) -> None:
+    child.wait()
+    done.set()
+
+
 def _measure(options: Any, implementation: str) -> Figures:
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
@@ -144,7 +149,7 @@ def _measure(options: Any, implementation: str) -> Figures:
         command += [f"--{name}", str(getattr(options, name))]
     done = threading.Event()
     child = subprocess.Popen(command)
-    threading.Thread(target=lambda: (child.wait(), done.set()), daemon=True).start()
+    threading.Thread(target=_set_when_ended, args=(child, done), daemon=True).start()
     try:
         while not done.is_set():
             executor.spin_once(timeout_sec=0.1)
