@@ -14,8 +14,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, processors, tra
 from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
 from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel
 
-VOCAB = 576  # 300 pieces of text and padding pieces up to 576; the last 256 are action tokens
+VOCAB = 576  # at most 300 pieces of text, then fillers; the last 256 are action tokens
 PADDING = 64
+EMPTY_WORD = 29871  # its id in Llama's vocabulary, kept in one that is large enough
 SENTENCES = [
     "In: What action should the robot take to pick up the red block?\nOut:",
     "In: What action should the robot take to put the blue cup on the green plate?\nOut:",
@@ -47,19 +48,21 @@ def write_tiny_openvla(
     norm_keys: tuple[str, ...] = ("bridge_orig", "fractal20220817_data"),
     name_prefix: str = "",
     dtype: torch.dtype = torch.float32,
+    vocab: int = VOCAB,
 ) -> Path:
     """A checkpoint folder: config.json, weights, tokenizer.json, preprocessor_config.json.
 
     image_size: px, a multiple of 14; 224 gives 256 visual tokens. llama: overrides of the
     language model's config, e.g. grouped queries. dataset_statistics: what a fine-tune leaves,
     under the key "my_robot". name_prefix: as a wrapped model would save, "base_model.model.".
+    vocab: tokens; 32000 puts the empty word where Llama has it, for 16 MB more.
     Weights are random, unlike zero or one everywhere, so that every parameter counts.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    config = tiny_config(image_size, llama or {}, norm_keys)
+    config = tiny_config(image_size, llama or {}, norm_keys, vocab)
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     (folder / "preprocessor_config.json").write_text(json.dumps(_preprocessor(image_size)))
-    tiny_tokenizer().save(str(folder / "tokenizer.json"))
+    tiny_tokenizer(vocab).save(str(folder / "tokenizer.json"))
     if dataset_statistics:
         (folder / "dataset_statistics.json").write_text(
             json.dumps({"my_robot": action_stats(0.01)})
@@ -84,7 +87,7 @@ def write_tiny_openvla(
 
 
 def tiny_config(
-    image_size: int, llama: dict[str, Any], norm_keys: tuple[str, ...]
+    image_size: int, llama: dict[str, Any], norm_keys: tuple[str, ...], vocab: int = VOCAB
 ) -> dict[str, Any]:
     """config.json with the published fields, and ``timm_model_args`` that shrink the towers."""
     return {
@@ -108,7 +111,7 @@ def tiny_config(
         "n_action_bins": 256,
         "pad_to_multiple_of": PADDING,
         "text_config": {
-            "model_type": "llama", "vocab_size": VOCAB + PADDING, "hidden_size": 64,
+            "model_type": "llama", "vocab_size": vocab + PADDING, "hidden_size": 64,
             "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,
         } | llama,
         "norm_stats": {key: action_stats(0.001 * i) for i, key in enumerate(norm_keys)},
@@ -138,7 +141,7 @@ def random_tensors(config: OpenVLAConfig, seed: int) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def tiny_tokenizer() -> Tokenizer:
+def tiny_tokenizer(size: int = VOCAB) -> Tokenizer:
     """BPE with the normaliser, the BOS rule and the empty word of Llama's tokenizer."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
     tokenizer.normalizer = normalizers.Sequence(
@@ -152,8 +155,10 @@ def tiny_tokenizer() -> Tokenizer:
     tokenizer.train_from_iterator(words * 2, trainer)
     state = json.loads(tokenizer.to_str())
     vocab = state["model"]["vocab"]
-    for index in range(len(vocab), VOCAB):  # as Llama's rare pieces, which become action tokens
+    for index in range(len(vocab), size):  # as Llama's rare pieces, which become action tokens
         vocab[f"<rare_{index}>"] = index
+    if size > EMPTY_WORD:
+        vocab[f"<rare_{EMPTY_WORD}>"], vocab["\u2581"] = vocab["\u2581"], EMPTY_WORD
     tokenizer = Tokenizer.from_str(json.dumps(state))
     tokenizer.decoder = decoders.Replace("\u2581", " ")
     tokenizer.post_processor = processors.TemplateProcessing(
