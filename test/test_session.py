@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import gc
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+import vla_infoentropy_ros.selection
 from test.tiny_policy import TinyPolicy, frames
+from vla_infoentropy_ros.engine.flops import measure_flops
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.selection import (
     SELECTORS,
@@ -260,3 +265,67 @@ def test_several_views_have_budgets_of_their_own(selector, views):
     if selector in ("attention_drift", "random"):
         per_view = (report.reasons.reshape(views, 16) != 0).sum(1)
         assert per_view.tolist() == [SMALL.fresh_tokens] * views
+
+
+@pytest.mark.parametrize("selector", SELECTORS)
+@pytest.mark.parametrize("decode", ["greedy", "window"])
+def test_flops_of_a_step_equal_torchs_count(selector, decode):
+    """The closed form in the result against torch's counter over the very same step."""
+    session = session_of(selector, decode)
+    for frame in frames(6, changed=60):
+        results = []
+        counted = measure_flops(lambda f=frame, r=results: r.append(session.step([f])))
+        pruned = results[0].report.pruned and selector == "vla_pruner"
+        diversity = 2 * 16 * 16 * 32 if pruned else 0  # selection's own product, not the model's
+        assert counted - diversity <= results[0].flops * 1.01
+        assert counted >= results[0].flops * 0.99
+
+
+def test_entropy_gate_runs_an_unsure_step_again_in_full():
+    policy = TinyPolicy()
+    always = Session(policy, build_selector("stale"), SessionOptions(entropy_gate=1e-9))
+    never = Session(policy, build_selector("stale"), SessionOptions(entropy_gate=100.0))
+    for session in (always, never):
+        session.set_instruction("pick up")
+    for number, frame in enumerate(frames(4, changed=300)):
+        gated, stale = always.step([frame]), never.step([frame])
+        assert gated.action.token_ids == first_result(frame).action.token_ids
+        if number:
+            assert (gated.invalidated, stale.invalidated) == ("entropy_gate", "")
+            assert (gated.report.fresh, stale.report.fresh) == (16, 0)
+
+
+def test_top_up_to_the_measured_ridge():
+    settings = SelectionSettings(fresh_tokens=1, top_up_to=-1)
+    session = Session(TinyPolicy(), build_selector("attention_drift", settings=settings))
+    session.set_instruction("pick up")
+    for frame in frames(3, changed=300):
+        report = session.step([frame]).report
+    assert 1 <= report.fresh == max(session._ridge, 1) <= 16
+
+
+def test_two_thousand_steps_in_constant_memory():
+    """No tensor outlives its step but those that the session owns from the start."""
+    session, sequence = session_of(decode="window"), frames(10, changed=60)
+
+    def living() -> int:
+        gc.collect()
+        return sum(
+            each.numel() * each.element_size() for each in gc.get_objects()
+            if isinstance(each, torch.Tensor)
+        )
+
+    counts = []
+    for step in range(2000):
+        session.step([sequence[step % 10]])
+        if step % 500 == 499:
+            counts.append(living())
+    assert len(set(counts)) == 1
+
+
+def test_the_step_never_leaves_the_device():
+    """Selection and engine hold no call that would wait for the GPU and copy to the host."""
+    root = Path(vla_infoentropy_ros.selection.__file__).parent.parent
+    for path in [*(root / "selection").glob("*.py"), *(root / "engine").glob("*.py")]:
+        for call in (".cpu()", ".item()", ".tolist()", ".numpy()"):
+            assert call not in path.read_text(), f"{call} in {path.name}"

@@ -12,14 +12,23 @@ import torch
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.engine import heads
+from vla_infoentropy_ros.engine.flops import (
+    greedy_passes,
+    measure_flops,
+    prefill_rows,
+    step_flops,
+    window_passes,
+)
 from vla_infoentropy_ros.engine.partial_decoder import Layout, PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
 from vla_infoentropy_ros.engine.probe import Attention
+from vla_infoentropy_ros.engine.ridge import measure_ridge
 from vla_infoentropy_ros.engine.stopwatch import Stopwatch
 from vla_infoentropy_ros.knobs import check_knobs, knob
 from vla_infoentropy_ros.models.adapter import Action, PolicyAdapter, PolicyError, PromptTokens
 from vla_infoentropy_ros.selection import Selection, SelectionInput, Selector, reasons
 from vla_infoentropy_ros.selection.image_entropy import patches_of
+from vla_infoentropy_ros.selection.refresh import WithRefresh
 
 DECODE_MODES = ("greedy", "window")
 
@@ -37,6 +46,9 @@ class SessionOptions:
                        "tokens in fewer passes", choices=DECODE_MODES)
     frame_gap_limit_s: float = knob(1.0, "s; frames further apart than this share no cache",
                                     low=0.0, high=3600.0)
+    entropy_gate: float = knob(0.0, "nats; a step whose action tokens have a larger mean entropy "
+                               "is run again with everything recomputed; 0 = off",
+                               low=0.0, high=100.0)
 
     def __post_init__(self) -> None:
         check_knobs(self)
@@ -119,6 +131,9 @@ class Session:
         self._prompt: PromptTokens | None = None
         self._text: torch.Tensor | None = None  # (T, d) embedded prompt
         self._decoder: PartialDecoder | None = None
+        self._device = policy.decoder.model.embed_tokens.weight.device
+        self._vision_flops = 0
+        self._ridge = 0
         self._forget("first_frame")
 
     def set_instruction(self, text: str) -> None:
@@ -167,9 +182,7 @@ class Session:
     def _run(
         self, decoder: PartialDecoder, images: Sequence[NDArray[np.uint8]], invalidated: str
     ) -> StepResult:
-        assert self._text is not None
-        model = self.policy.decoder
-        watch = Stopwatch(self._text.device)
+        watch = Stopwatch(self._device)
         seen = self.policy.preprocess(images)
         watch.lap("preprocess")
         visual = self.policy.embed_vision(seen.pixels)
@@ -180,17 +193,11 @@ class Session:
         patches = patches_of(seen.image, self.policy.grid)
         selection = self._select(patches, visual, invalidated)
         watch.lap("select")
-
-        draft = self._draft if self.options.decode == "window" else None
-        parts = [self._bos, visual, self._text]
-        if draft is not None:
-            parts.append(model.model.embed_tokens(draft))
-        hidden = decoder.prefill(torch.cat(parts)[None], selection.plan)
-        watch.lap("prefill")
-        decoded = (
-            heads.greedy(decoder, hidden) if draft is None else heads.window(decoder, hidden, draft)
-        )
-        finite = torch.isfinite(hidden).all()
+        decoded = self._act(decoder, visual, selection.plan, watch)
+        if self._unsure(decoded) and selection.plan.fresh.shape[0] < self._visual:
+            selection, invalidated = self._everything(visual), "entropy_gate"
+            decoded = self._act(decoder, visual, selection.plan, watch)
+        finite = torch.isfinite(decoded.logits).all()
         *tokens, sane = torch.cat((decoded.tokens, finite[None].long())).tolist()
         watch.lap("decode")
         if not sane:
@@ -208,9 +215,33 @@ class Session:
             stages_ms=watch.stages_ms,
             latency_ms=watch.total_ms,
             decoder_passes=decoded.passes,
-            flops=0,
+            flops=self._flops(decoder, selection.plan, decoded),
             image=seen.image.cpu().numpy(),
         )
+
+    def _act(
+        self, decoder: PartialDecoder, visual: torch.Tensor, plan: TokenPlan, watch: Stopwatch
+    ) -> heads.Decoded:
+        assert self._text is not None
+        parts = [self._bos, visual, self._text]
+        draft = self._draft if self.options.decode == "window" else None
+        if draft is not None:
+            parts.append(self.policy.decoder.model.embed_tokens(draft))
+        hidden = decoder.prefill(torch.cat(parts)[None], plan)
+        watch.lap("prefill")
+        decoded = (
+            heads.greedy(decoder, hidden) if draft is None else heads.window(decoder, hidden, draft)
+        )
+        watch.lap("decode")
+        return decoded
+
+    def _unsure(self, decoded: heads.Decoded) -> bool:
+        gate = self.options.entropy_gate
+        return gate > 0 and bool(decoded.entropy() > gate)
+
+    def _everything(self, visual: torch.Tensor) -> Selection:
+        bits = torch.full((self._visual,), reasons.REFRESH, dtype=torch.uint8)
+        return Selection(TokenPlan.dense(self._visual, visual.device), bits)
 
     def _select(
         self, patches: torch.Tensor, visual: torch.Tensor, invalidated: str
@@ -218,8 +249,7 @@ class Session:
         assert self._prompt is not None
         memory = self._memory
         if self.selector.reuses and (invalidated or memory is None):
-            every = torch.full((self._visual,), reasons.REFRESH, dtype=torch.uint8)
-            return Selection(TokenPlan.dense(self._visual, visual.device), every)
+            return self._everything(visual)
         return self.selector.select(SelectionInput(
             t=self.steps,
             patches=patches,
@@ -230,6 +260,7 @@ class Session:
             attention=self._attention,
             instruction=self._prompt.instruction,
             depth=len(self.policy.decoder.model.layers),
+            ridge=self._ridge,
             state=self._selector_state,
         ))
 
@@ -281,15 +312,51 @@ class Session:
         if self._prompt is None:
             return
         embed = self.policy.decoder.model.embed_tokens
-        device = embed.weight.device
         depth = len(self.policy.decoder.model.layers)
-        ids = self._prompt.token_ids.to(device)
+        ids = self._prompt.token_ids.to(self._device)
         layout = Layout(self._visual, ids.shape[0], self.policy.action_tokens)
         layers = self.selector.needs(depth).resolve(depth)
         with torch.inference_mode():
             self._text = embed(ids)
-            self._bos = embed(torch.tensor([self.policy.bos_token_id], device=device))
+            self._bos = embed(torch.tensor([self.policy.bos_token_id], device=self._device))
             self._decoder = PartialDecoder(self.policy.decoder, layout, layers)
+        self._measure(self._decoder)
+
+    def _measure(self, decoder: PartialDecoder) -> None:
+        """What depends on the machine or has no closed form; once, before the first step."""
+        if not self._vision_flops:
+            blank = [np.zeros((224, 224, 3), dtype=np.uint8)] * self.policy.views
+            with torch.inference_mode():
+                pixels = self.policy.preprocess(blank).pixels
+                self._vision_flops = measure_flops(lambda: self.policy.embed_vision(pixels))
+        if isinstance(self.selector, WithRefresh) and self.selector.wants_ridge:
+            self._ridge = measure_ridge(decoder)
+
+    def _flops(self, decoder: PartialDecoder, plan: TokenPlan, decoded: heads.Decoded) -> int:
+        layout, config = decoder.layout, self.policy.decoder.config
+        kept = None if decoder.kept is None else decoder.kept.shape[0]
+        prompt = layout.prompt + decoded.drafts
+        if decoded.drafts:
+            passes = window_passes(layout.prompt, layout.action, decoded.passes - 1)
+        else:
+            passes = greedy_passes(layout.prompt, layout.action)
+        step = step_flops(
+            config,
+            prefill_rows(
+                plan.rows_per_layer(len(decoder.layers), kept), self._visual,
+                layout.text + decoded.drafts,
+            ),
+            prompt,
+            passes,
+            head_rows=1 + decoded.drafts,
+            probe_rows=layout.text + layout.action - 1 if decoder.probe_layers else 0,
+            probe_layers=len(decoder.probe_layers),
+            probe_keys=layout.total - 1,
+            vision=self._vision_flops,
+        ).total
+        # Choosing what to prune reads the attention of all prompt rows at one layer.
+        choosing = 0 if kept is None else 2 * layout.prompt**2 * config.hidden_size
+        return step + choosing
 
     def _check_stamp(self, stamp_ns: int | None) -> None:
         last, self._stamp_ns = self._stamp_ns, stamp_ns

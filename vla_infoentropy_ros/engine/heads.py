@@ -12,22 +12,30 @@ from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 
 @dataclass(frozen=True)
 class Decoded:
-    """tokens: (A,) int64 action token ids. passes: forward passes of the language model, the
-    prefill included."""
+    """tokens: (A,) int64 action token ids. logits: (A, vocabulary), from which they were taken.
+    passes: forward passes of the language model, the prefill included. drafts: draft tokens
+    that the prefill carried."""
 
     tokens: torch.Tensor
+    logits: torch.Tensor
     passes: int
+    drafts: int = 0
+
+    def entropy(self) -> torch.Tensor:
+        """Mean entropy of the action tokens' distributions, scalar, nats."""
+        log_p = self.logits.float().log_softmax(-1)
+        return -(log_p.exp() * log_p).sum(-1).mean()
 
 
 def greedy(decoder: PartialDecoder, prompt_hidden: torch.Tensor) -> Decoded:
     """A tokens by arg max, one pass each. prompt_hidden: (1, T, d), rows of the text tokens."""
     model, layout = decoder.model, decoder.layout
-    tokens = [model.lm_head(prompt_hidden[:, -1:]).argmax(-1)]
-    for index in range(layout.action - 1):
-        embedding = model.model.embed_tokens(tokens[-1])
-        hidden = decoder.extend(embedding, layout.prompt + index)
-        tokens.append(model.lm_head(hidden).argmax(-1))
-    return Decoded(torch.cat(tokens, dim=1)[0], passes=layout.action)
+    logits = [model.lm_head(prompt_hidden[:, -1:])]
+    for position in range(layout.prompt, layout.total - 1):
+        embedding = model.model.embed_tokens(logits[-1].argmax(-1))
+        logits.append(model.lm_head(decoder.extend(embedding, position)))
+    every = torch.cat(logits, dim=1)[0]
+    return Decoded(every.argmax(-1), every, passes=layout.action)
 
 
 def window(decoder: PartialDecoder, hidden: torch.Tensor, draft: torch.Tensor) -> Decoded:
@@ -39,15 +47,11 @@ def window(decoder: PartialDecoder, hidden: torch.Tensor, draft: torch.Tensor) -
     The fixed point is the greedy sequence, reached after at most A - 1 further passes.
     """
     model, layout = decoder.model, decoder.layout
-    rows = hidden[:, layout.text - 1 :]
-    first = model.lm_head(rows[:, :1]).argmax(-1)
-    guess, rest = draft[None], model.lm_head(rows[:, 1:]).argmax(-1)
-    passes = 1
-    while True:
-        refreshed = torch.cat((first, rest), dim=1)
-        if torch.equal(refreshed[:, :-1], guess):
-            return Decoded(refreshed[0], passes)
-        guess = refreshed[:, :-1]
-        rows = decoder.extend(model.model.embed_tokens(guess), layout.prompt)
-        rest = model.lm_head(rows).argmax(-1)
+    logits = model.lm_head(hidden[:, layout.text - 1 :])[0]
+    guess, passes = draft, 1
+    while not torch.equal(tokens := logits.argmax(-1), torch.cat((guess, tokens[-1:]))):
+        guess = tokens[:-1]
+        rows = decoder.extend(model.model.embed_tokens(guess[None]), layout.prompt)
+        logits = torch.cat((logits[:1], model.lm_head(rows)[0]))
         passes += 1
+    return Decoded(tokens, logits, passes, drafts=draft.shape[0])

@@ -63,12 +63,13 @@ class TokenPlan:
         """What the last layers recompute, (n,) int64."""
         return self.stages[-1].fresh
 
-    def rows_per_layer(self, layers: int) -> list[int]:
-        """Visual rows that enter each of ``layers`` decoder layers, before any pruning."""
+    def rows_per_layer(self, layers: int, kept: int | None = None) -> list[int]:
+        """Visual rows that enter each of ``layers`` decoder layers; ``kept`` once pruned."""
         counts: list[int] = []
         for index in range(layers):
             current = [stage for stage in self.stages if stage.layer <= index][-1]
-            counts.append(int(current.fresh.shape[0]))
+            pruned = self.pruning is not None and kept is not None and index >= self.pruning.layer
+            counts.append(kept if pruned and kept is not None else int(current.fresh.shape[0]))
         return counts
 
     @classmethod

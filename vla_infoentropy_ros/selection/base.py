@@ -24,7 +24,8 @@ class SelectionInput:
     ages: (N,) int64, steps since the token was recomputed. attention: of the step before; None
     only for a selector that reuses nothing and is asked before there was one.
     instruction: (T,) bool, which text rows are words of the instruction. depth: decoder layers.
-    state: what this selector returned last time, None at first.
+    ridge: visual tokens a pass recomputes for free, 0 unless the selector asked for it. state:
+    what this selector returned last time, None at first.
     """
 
     t: int
@@ -36,6 +37,7 @@ class SelectionInput:
     attention: Attention | None
     instruction: torch.Tensor
     depth: int
+    ridge: int = 0
     state: Any = None
 
     @property

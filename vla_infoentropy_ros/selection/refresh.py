@@ -31,6 +31,10 @@ class WithRefresh:
         self.selector, self.settings = selector, settings
         self.name, self.schedule = selector.name, selector.schedule
 
+    @property
+    def wants_ridge(self) -> bool:
+        return self.settings.top_up_to == -1
+
     def needs(self, depth: int) -> AttentionNeeds:
         return self.selector.needs(depth)
 
@@ -61,12 +65,13 @@ class WithRefresh:
         return given.ages + 1 >= limit if limit else torch.zeros_like(like)
 
     def _top_up(self, given: SelectionInput, chosen: torch.Tensor) -> torch.Tensor:
-        if self.settings.top_up_to <= 0:
+        limit = given.ridge // given.views if self.wants_ridge else self.settings.top_up_to
+        if not limit:
             return torch.zeros_like(chosen)
         change = drift(given.embeddings, given.reference_embeddings)
         # The chosen come first, so that the fill is what is missing and nothing else.
         ranked = torch.where(chosen, float("inf"), change)
-        return top(given.per_view(ranked), self.settings.top_up_to).flatten() & ~chosen
+        return top(given.per_view(ranked), limit).flatten() & ~chosen
 
 
 def _widened(plan: TokenPlan, added: torch.Tensor) -> TokenPlan:
