@@ -60,6 +60,11 @@ class Inputs:
             self._subscriptions.append(make(kind, f"wrist_image{suffix}", self._wrist_image, qos))
         self._wrist, self._views = None, views
 
+    @property
+    def cameras(self) -> int:
+        """Raw cameras that are listened to."""
+        return len(self._subscriptions) * (self._settings.image_transport == "raw")
+
     def close(self) -> None:
         """Unsubscribe from the cameras."""
         for subscription in self._subscriptions:

@@ -61,6 +61,16 @@ class Output:
             if publisher is not None:
                 self._node.destroy_publisher(publisher)
 
+    @property
+    def closed(self) -> bool:
+        """There is no command publisher."""
+        return self._arm is None
+
+    def listeners(self) -> bool:
+        """Arm and gripper both have a subscriber."""
+        publishers = (self._arm, self._gripper)
+        return all(each is not None and each.get_subscription_count() for each in publishers)
+
     def rivals(self) -> int:
         """Publishers on the command topic besides ours."""
         count = int(self._node.count_publishers(self.topic))

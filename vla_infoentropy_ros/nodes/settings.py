@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
 from vla_infoentropy_ros.control.settings import CommandSettings
+from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
 from vla_infoentropy_ros.nodes.parameter_specs import (
     ParameterSpec,
     group_specs,

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies for node tests: the tiny random one, whose actions follow a script.
+
+Given to the node by its parameter policy_factory; nothing of this is in the shipped node.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from test.tiny_policy import TinyPolicy
+from vla_infoentropy_ros.models.adapter import Action, PolicyError
+
+STEP = (0.02, 0.0, -0.01, 0.0, 0.0, 0.1, 1.0)
+"""What the scripted policy does: m and rad per 0.2 s, gripper open."""
+
+
+@dataclass
+class Script:
+    """What the next steps do; tests change it while the node runs."""
+
+    values: tuple[float, ...] = STEP
+    delay_s: float = 0.0
+    error: BaseException | None = None
+    seen: list[tuple[int, ...]] = field(default_factory=list)  # image shapes
+
+
+SCRIPT = Script()
+
+
+class ScriptedPolicy(TinyPolicy):
+    """Real session, cache and decoder; only the last line is scripted."""
+
+    revision = "scripted"
+
+    def preprocess(self, images):
+        SCRIPT.seen.append(images[0].shape)
+        return super().preprocess(images)
+
+    def decode_action(self, token_ids: Sequence[int]) -> Action:
+        time.sleep(SCRIPT.delay_s)
+        if SCRIPT.error is not None:
+            raise SCRIPT.error
+        action = super().decode_action(token_ids)
+        return Action(np.array(SCRIPT.values), action.normalised, action.token_ids)
+
+
+def load(model: str, **options: object) -> ScriptedPolicy:
+    """A policy_factory. ``model`` slow takes 0.2 s per step; two_views needs a wrist camera."""
+    if model == "missing":
+        raise PolicyError("model=missing: no such checkpoint; give an existing folder")
+    if model == "slow":
+        SCRIPT.delay_s = 0.2
+    return ScriptedPolicy(views=2 if model == "two_views" else 1)
