@@ -49,7 +49,8 @@ class TestReading:
             <set_env name="COLOR" value="red"/>
             <group>
               <push_ros_namespace namespace="cell"/>
-              <node pkg="vla_infoentropy_ros" exec="policy_node" name="p" namespace="left" args="--x">
+              <node pkg="vla_infoentropy_ros" exec="policy_node" name="p" namespace="left"
+                    args="--x">
                 <param name="rate" value="10"/>
                 <param from="{values}"/>
                 <param name="text" value="1.0" type="str"/>
