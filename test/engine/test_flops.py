@@ -11,6 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from test.models.tiny_openvla import write_tiny_openvla
+from vla_infoentropy_ros.bench import flops as bench
 from vla_infoentropy_ros.engine import heads
 from vla_infoentropy_ros.engine.flops import (
     LlamaShape,
@@ -126,3 +127,28 @@ def test_results_are_integers_and_bad_shapes_are_refused() -> None:
         step_flops(shape, [5] * 3, 9)
     with pytest.raises(ValueError, match="kv_length=4"):
         step_flops(shape, [5] * LAYERS, 4)
+
+
+def test_published_totals_are_met(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("dense", "paper_vla_cache", "paper_infoentropy")
+    chosen = [word for name in names for word in ("--preset", name)]
+    assert bench.main([*chosen, "--skip-check"]) == 0
+    out = capsys.readouterr().out
+    for total in ("1.864", "1.355", "1.214"):
+        assert f"published {total}" in out
+    assert "MISSED" not in out and "solved:" in out and "assumed:" in out
+
+
+def test_engine_on_the_7b_shapes_costs_what_the_closed_form_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert bench.main(["--preset", "attention_drift_window"]) == 0
+    assert " == " in capsys.readouterr().out
+
+
+def test_a_missed_total_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(bench.PUBLISHED, "paper_infoentropy", 0.1e12)  # no token count gives it
+    assert bench.main(["--preset", "paper_infoentropy", "--skip-check"]) == 1
+    assert "MISSED" in capsys.readouterr().out
