@@ -57,7 +57,7 @@ class Node(NodeEntities, NodeParameters, NodeGraph):
         # Arguments of the node go before those of the process: the first match wins.
         self._rule_sets: list[RosArguments] = []
         if cli_args:
-            self._rule_sets.append(parse(["--ros-args", *cli_args]))
+            self._rule_sets.append(parse(list(cli_args)))
         if use_global_arguments:
             self._rule_sets.append(self._context.arguments)
         self._name, chosen = self._remapped_name(node_name, namespace)

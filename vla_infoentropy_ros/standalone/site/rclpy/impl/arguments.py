@@ -15,6 +15,17 @@ from . import names
 _SEVERITIES = ("debug", "info", "warn", "error", "fatal", "unset")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as the parameter parser of ROS reads it: 1e3 is a number."""
+
+
+_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
 class ArgumentError(RuntimeError):
     """A ROS argument cannot be understood."""
 
@@ -152,7 +163,7 @@ def parse_parameter(text: str) -> tuple[str, str, Any]:
 def parse_value(text: str, name: str) -> Any:
     """Parse a YAML scalar or list as a parameter value."""
     try:
-        return check_value(yaml.safe_load(text) if text else "", name)
+        return check_value(yaml.load(text, Loader=_Loader) if text else "", name)
     except yaml.YAMLError as error:
         raise ArgumentError(f"Value {text!r} of parameter {name!r} is not YAML: {error}") from error
 
@@ -186,7 +197,7 @@ def _parse_level(text: str) -> tuple[str, str]:
 def load_parameter_file(path: str) -> list[tuple[str, str, Any]]:
     """Read a parameter file as (node pattern, parameter name, value)."""
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise ArgumentError(f"Cannot read parameter file {path!r}: {error}") from error
     except yaml.YAMLError as error:

@@ -76,12 +76,9 @@ def expand(name: str, node_name: str, namespace: str, *, is_service: bool = Fals
         raise error(name, f"{kind} name must not be empty string", 0)
     if name.endswith("/"):
         raise error(name, f"{kind} name must not end with a forward slash", len(name) - 1)
-    if "~" in name[1:] or (name.startswith("~") and name[1:2] not in ("", "/")):
-        raise error(name, "tilde (~) must be first and be followed by '/'", name.rfind("~"))
-    position = 1 if name.startswith(("/", "~")) else 0
-    for token in name[2 if name.startswith("~/") else position :].split("/"):
-        if name == "~":
-            break
+    if "~" in name[1:]:
+        raise error(name, "tilde (~) must be first", name.rfind("~"))
+    for token in name.lstrip("~").removeprefix("/").split("/") if name != "~" else ():
         if not _TOKEN.fullmatch(token):
             where = re.search(r"[^A-Za-z0-9_/{}~]", name)
             raise error(
@@ -95,11 +92,7 @@ def expand(name: str, node_name: str, namespace: str, *, is_service: bool = Fals
     if "{" in name or "}" in name:
         raise error(name, "unknown substitution; known are {node} and {ns}", name.find("{"))
     if name.startswith("~"):
-        name = (
-            join(join(namespace, node_name), name[2:])
-            if len(name) > 1
-            else join(namespace, node_name)
-        )
+        name = join(namespace, node_name) + name[1:]
     elif not name.startswith("/"):
         name = join(namespace, name)
     return re.sub(r"/{2,}", "/", name)
