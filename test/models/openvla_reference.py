@@ -45,9 +45,9 @@ def main(code: Path, checkpoint: Path, exchange: Path) -> None:
     assert spec is not None and spec.loader is not None
     sys.modules["reference"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["reference"])
-    from reference.configuration_prismatic import OpenVLAConfig  # type: ignore
-    from reference.modeling_prismatic import OpenVLAForActionPrediction  # type: ignore
-    from reference.processing_prismatic import PrismaticImageProcessor  # type: ignore
+    from reference.configuration_prismatic import OpenVLAConfig
+    from reference.modeling_prismatic import OpenVLAForActionPrediction
+    from reference.processing_prismatic import PrismaticImageProcessor
 
     raw = json.loads((checkpoint / "config.json").read_text())
     args = dict(zip(raw["timm_model_ids"], raw["timm_model_args"], strict=True))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel, unused_par
 from vla_infoentropy_ros.selection import build_selector
 from vla_infoentropy_ros.session import Session
 
-KEY = {"unnorm_key": "bridge_orig", "dtype": "float32", "progress": False}
+KEY: dict[str, Any] = {"unnorm_key": "bridge_orig", "dtype": "float32", "progress": False}
 
 
 def _picture(seed: int = 0) -> np.ndarray:

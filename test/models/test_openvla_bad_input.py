@@ -16,7 +16,7 @@ from test.models.tiny_openvla import write_tiny_openvla
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.openvla import OpenVLAPolicy, environment, load_openvla
 
-KEY = {"unnorm_key": "bridge_orig", "dtype": "float32", "progress": False}
+KEY: dict[str, Any] = {"unnorm_key": "bridge_orig", "dtype": "float32", "progress": False}
 
 
 def _refused(folder: Path | str, *words: str, **options: Any) -> None:
@@ -189,7 +189,7 @@ def test_too_little_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         "vla_infoentropy_ros.models.openvla.policy.free_bytes", lambda device: 1000
     )
     _refused(folder, "0.0 GB are free", "dtype=bfloat16")
-    assert environment.free_bytes(torch.device("cpu")) > 1_000_000
+    assert (environment.free_bytes(torch.device("cpu")) or 0) > 1_000_000
 
 
 @pytest.mark.parametrize(("name", "value"), [

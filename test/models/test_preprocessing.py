@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,6 +132,7 @@ def test_published_processor_values_win_over_its_means() -> None:
     ("rotation", "180"), ("crop", "0.9"), ("resize", "stretch"), ("image_size", 0),
     ("stds", ((0.0, 1.0, 1.0), (1.0, 1.0, 1.0))), ("means", ((0.5, 0.5), (0.5, 0.5))),
 ])
-def test_options_are_checked(name: str, value: object) -> None:
+def test_options_are_checked(name: str, value: Any) -> None:
+    options: dict[str, Any] = {"image_size": 224, name: value}
     with pytest.raises(PolicyError):
-        Preprocessing(**({"image_size": 224} | {name: value}))
+        Preprocessing(**options)
