@@ -71,7 +71,9 @@ def test_remapping_of_one_node(graph: Graph) -> None:
 
 
 def test_name_and_namespace_from_arguments(graph: Graph) -> None:
-    node = graph.node("node", cli_args=["--ros-args", "-r", "__node:=renamed", "-r", "__ns:=/robot/left"])
+    node = graph.node(
+        "node", cli_args=["--ros-args", "-r", "__node:=renamed", "-r", "__ns:=/robot/left"]
+    )
     assert (node.get_name(), node.get_namespace()) == ("renamed", "/robot/left")
     assert node.create_publisher(String, "~/x", 1).topic_name == "/robot/left/renamed/x"
     assert node.get_logger().name == "robot.left.renamed"

@@ -122,7 +122,8 @@ def test_integer_range(graph: Graph) -> None:
 def test_floating_point_range(graph: Graph) -> None:
     node = graph.node()
     limits = ParameterDescriptor(
-        floating_point_range=[FloatingPointRange(from_value=0.0, to_value=1.0, step=0.25)])
+        floating_point_range=[FloatingPointRange(from_value=0.0, to_value=1.0, step=0.25)]
+    )
     node.declare_parameter("x", 0.5, limits)
     for value, accepted in ((0.0, True), (1.0, True), (0.75, True), (0.3, False), (1.1, False)):
         assert node.set_parameters([Parameter("x", value=value)])[0].successful is accepted, value
@@ -168,7 +169,8 @@ def test_callbacks_run_in_order_and_can_refuse(graph: Graph) -> None:
 def test_callback_runs_at_declaration(graph: Graph) -> None:
     node = graph.node()
     node.add_on_set_parameters_callback(
-        lambda parameters: SetParametersResult(successful=False, reason="never"))
+        lambda parameters: SetParametersResult(successful=False, reason="never")
+    )
     with pytest.raises(InvalidParameterValueException, match="never"):
         node.declare_parameter("a", 1)
 
@@ -179,7 +181,8 @@ def test_newest_callback_is_asked_first(graph: Graph) -> None:
     order: list[int] = []
     for number in (1, 2):
         node.add_on_set_parameters_callback(
-            lambda parameters, n=number: (order.append(n), SetParametersResult(successful=True))[1])
+            lambda parameters, n=number: (order.append(n), SetParametersResult(successful=True))[1]
+        )
     node.set_parameters([Parameter("a", value=2)])
     assert order == [2, 1]
 
@@ -202,7 +205,8 @@ def test_listing(graph: Graph) -> None:
     for name in ("top", "arm.speed", "arm.limits.low"):
         node.declare_parameter(name, 1)
     assert {"top", "arm.speed", "arm.limits.low", "use_sim_time"} <= set(
-        node.list_parameters([], 0).names)
+        node.list_parameters([], 0).names
+    )
     assert set(node.list_parameters(["arm"], 0).names) == {"arm.speed", "arm.limits.low"}
     assert set(node.list_parameters(["arm"], 1).names) == {"arm.speed"}
     assert set(node.get_parameters_by_prefix("arm")) == {"speed", "limits.low"}
@@ -211,7 +215,8 @@ def test_listing(graph: Graph) -> None:
 def test_services(graph: Graph) -> None:
     node, user = graph.node("target"), graph.node("user")
     limits = ParameterDescriptor(
-        description="how fast", integer_range=[IntegerRange(from_value=0, to_value=5)])
+        description="how fast", integer_range=[IntegerRange(from_value=0, to_value=5)]
+    )
     node.declare_parameter("speed", 1, limits)
     node.declare_parameter("names", ["a"])
 

@@ -120,8 +120,7 @@ def test_services_are_listed(graph: Graph) -> None:
     node.create_service(SetBool, "~/switch", answer)
     wanted = ("/ns/server/switch", ["std_srvs/srv/SetBool"])
     assert graph.until(lambda: wanted in node.get_service_names_and_types())
-    assert graph.until(
-        lambda: wanted in node.get_service_names_and_types_by_node("server", "/ns"))
+    assert graph.until(lambda: wanted in node.get_service_names_and_types_by_node("server", "/ns"))
 
 
 def test_done_callback(graph: Graph) -> None:
@@ -131,6 +130,7 @@ def test_done_callback(graph: Graph) -> None:
     assert client.wait_for_service(timeout_sec=PATIENCE_SEC)
     seen: list[Any] = []
     client.call_async(SetBool.Request(data=True)).add_done_callback(
-        lambda future: seen.append(future.result().success))
+        lambda future: seen.append(future.result().success)
+    )
     assert graph.until(lambda: seen)
     assert seen == [True]

@@ -158,7 +158,8 @@ def test_simulated_time_moves_backwards(graph: Graph) -> None:
     assert graph.until(lambda: calls == [101])
     jumps: list[Any] = []
     threshold = JumpThreshold(
-        min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=False)
+        min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=False
+    )
     handle = node.get_clock().create_jump_callback(threshold, post_callback=jumps.append)
     simulation.set(10.0, node)
     assert [round(jump.delta.nanoseconds / 1e9, 3) for jump in jumps] == [-91.1]
@@ -176,7 +177,8 @@ def test_jump_callbacks_of_a_clock() -> None:
     clock.set_ros_time_override(Time(seconds=10, clock_type=ClockType.ROS_TIME))
     order: list[str] = []
     threshold = JumpThreshold(
-        min_forward=Duration(seconds=5), min_backward=Duration(seconds=-5), on_clock_change=True)
+        min_forward=Duration(seconds=5), min_backward=Duration(seconds=-5), on_clock_change=True
+    )
     with clock.create_jump_callback(
         threshold,
         pre_callback=lambda: order.append("pre"),
@@ -202,7 +204,8 @@ def test_switching_simulated_time_at_run_time(graph: Graph) -> None:
     changes: list[Any] = []
     threshold = JumpThreshold(min_forward=None, min_backward=None, on_clock_change=True)
     handle = node.get_clock().create_jump_callback(
-        threshold, post_callback=lambda jump: changes.append(jump.clock_change))
+        threshold, post_callback=lambda jump: changes.append(jump.clock_change)
+    )
     assert node.set_parameters([Parameter("use_sim_time", value=True)])[0].successful
     simulation.set(42.0, node)
     assert node.set_parameters([Parameter("use_sim_time", value=False)])[0].successful
