@@ -21,7 +21,7 @@ def _status(steps: int, selector: str = "dense", latency: float = 20.0) -> Any:
 
 def _selection(step: int, selector: str = "dense", **more: Any) -> Any:
     given = {"alpha": 0.0, "k_visual": 0, "k_attention": 0, "reasons": bytes(256), "fresh": 32,
-             "reused": 224} | more
+             "reused": 224, "pruned": 0} | more
     return SimpleNamespace(step=step, selector=selector, **given)
 
 

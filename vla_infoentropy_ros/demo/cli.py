@@ -7,7 +7,7 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -26,6 +26,15 @@ DEFAULT_SELECTORS = ("dense", "info_entropy", "attention_drift")
 FIRST_SEED = 1_000_000
 """Scenes from here on are never seen in training (`sim.EVALUATION_SEED`)."""
 _READY_S = 180.0
+_READ_BY: Mapping[str, tuple[str, ...]] = {
+    "dense": (),
+    "info_entropy": ("form", "k1", "k2", "horizon", "schedule", "static_cap", "static_threshold",
+                     "staleness", "reuse_from_layer", "grey_levels", "attention_mode",
+                     "attention_layers", "words"),
+    "attention_drift": ("fresh_tokens", "attention_layers"),
+    "random": ("fresh_tokens", "seed"),
+    "stale": (),
+}
 _MOST_EPISODES = 10_000
 
 
@@ -70,7 +79,7 @@ def _run(options: argparse.Namespace, selectors: Sequence[str]) -> int:
         policy=facts["policy"],
         hardware=machine,
         versions=versions(),
-        settings={"selection": facts["settings"]},
+        settings={name: _read_by(name, facts["settings"]) for name in selectors},
         duration_s=time.monotonic() - began_s,
         notes=_notes(measured.episodes),
     )
@@ -92,7 +101,7 @@ def _measure(
         with DemoGraph(domain, launch.check) as graph:
             graph.wait_until_ready(_READY_S)
             names = [f"selection.{knob.name}" for knob in fields(SelectionSettings)]
-            values = graph.policy_parameters([*names, "schedule", "device", "dtype"])
+            values = graph.policy_parameters([*names, "schedule"])
             settings = {name.removeprefix("selection."): v for name, v in values.items()}
             policy = {
                 "checkpoint": graph.status.checkpoint,
@@ -104,6 +113,12 @@ def _measure(
     except GraphError as error:
         launch.check()  # a dead node is the better explanation
         raise NodeDiedError(str(error)) from error
+
+
+def _read_by(selector: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a selector reads; all of them for one not listed."""
+    wanted = _READ_BY.get(selector)
+    return dict(settings) if wanted is None else {n: settings[n] for n in wanted if n in settings}
 
 
 def _notes(episodes: Sequence[Any]) -> list[str]:

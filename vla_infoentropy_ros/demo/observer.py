@@ -106,6 +106,7 @@ def step_record(status: Any, selection: Any | None) -> StepRecord:
         reasons=np.frombuffer(bytes(selection.reasons), dtype=np.uint8).copy(),
         fresh=int(selection.fresh),
         reused=int(selection.reused),
+        pruned=int(selection.pruned),
     )
     if not (selection.k_visual or selection.k_attention):
         return record  # a selector without a schedule

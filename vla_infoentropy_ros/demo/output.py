@@ -27,7 +27,10 @@ def write_outputs(
     folder.mkdir(parents=True, exist_ok=True)
     summary = summarise(run)
     chosen = run.selectors[-1]
-    bag = write_bag(folder / "bag", recorded[chosen]) if recorded.get(chosen) else None
+    bag = None
+    if recorded.get(chosen):
+        about = {"selector": chosen, "seed": str(run.seeds[0])} | dict(run.policy)
+        bag = write_bag(folder / "bag", recorded[chosen], about=about)
     video = write_video(overlay_frames(run.shown), folder / "overlay")
     summary["files"] = {
         "report": "report.html",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,7 +25,7 @@ from vla_infoentropy_ros.standalone.typestore import registry
 # Version 9 says the same in words that the tools of Humble cannot read; all read version 8.
 _VERSION: Literal[8] = 8
 _STORAGE = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
-_FOREVER = QosTime(2147483647, 4294967295)
+_UNSET = QosTime(0, 0)
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,25 @@ class RawMessage:
     latched: bool = False
 
 
-def write_bag(path: Path, messages: Iterable[RawMessage], storage: str = "mcap") -> Path:
+def write_bag(
+    path: Path,
+    messages: Iterable[RawMessage],
+    storage: str = "mcap",
+    about: Mapping[str, str] | None = None,
+) -> Path:
     """Write a new bag at ``path``, in order of reception; a bag that stood there is replaced.
 
     Message definitions go in with it, our own included, so that tools without this package can
-    read it. Raises BagError where something that is no bag stands in the way.
+    read it; ``about`` becomes the custom data of its metadata. Raises BagError where something
+    that is no bag stands in the way.
     """
     if path.exists():
         _remove_bag(path)
     ordered = sorted(messages, key=lambda message: message.received_ns)
     store = registry().store
     with Writer(path, version=_VERSION, storage_plugin=_STORAGE[storage]) as writer:
+        for name, value in (about or {}).items():
+            writer.set_custom_data(name, value)
         connections = {}
         for message in ordered:
             key = (message.topic, message.type_name)
@@ -79,4 +87,4 @@ def _remove_bag(path: Path) -> None:
 def _qos(latched: bool) -> Qos:
     durability = QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE
     return Qos(QosHistory.KEEP_LAST, 1 if latched else 10, QosReliability.RELIABLE, durability,
-               _FOREVER, _FOREVER, QosLiveliness.AUTOMATIC, _FOREVER, False)
+               _UNSET, _UNSET, QosLiveliness.AUTOMATIC, _UNSET, False)

@@ -38,7 +38,8 @@ def overlay_frames(shown: Sequence[ShownEpisode]) -> Iterator[Picture]:
     if not shown:
         return
     length = max(len(episode.steps) for episode in shown)
-    slowest = max(step.record.latency_ms for e in shown for step in e.steps[1:] or e.steps)
+    # Medians, not the slowest step: one hiccup must not shrink every bar to nothing.
+    scale = 1.5 * max(float(np.median([s.record.latency_ms for s in e.steps])) for e in shown)
     present = _present_categories(shown)
     for index in range(length + _LAST_HOLD):
         image = Image.new("RGB", (WIDTH, HEIGHT), _BACKGROUND)
@@ -47,7 +48,7 @@ def overlay_frames(shown: Sequence[ShownEpisode]) -> Iterator[Picture]:
         gap = (WIDTH - _PANEL * len(shown)) // (len(shown) + 1)
         for place, episode in enumerate(shown):
             left = gap + place * (_PANEL + gap)
-            _panel(image, draw, episode, index, left, slowest)
+            _panel(image, draw, episode, index, left, scale)
         _legend(draw, present)
         yield np.asarray(image)
 
@@ -66,7 +67,7 @@ def _panel(
     shown: ShownEpisode,
     index: int,
     left: int,
-    slowest: float,
+    scale: float,
 ) -> None:
     ended = index >= len(shown.steps)
     step = shown.steps[min(index, len(shown.steps) - 1)]
@@ -81,12 +82,12 @@ def _panel(
     if ended:
         _badge(draw, left, run.success, run.steps)
     under = _TOP + _PANEL + 26
-    share = record.fresh / max(1, record.fresh + record.reused)
-    draw.text((left, under), f"{record.fresh} of {record.fresh + record.reused} tokens fresh "
+    share = record.fresh / max(1, record.tokens)
+    draw.text((left, under), f"{record.fresh} of {record.tokens} tokens fresh "
               f"({share:.0%})", font=font(17), fill=_INK, anchor="ls")
     draw.text((left + _PANEL, under), f"{record.latency_ms:.1f} ms", font=font(20), fill=_INK,
               anchor="rs")
-    width = int(_PANEL * min(1.0, record.latency_ms / max(slowest, 1e-6)))
+    width = int(_PANEL * min(1.0, record.latency_ms / max(scale, 1e-6)))
     draw.rectangle((left, under + 9, left + _PANEL, under + 15), fill=_LINE)
     draw.rectangle((left, under + 9, left + width, under + 15), fill=tint)
     _history(draw, shown, min(index, len(shown.steps) - 1), left, under + 26, tokens)

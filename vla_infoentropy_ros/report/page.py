@@ -217,8 +217,10 @@ seed, so that a busy machine slows all of them alike.</dd>
 from the step before.</dd>
 <dt>image entropy, attention</dt><dd>The patch is among the most textured ones, or among those that
 few words of the instruction claim for themselves.</dd>
-<dt>changed (drift)</dt><dd>The patch, or its embedding, moved away from the one that its cached
-keys and values were made from.</dd></dl></div>"""
+<dt>changed (pixels or drift)</dt><dd>The patch (info_entropy) or its embedding (attention_drift)
+moved away from the one that its cached keys and values were made from. The paper's preset lets at
+most 150 tokens count as unchanged: where less than that changed, others are recomputed under this
+colour too.</dd></dl></div>"""
 
 
 def _facts(run: RunRecord, summary: Mapping[str, Any], commands: str) -> str:

@@ -30,7 +30,7 @@ CATEGORIES = (
     Category("both", "image entropy and attention", (22, 163, 120)),
     Category("entropy", "image entropy", (245, 158, 11)),
     Category("attention", "attention", (37, 120, 235)),
-    Category("stale", "changed (drift)", (219, 39, 140)),
+    Category("stale", "changed (pixels or drift)", (219, 39, 140)),
     Category("age", "age limit", (139, 92, 246)),
     Category("top_up", "top-up", (132, 190, 30)),
     Category("control", "random control", (234, 88, 12)),

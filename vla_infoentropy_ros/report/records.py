@@ -37,7 +37,14 @@ class StepRecord:
     k_attention: float = float("nan")
     fresh: int = 0
     reused: int = 0
+    pruned: int = 0
     image_to_command_ms: float = float("nan")
+
+
+    @property
+    def tokens(self) -> int:
+        """N, where the selection arrived; else 0."""
+        return self.fresh + self.reused + self.pruned
 
 
 @dataclass(frozen=True)

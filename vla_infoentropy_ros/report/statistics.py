@@ -117,9 +117,7 @@ def summarise_selector(episodes: Sequence[EpisodeRecord]) -> dict[str, Any]:
             stage: percentiles(r.stages_ms.get(stage, math.nan) for r in records)["p50"]
             for stage in STAGES
         },
-        "recomputed_fraction": _mean(
-            r.fresh / (r.fresh + r.reused) for r in records if r.fresh + r.reused
-        ),
+        "recomputed_fraction": _mean(r.fresh / r.tokens for r in records if r.tokens),
         "fresh_tokens_mean_after_first": _mean(float(r.fresh) for r in later),
         "flops_per_step": _mean(r.flops for r in records),
         "image_to_command_ms": percentiles(r.image_to_command_ms for r in records),

@@ -81,7 +81,10 @@ def _speed(ours: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     if ratio is None:
         return "No latency was measured."
     told = f"p50 {_ms(base)} → {_ms(ours)}"
-    bounds = "" if interval is None else f", 95 % interval {interval[0]:.2f}–{interval[1]:.2f}"
+    bounds = (
+        "; too few episodes for an interval" if interval is None
+        else f", 95 % interval {interval[0]:.2f}–{interval[1]:.2f}"
+    )
     if interval is not None and interval[0] <= 1.0 <= interval[1]:
         return f"No measurable difference in speed ({told}, {ratio:.2f}×{bounds})."
     if ratio > 1.0:
