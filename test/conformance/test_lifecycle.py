@@ -91,9 +91,12 @@ def test_whole_life(graph: Graph) -> None:
         assert operator.change(transition)
         assert operator.state == state
     assert node.log == [
-        ("configure", "unconfigured"), ("activate", "inactive"), ("deactivate", "active"),
-        ("cleanup", "inactive"), ("shutdown", "unconfigured"),
-    ]  # fmt: skip
+        ("configure", "unconfigured"),
+        ("activate", "inactive"),
+        ("deactivate", "active"),
+        ("cleanup", "inactive"),
+        ("shutdown", "unconfigured"),
+    ]
 
 
 def test_by_label(graph: Graph) -> None:
@@ -126,8 +129,10 @@ def test_configure_does_not_succeed(
     assert [name for name, _ in node.log] == ["configure"] + ([] if failed else ["error"])
 
 
-@pytest.mark.parametrize(("failing", "state"), [("deactivate", "active"), ("activate", "inactive"),
-                                                ("cleanup", "inactive")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("failing", "state"),
+    [("deactivate", "active"), ("activate", "inactive"), ("cleanup", "inactive")],
+)
 def test_failure_stays_where_it_was(graph: Graph, failing: str, state: str) -> None:
     node = graph.node("managed", Managed)
     node.plan = {failing: TransitionCallbackReturn.FAILURE}
@@ -176,9 +181,11 @@ def test_transition_events(graph: Graph) -> None:
     node, listener = graph.node("managed", Managed), graph.node("listener")
     events: list[tuple[str, str]] = []
     listener.create_subscription(
-        TransitionEvent, "managed/transition_event",
-        lambda event: events.append((event.start_state.label, event.goal_state.label)), 10,
-    )  # fmt: skip
+        TransitionEvent,
+        "managed/transition_event",
+        lambda event: events.append((event.start_state.label, event.goal_state.label)),
+        10,
+    )
     assert graph.until(lambda: listener.count_publishers("managed/transition_event"))
     graph.spin(0.2)
     node.trigger_configure()
@@ -195,18 +202,30 @@ def test_descriptions(graph: Graph) -> None:
 
     states = call(GetAvailableStates, "get_available_states").available_states
     assert {state.label: state.id for state in states} == {
-        "unknown": 0, "unconfigured": 1, "inactive": 2, "active": 3, "finalized": 4,
-        "configuring": 10, "cleaningup": 11, "shuttingdown": 12, "activating": 13,
-        "deactivating": 14, "errorprocessing": 15,
-    }  # fmt: skip
+        "unknown": 0,
+        "unconfigured": 1,
+        "inactive": 2,
+        "active": 3,
+        "finalized": 4,
+        "configuring": 10,
+        "cleaningup": 11,
+        "shuttingdown": 12,
+        "activating": 13,
+        "deactivating": 14,
+        "errorprocessing": 15,
+    }
     name = "get_available_transitions"
     possible = call(GetAvailableTransitions, name).available_transitions
     assert {(item.transition.label, item.goal_state.label) for item in possible} == {
-        ("configure", "configuring"), ("shutdown", "shuttingdown")}  # fmt: skip
+        ("configure", "configuring"),
+        ("shutdown", "shuttingdown"),
+    }
     transitions = call(GetAvailableTransitions, "get_transition_graph").available_transitions
     assert len(transitions) == 25
-    edges = {(item.start_state.label, item.transition.label, item.goal_state.label)
-             for item in transitions}  # fmt: skip
+    edges = {
+        (item.start_state.label, item.transition.label, item.goal_state.label)
+        for item in transitions
+    }
     assert ("errorprocessing", "transition_success", "unconfigured") in edges
     assert ("deactivating", "transition_failure", "active") in edges
     assert ("shuttingdown", "transition_failure", "finalized") in edges

@@ -60,9 +60,19 @@ def test_bad_namespaces(graph: Graph, namespace: str) -> None:
 
 
 def test_remapping_of_one_node(graph: Graph) -> None:
-    node = graph.node("node", namespace="/ns", cli_args=[
-        "--ros-args", "-r", "image:=/camera/image", "-r", "~/reset:=reset", "-r", "/absolute:=relative",
-    ])  # fmt: skip
+    node = graph.node(
+        "node",
+        namespace="/ns",
+        cli_args=[
+            "--ros-args",
+            "-r",
+            "image:=/camera/image",
+            "-r",
+            "~/reset:=reset",
+            "-r",
+            "/absolute:=relative",
+        ],
+    )
     assert node.create_publisher(String, "image", 1).topic_name == "/camera/image"
     assert node.create_publisher(String, "/ns/image", 1).topic_name == "/camera/image"
     assert node.resolve_service_name("~/reset") == "/ns/reset"
@@ -90,14 +100,25 @@ def test_rule_for_a_named_node(graph: Graph) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("3", 3), ("-2.5", -2.5), ("true", True), ("word", "word"), ("'1'", "1"),
-        ("[1, 2]", [1, 2]), ("[1.5, 2.0]", [1.5, 2.0]), ("['a', 'b']", ["a", "b"]),
-        ("1e3", 1000.0), ("[true, false]", [True, False]), ("1.", 1.0),
+        ("3", 3),
+        ("-2.5", -2.5),
+        ("true", True),
+        ("word", "word"),
+        ("'1'", "1"),
+        ("[1, 2]", [1, 2]),
+        ("[1.5, 2.0]", [1.5, 2.0]),
+        ("['a', 'b']", ["a", "b"]),
+        ("1e3", 1000.0),
+        ("[true, false]", [True, False]),
+        ("1.", 1.0),
     ],
-)  # fmt: skip
+)
 def test_parameter_values(graph: Graph, text: str, value: Any) -> None:
-    node = graph.node("node", cli_args=["--ros-args", "-p", f"given:={text}"],
-                      automatically_declare_parameters_from_overrides=True)  # fmt: skip
+    node = graph.node(
+        "node",
+        cli_args=["--ros-args", "-p", f"given:={text}"],
+        automatically_declare_parameters_from_overrides=True,
+    )
     found = node.get_parameter("given").value
     assert (list(found) if isinstance(value, list) else found) == value
     assert type(found) is type(value) or isinstance(value, list)
@@ -125,27 +146,44 @@ target:
     )
 
     def overrides(name: str, namespace: str, *extra: str) -> dict[str, Any]:
-        node = graph.node(name, namespace=namespace, cli_args=["--ros-args", "--params-file", str(file), *extra],
-                          automatically_declare_parameters_from_overrides=True)  # fmt: skip
+        node = graph.node(
+            name,
+            namespace=namespace,
+            cli_args=["--ros-args", "--params-file", str(file), *extra],
+            automatically_declare_parameters_from_overrides=True,
+        )
         found = node.get_parameters_by_prefix("")
         found.pop("use_sim_time", None)
         return {
             key: list(item.value) if hasattr(item.value, "tolist") else item.value
-            for key, item in found.items() if not key.startswith("start_type")
-        }  # fmt: skip
+            for key, item in found.items()
+            if not key.startswith("start_type")
+        }
 
     everywhere = {"everywhere": 1, "nested.deep.value": 2.5}
     assert overrides("other", "/") == everywhere
     assert overrides("target", "/") == everywhere | {"only_root": True}
-    assert overrides("target", "/robot") == everywhere | {
-        "only_robot": [1, 2], "one_level": "text"}  # fmt: skip
+    assert overrides("target", "/robot") == everywhere | {"only_robot": [1, 2], "one_level": "text"}
     assert overrides("last", "/", "-p", "everywhere:=9")["everywhere"] == 9
 
 
 def test_arguments_of_the_process() -> None:
     context = Context()
-    arguments = ["program", "own", "--ros-args", "-r", "__node:=global", "-p", "n:=4",
-                 "-r", "a:=b", "--log-level", "warn", "--", "--flag"]  # fmt: skip
+    arguments = [
+        "program",
+        "own",
+        "--ros-args",
+        "-r",
+        "__node:=global",
+        "-p",
+        "n:=4",
+        "-r",
+        "a:=b",
+        "--log-level",
+        "warn",
+        "--",
+        "--flag",
+    ]
     rclpy.init(args=arguments, context=context, domain_id=199)
     try:
         assert rclpy.utilities.remove_ros_args(arguments) == ["program", "own", "--flag"]
@@ -165,10 +203,15 @@ def test_arguments_of_the_process() -> None:
         set_logger_level("", LoggingSeverity.INFO)
 
 
-@pytest.mark.parametrize("arguments", [
-    ["--ros-args", "--nonsense"], ["--ros-args", "-p", "noassign"], ["--ros-args", "-r"],
-    ["--ros-args", "--params-file", "/does/not/exist.yaml"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--ros-args", "--nonsense"],
+        ["--ros-args", "-p", "noassign"],
+        ["--ros-args", "-r"],
+        ["--ros-args", "--params-file", "/does/not/exist.yaml"],
+    ],
+)
 def test_wrong_arguments(arguments: list[str]) -> None:
     context = Context()
     with pytest.raises(Exception, match=r"."):

@@ -101,8 +101,11 @@ def test_overrides(graph: Graph) -> None:
         node.declare_parameter("t", 5)
     ignoring = graph.node("ignoring", parameter_overrides=overrides)
     assert ignoring.declare_parameter("a", 1, ignore_override=True).value == 1
-    automatic = graph.node("automatic", parameter_overrides=overrides,
-                           automatically_declare_parameters_from_overrides=True)  # fmt: skip
+    automatic = graph.node(
+        "automatic",
+        parameter_overrides=overrides,
+        automatically_declare_parameters_from_overrides=True,
+    )
     assert automatic.get_parameter("b.c").value == "x"
 
 
@@ -246,18 +249,22 @@ def test_services(graph: Graph) -> None:
 
 def test_without_services(graph: Graph) -> None:
     node = graph.node("silent", start_parameter_services=False)
-    assert not [name for name, _ in node.get_service_names_and_types()
-                if name.startswith("/silent/get_parameters")]  # fmt: skip
+    assert not [
+        name
+        for name, _ in node.get_service_names_and_types()
+        if name.startswith("/silent/get_parameters")
+    ]
 
 
 def test_events(graph: Graph) -> None:
     watcher = graph.node("watcher")
     events: list[Any] = []
     watcher.create_subscription(
-        ParameterEvent, "/parameter_events",
+        ParameterEvent,
+        "/parameter_events",
         lambda event: events.append(event) if event.node == "/ns/changing" else None,
         qos_profile_parameter_events,
-    )  # fmt: skip
+    )
     node = graph.node("changing", namespace="/ns")
     assert graph.until(lambda: watcher.count_publishers("/parameter_events") == 2)
     graph.spin(0.2)

@@ -50,9 +50,13 @@ def start(code: str) -> subprocess.Popen[str]:
     path = environment.get("PYTHONPATH", "")
     environment["PYTHONPATH"] = f"{path}:{ROOT}" if path else str(ROOT)
     return subprocess.Popen(
-        [sys.executable, "-c", PREAMBLE + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env=environment, cwd=ROOT,
-    )  # fmt: skip
+        [sys.executable, "-c", PREAMBLE + code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=ROOT,
+    )
 
 
 def run(code: str, number: int | None = None) -> tuple[int, str, str]:
@@ -92,19 +96,23 @@ def test_sigterm_ends_spin() -> None:
 
 
 def test_sigterm_while_the_main_thread_is_busy() -> None:
-    code, output, errors = run("""
+    code, output, errors = run(
+        """
 rclpy.init(args=[])
 print("ready", flush=True)
 limit = time.monotonic() + 20
 while rclpy.ok() and time.monotonic() < limit:
     time.sleep(0.01)
 print("ok", rclpy.ok())
-""", signal.SIGTERM)  # fmt: skip
+""",
+        signal.SIGTERM,
+    )
     assert (code, output) == (0, "ok False"), errors
 
 
 def test_without_handlers_python_decides() -> None:
-    code, output, errors = run("""
+    code, output, errors = run(
+        """
 rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
 node = Node("spinner")
 node.create_timer(0.1, lambda: print("ready", flush=True))
@@ -114,7 +122,9 @@ except KeyboardInterrupt:
     print("KeyboardInterrupt", rclpy.ok())
     node.get_logger().info("still able to publish")
 rclpy.shutdown()
-""", signal.SIGINT)  # fmt: skip
+""",
+        signal.SIGINT,
+    )
     assert (code, output) == (0, "KeyboardInterrupt True"), errors
 
 
@@ -135,7 +145,7 @@ thread.join()
 node.destroy_node()
 rclpy.shutdown()
 print("calls", len(calls) >= 5)
-""")  # fmt: skip
+""")
     assert (code, output) == (0, "calls True"), errors
 
 
@@ -159,7 +169,7 @@ node.destroy_node()
 rclpy.init(args=[])
 print(rclpy.ok())
 rclpy.shutdown()
-""")  # fmt: skip
+""")
     assert code == 0, errors
     assert output.splitlines() == [
         "NotInitializedException False",

@@ -192,9 +192,11 @@ def test_jump_callbacks_of_a_clock() -> None:
         assert order[2:] == ["pre", "post -18"]
         clock._set_ros_time_is_active(False)
         assert len(order) == 6
-    for wrong in ({"min_forward": Duration(seconds=-1), "min_backward": None},
-                  {"min_forward": None, "min_backward": Duration(seconds=1)},
-                  {"min_forward": None, "min_backward": None, "on_clock_change": False}):  # fmt: skip
+    for wrong in (
+        {"min_forward": Duration(seconds=-1), "min_backward": None},
+        {"min_forward": None, "min_backward": Duration(seconds=1)},
+        {"min_forward": None, "min_backward": None, "on_clock_change": False},
+    ):
         with pytest.raises(ValueError):
             JumpThreshold(**wrong)
 

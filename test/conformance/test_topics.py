@@ -34,16 +34,23 @@ MESSAGES = [
     Int64(data=-(2**63)),
     UInt8MultiArray(data=[1, 2, 255]),
     Image(
-        header=Header(frame_id="camera"), height=2, width=2, encoding="rgb8", step=6,
+        header=Header(frame_id="camera"),
+        height=2,
+        width=2,
+        encoding="rgb8",
+        step=6,
         data=array.array("B", range(12)),
     ),
     JointState(name=["a", "b"], position=[1.0, -2.0], velocity=[], effort=[0.5]),
     PoseWithCovariance(covariance=np.arange(36.0)),
     DiagnosticArray(
-        status=[DiagnosticStatus(level=DiagnosticStatus.WARN, name="n",
-                                 values=[KeyValue(key="k", value="v")])]
+        status=[
+            DiagnosticStatus(
+                level=DiagnosticStatus.WARN, name="n", values=[KeyValue(key="k", value="v")]
+            )
+        ]
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)
@@ -145,15 +152,22 @@ def test_incompatible_qos_is_reported(graph: Graph) -> None:
     node = graph.node()
     events: list[tuple[str, Any]] = []
     node.create_subscription(
-        String, "wrong", lambda m: None, 10,
+        String,
+        "wrong",
+        lambda m: None,
+        10,
         event_callbacks=SubscriptionEventCallbacks(
-            incompatible_qos=lambda event: events.append(("subscription", event))),
-    )  # fmt: skip
+            incompatible_qos=lambda event: events.append(("subscription", event))
+        ),
+    )
     publisher = node.create_publisher(
-        String, "wrong", BEST_EFFORT,
+        String,
+        "wrong",
+        BEST_EFFORT,
         event_callbacks=PublisherEventCallbacks(
-            incompatible_qos=lambda event: events.append(("publisher", event))),
-    )  # fmt: skip
+            incompatible_qos=lambda event: events.append(("publisher", event))
+        ),
+    )
     assert graph.until(lambda: len(events) == 2)
     assert {side for side, _ in events} == {"subscription", "publisher"}
     assert all(event.total_count == 1 for _, event in events)
@@ -219,10 +233,12 @@ def test_counts_and_names(graph: Graph) -> None:
     graph.match(publisher, 2)
     assert graph.until(lambda: node.count_subscribers("/chatter") == 2)
     assert graph.until(lambda: other.count_publishers("/chatter") == 1)
-    assert graph.until(lambda: ("/chatter", ["std_msgs/msg/String"])
-                       in other.get_topic_names_and_types())  # fmt: skip
-    assert graph.until(lambda: {("one", "/"), ("two", "/ns")}
-                       <= set(node.get_node_names_and_namespaces()))  # fmt: skip
+    assert graph.until(
+        lambda: ("/chatter", ["std_msgs/msg/String"]) in other.get_topic_names_and_types()
+    )
+    assert graph.until(
+        lambda: {("one", "/"), ("two", "/ns")} <= set(node.get_node_names_and_namespaces())
+    )
     assert other.destroy_subscription(subscriptions[0])
     graph.match(publisher, 1)
     assert node.count_publishers("/nothing") == 0

@@ -70,9 +70,14 @@ class TestReading:
 
     def test_parameters_keep_order_and_types(self, tmp_path: Path) -> None:
         process = Process(
-            where="x:1", name="n", package="vla_infoentropy_ros", executable="policy_node",
-            namespace="a", parameters=(("s", "1.0"), ("b", True)), remaps=(("x", "y"),),
-        )  # fmt: skip
+            where="x:1",
+            name="n",
+            package="vla_infoentropy_ros",
+            executable="policy_node",
+            namespace="a",
+            parameters=(("s", "1.0"), ("b", True)),
+            remaps=(("x", "y"),),
+        )
         command = command_line(process, tmp_path, 0)
         file = command[command.index("--params-file") + 1]
         loaded = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
@@ -134,12 +139,15 @@ class TestReading:
         self, launch_file: Callable[[str, str], Path]
     ) -> None:
         launch_file('<arg name="x" default="0"/><log message="inner $(var x)"/>', "in.launch.xml")
-        path = launch_file("""
+        path = launch_file(
+            """
             <group><let name="y" value="1"/>
               <include file="$(dirname)/in.launch.xml"><arg name="x" value="7"/></include>
             </group>
             <log message="$(var y gone)"/>
-        """, "out.launch.xml")  # fmt: skip
+        """,
+            "out.launch.xml",
+        )
         assert read(path).messages == ["inner 7", "gone"]
 
     @pytest.mark.parametrize(
@@ -213,9 +221,12 @@ class Launched:
     def __init__(self, path: Path, *arguments: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "vla_infoentropy_ros.standalone.launch", str(path), *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
             start_new_session=True,
-        )  # fmt: skip
+        )
         self.lines: list[str] = []
 
     def wait_for(self, text: str) -> str:
@@ -269,13 +280,21 @@ def wait_until(condition: Callable[[], bool], timeout: float = 15.0) -> bool:
 
 
 class TestRunning:
-    @pytest.mark.parametrize(("number", "received"), [
-        (signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM"),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        ("number", "received"),
+        [
+            (signal.SIGINT, "SIGINT"),
+            (signal.SIGTERM, "SIGTERM"),
+        ],
+    )
     def test_signal_is_forwarded_once(
-        self, launch_file: Callable[[str], Path], child: str,
-        start: Callable[..., Launched], number: int, received: str,
-    ) -> None:  # fmt: skip
+        self,
+        launch_file: Callable[[str], Path],
+        child: str,
+        start: Callable[..., Launched],
+        number: int,
+        received: str,
+    ) -> None:
         path = launch_file(f"""
             <executable cmd="{child} one polite" name="one"/>
             <executable cmd="{child} two polite" name="two"/>
@@ -351,8 +370,11 @@ class TestRunning:
     ) -> None:
         launched = start(launch_file(f'<executable cmd="{child} p parent" name="p"/>'))
         grandchild = int(launched.wait_for("grandchild").split()[-1])
-        node = int(next(line for line in launched.lines if "started with pid" in line)
-                   .split("[")[-1].rstrip("]"))  # fmt: skip
+        node = int(
+            next(line for line in launched.lines if "started with pid" in line)
+            .split("[")[-1]
+            .rstrip("]")
+        )
         launched.process.kill()
         assert wait_until(lambda: not alive(node) and not alive(grandchild))
 

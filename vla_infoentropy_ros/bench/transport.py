@@ -49,9 +49,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=30.0, help="frames per second (default: 30)")
     parser.add_argument("--frames", type=int, default=300, help="frames to send (default: 300)")
     parser.add_argument(
-        "--reliability", choices=("reliable", "best_effort"), default="reliable",
+        "--reliability",
+        choices=("reliable", "best_effort"),
+        default="reliable",
         help="QoS of both sides (default: reliable)",
-    )  # fmt: skip
+    )
     parser.add_argument("--domain", type=int, default=None, help="ROS domain (default: random)")
     parser.add_argument("--json", metavar="FILE", help="write the figures to a file as well")
     parser.add_argument("--publisher", action="store_true", help=argparse.SUPPRESS)
