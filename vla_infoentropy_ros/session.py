@@ -154,6 +154,10 @@ class Session:
         self._build()
         self.reset("selector_changed")
 
+    def set_options(self, options: SessionOptions) -> None:
+        """Run by ``options`` from the next step on; the cache stays good."""
+        self.options = options
+
     def reset(self, reason: str) -> None:
         """A new episode begins: t = 0, nothing reused, no draft. ``reason`` stands in the next
         result, unless a reset before it was not yet followed by a step."""

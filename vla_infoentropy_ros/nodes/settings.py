@@ -92,7 +92,7 @@ GROUPS: dict[str, Any] = {
     "session.": SessionOptions,
     "command.": CommandSettings,
 }
-_LIVE_GROUPS = ("selection.", "command.")
+_LIVE_GROUPS = ("selection.", "session.", "command.")
 _LIVE = ("selector", "schedule")
 _NOT_LIVE = ("command.rate_hz", "command.output")
 
