@@ -148,7 +148,7 @@ def _place_loss(
 
 
 def _look_loss(packed: Packed, heat: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """The words "cube" and "plate" should look at the patches of the cube and plate meant."""
+    """The colour words should look at the patches of the cube and plate meant."""
     which = torch.stack([batch.goals[..., 0], batch.goals[..., 1] + len(CUBES)], dim=-1)
     size = heat.shape[-1]
     index = which.flatten(1)[..., None].expand(-1, -1, size)

@@ -22,7 +22,7 @@ class Packed:
 
     visual (B, N, d): all projected visual tokens. hidden (B, K, L, d): the decoder's last hidden
     states of the suffixes. attention (B, K, 2, n): layer-1 attention, mean over half the heads,
-    of the words "cube" and "plate" to the kept visual tokens, not renormalised.
+    of the words that name the cube and the plate, to the kept visual tokens.
     """
 
     visual: torch.Tensor
@@ -64,13 +64,13 @@ def packed_forward(
     policy: EmbeddedPolicy,
     pixels: torch.Tensor,
     suffixes: torch.Tensor,
-    nouns: tuple[int, int],
+    words: tuple[int, int],
     keep: torch.Tensor | None,
 ) -> Packed:
     """Run the policy on pictures with K suffixes each.
 
-    pixels (B, 3, H, W) in [-1, 1]; suffixes (B, K, L) token ids; nouns: the places of "cube" and
-    "plate" in a suffix; keep (B, n) visual tokens to keep, None for all.
+    pixels (B, 3, H, W) in [-1, 1]; suffixes (B, K, L) token ids; words: places in a suffix of
+    the words that name cube and plate; keep (B, n) visual tokens to keep, None for all.
     """
     decoder = policy.decoder
     batch, count, length = suffixes.shape
@@ -94,29 +94,29 @@ def packed_forward(
         output_hidden_states=True,
     )
     hidden = out.last_hidden_state[:, prefix:].reshape(batch, count, length, -1)
-    attention = _noun_attention(policy, out.hidden_states[1], positions, prefix, count, length,
-                                nouns)
+    attention = _word_attention(policy, out.hidden_states[1], positions, prefix, count, length,
+                                words)
     return Packed(visual, hidden, attention)
 
 
-def _noun_attention(
+def _word_attention(
     policy: EmbeddedPolicy,
     states: torch.Tensor,
     positions: torch.Tensor,
     prefix: int,
     count: int,
     length: int,
-    nouns: tuple[int, int],
+    words: tuple[int, int],
 ) -> torch.Tensor:
-    """Recompute layer 1's attention for the noun rows alone; (B, K, 2, n).
+    """Recompute layer 1's attention for these rows alone; (B, K, 2, n).
 
-    Over the prefix's keys only: leaving out the few words before the noun changes the softmax's
+    Over the prefix's keys only: leaving out the few words before the row changes the softmax's
     denominator, not which patch wins.
     """
     layer = policy.decoder.model.layers[1]
     normed = layer.input_layernorm(states)
     batch, heads = normed.shape[0], policy.config.architecture.heads
-    rows = torch.tensor([prefix + k * length + noun for k in range(count) for noun in nouns])
+    rows = torch.tensor([prefix + k * length + word for k in range(count) for word in words])
     query = layer.self_attn.q_proj(normed[:, rows]).view(batch, len(rows), heads, -1)
     key = layer.self_attn.k_proj(normed[:, :prefix]).view(batch, prefix, heads, -1)
     cosine, sine = policy.decoder.model.rotary_emb(normed, positions)
@@ -129,4 +129,4 @@ def _noun_attention(
     scores = (query.float() @ key.float().transpose(2, 3)) * query.shape[-1] ** -0.5
     shares = scores.softmax(dim=-1)[..., 1:]  # without BOS
     # Half of the heads are led to the object, the other half stay free.
-    return shares[:, : heads // 2].mean(dim=1).view(batch, count, len(nouns), -1)
+    return shares[:, : heads // 2].mean(dim=1).view(batch, count, len(words), -1)
