@@ -52,6 +52,7 @@ class Participant:
     def __init__(self, domain_id: int, enclave: str = "/") -> None:
         """Join the domain and announce no nodes yet."""
         self.domain_id = domain_id
+        self._builtin_lock = threading.Lock()
         self.entity = dds.create_participant(domain_id, enclave)
         self.guid = dds.guid_bytes(self.entity)
         self._publisher = Publisher(self.entity)
@@ -165,9 +166,11 @@ class Participant:
     def endpoints(self, writers: bool) -> list[Endpoint]:
         """All writers or readers in the domain that are alive."""
         reader = self._publications if writers else self._subscriptions
+        with self._builtin_lock:  # reading one of these from two threads at once crashes
+            samples = reader.read(N=10000)
         return [
             Endpoint(sample.key.bytes, sample.topic_name, sample.type_name, sample.qos)
-            for sample in reader.read(N=10000)
+            for sample in samples
             if sample.sample_info.valid_data and sample.sample_info.instance_state == _ALIVE
         ]
 
