@@ -91,7 +91,7 @@ def test_adapter_shapes(policy: EmbeddedPolicy) -> None:
     seen = policy.preprocess([picture()])
     assert seen.image.shape == (1, 56, 56, 3) and seen.image.dtype == torch.uint8
     assert seen.pixels.shape == (1, 3, 56, 56)
-    assert -1 <= seen.pixels.min() and seen.pixels.max() <= 1
+    assert seen.pixels.min() >= -1 and seen.pixels.max() <= 1
     assert policy.grid == (4, 4)
     assert policy.embed_vision(seen.pixels).shape == (16, 24)
     assert policy.convention.gripper == "one_is_open" and policy.convention.frame == "base"
@@ -186,7 +186,7 @@ def test_truncated_weights(folder: Path) -> None:
 
 def test_weights_of_another_revision(folder: Path, policy: EmbeddedPolicy) -> None:
     write_weights(folder / "policy.safetensors", policy.network, "other")
-    with pytest.raises(PolicyError, match="'other'.*'tiny-1'.*belong together"):
+    with pytest.raises(PolicyError, match=r"'other'.*'tiny-1'.*belong together"):
         EmbeddedPolicy.load(folder)
 
 

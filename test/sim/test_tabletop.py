@@ -137,7 +137,7 @@ def test_backend_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     assert choose_backend() == "osmesa"
     found["OSMesa"] = None
-    with pytest.raises(RenderBackendError, match="libegl1.*libosmesa6"):
+    with pytest.raises(RenderBackendError, match=r"libegl1.*libosmesa6"):
         choose_backend()
     monkeypatch.setenv("MUJOCO_GL", "egl")
     assert choose_backend() == "egl"
@@ -167,7 +167,7 @@ def test_expert_by_hand(hand: list[float], gap: float, sign: list[int], gripper:
     moved = np.where(np.abs(action[:3]) < 1e-6, 0, np.sign(action[:3]))
     expected = np.array(sign)
     if gap < 0.03:  # carrying: the plate lies to the left
-        expected = expected + [0, 1, 0]
+        expected += np.array([0, 1, 0])
     np.testing.assert_array_equal(moved, expected)
     assert action[6] == gripper
     assert np.all(np.abs(action[:3]) <= MAX_STEP)

@@ -26,7 +26,7 @@ def test_instruction_and_goal_are_inverse(cube: str, plate: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "put the red cube", "put the pink cube on the white plate"])
 def test_other_sentences_are_refused_with_the_colours_known(text: str) -> None:
-    with pytest.raises(ValueError, match="red.*white|blue.*red"):
+    with pytest.raises(ValueError, match=r"red.*white|blue.*red"):
         parse_instruction(text)
 
 

@@ -62,7 +62,7 @@ class Camera:
         return " ".join(f"{value:.8f}" for value in (*right, *up))
 
     def project(self, points: np.ndarray, size: int) -> np.ndarray:
-        """Project ``points`` (..., 3) metres to pixels (..., 2) = (column, row) of a square image."""
+        """Project ``points`` (..., 3) metres to (column, row) pixels (..., 2), square image."""
         right, up, forward = self._axes
         relative = np.asarray(points, dtype=np.float64) - np.asarray(self.position)
         depth = relative @ forward

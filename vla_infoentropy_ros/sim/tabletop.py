@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +63,7 @@ class Tabletop:
         self._time_debt = 0.0
         self._task: Task | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Tabletop:
         return self
 
     def __exit__(

@@ -121,7 +121,7 @@ def _sample_places(rng: np.random.Generator) -> list[np.ndarray]:
             for _ in range(60):
                 place = rng.uniform(LAYOUT_LOW, LAYOUT_HIGH)
                 if all(
-                    np.linalg.norm(place - other) >= _SPACING[tuple(sorted((kind, kinds[j])))]
+                    np.linalg.norm(place - other) >= _SPACING[min(kind, kinds[j]), max(kind, kinds[j])]
                     for j, other in enumerate(places)
                 ):
                     places.append(place)

@@ -111,7 +111,6 @@ def build_decoder(sizes: Architecture, vocab_size: int) -> LlamaForCausalLM:
         bos_token_id=0,
         eos_token_id=None,
         pad_token_id=1,
-        attn_implementation="sdpa",
     )
     decoder = LlamaForCausalLM(config)
     with torch.no_grad():
