@@ -212,15 +212,10 @@ def test_compressed_images():
         robot.say(WORDS)
         until(lambda: robot.status.instruction == WORDS, "not instructed")
         data = cv2.imencode(".jpg", np.full((16, 16, 3), 80, np.uint8))[1].tobytes()
+        counters = node.commander.counters
         for rejected, each in enumerate((b"", b"no jpeg at all", data)):
-            camera.publish(
-                CompressedImage(
-                    header=Header(stamp=to_time(robot.now_ns())),
-                    format="jpeg",
-                    data=array("B", each),
-                )
-            )
-            counters = node.commander.counters
+            header = Header(stamp=to_time(robot.now_ns()))
+            camera.publish(CompressedImage(header=header, format="jpeg", data=array("B", each)))
             until(lambda n=rejected: counters.frames_received > n, "not received")
             until(lambda n=rejected: counters.frames_rejected == min(n + 1, 2), "not rejected")
         until(lambda: robot.actions, "the good image was not used", lambda: robot.status)

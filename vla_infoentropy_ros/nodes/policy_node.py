@@ -126,6 +126,7 @@ class PolicyNode(LifecycleNode):
     def _halt(self) -> bool:
         """Zero command, then no more; false if the step in progress did not end."""
         self.active = False
+        self.commander.enable(False)
         self.commander.drain()
         if self._command_timer is not None:
             self.destroy_timer(self._command_timer)
@@ -195,6 +196,8 @@ class PolicyNode(LifecycleNode):
         if selecting and self.runner is not None:
             self.commander.stop()
             self.runner.set_selector(settings)
+        if self.runner is not None and any(name.startswith("session.") for name in changed):
+            self.runner.set_options(settings)
 
     def _tick(self) -> None:
         if self.inputs.guard.clock_jumped(self.commander.output.now_ns()):

@@ -58,6 +58,8 @@ class PolicyRunner:
             self.policy, settings.build_selector(), settings.session
         )
         self._worker: Worker[Frame] | None = None
+        gc.collect()
+        gc.freeze()  # a collection that walks all of torch would hold up a control step
         self.instruction = ""
         self.rejected = ""
 
@@ -88,6 +90,7 @@ class PolicyRunner:
         """Stop and free the policy's memory."""
         self.stop()
         self.policy = self._session = None
+        gc.unfreeze()
         gc.collect()
 
     def post(self, frame: Frame) -> bool:
@@ -106,6 +109,10 @@ class PolicyRunner:
         """Choose tokens by other settings from the next step on."""
         selector = settings.build_selector()
         self._request(lambda session: session.set_selector(selector))
+
+    def set_options(self, settings: PolicyNodeSettings) -> None:
+        """Run by other session options from the next step on."""
+        self._request(lambda session: session.set_options(settings.session))
 
     def _request(self, act: Callable[[Session], None]) -> None:
         session, worker = self._session, self._worker

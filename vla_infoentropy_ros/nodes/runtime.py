@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -59,6 +60,7 @@ def run(name: str, make: Callable[[], Any], args: Sequence[str] | None = None) -
         return _spin(name, make, stopping)
     finally:
         rclpy.try_shutdown()
+        gc.freeze()  # else the interpreter's last collection walks all of torch, for seconds
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -48,7 +48,7 @@ class SimNode(Node):
         """Nothing to be done before spinning."""
 
     def stop(self) -> None:
-        self.env.close()
+        """All that there is to be freed belongs to the loop."""
 
     def loop(self, executor: Executor, stopping: threading.Event) -> None:
         """Serve, and run the episodes that are asked for, until told to stop."""
@@ -64,11 +64,14 @@ class SimNode(Node):
                 executor.spin_once(timeout_sec=min(left_s, _SLICE_S))
             return True
 
-        while not stopping.is_set():
-            if self._next_episode():
-                self._run_episode(spin)
-            else:
-                executor.spin_once(timeout_sec=_SLICE_S)
+        try:
+            while not stopping.is_set():
+                if self._next_episode():
+                    self._run_episode(spin)
+                else:
+                    executor.spin_once(timeout_sec=_SLICE_S)
+        finally:
+            self.env.close()  # the renderer's context belongs to this thread
 
     def _next_episode(self) -> bool:
         if self._requested:
