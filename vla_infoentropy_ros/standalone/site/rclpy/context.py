@@ -62,6 +62,8 @@ class Context:
                 raise RCLError(f"failed to initialize: {error}") from error
             for logger, level in self._arguments.log_levels:
                 rcutils_logger.set_level(logger, rcutils_logger.LoggingSeverity[level.upper()])
+            # Nodes refer to their context, so once it is collected nothing uses the participant.
+            weakref.finalize(self, self._participant.close).atexit = False
             self._valid = True
 
     @property
@@ -135,12 +137,6 @@ class Context:
         """Leave the domain."""
         if self._participant is not None:
             self._participant.close()
-
-    def __del__(self) -> None:
-        # Nodes hold a reference to their context, so nothing uses the participant any more.
-        participant = getattr(self, "_participant", None)
-        if participant is not None and not sys.is_finalizing():
-            participant.close()
 
     def __enter__(self) -> Context:
         self.init()
