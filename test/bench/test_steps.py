@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The step benchmarks run and say what they measured; how fast, no test asks."""
+
+from __future__ import annotations
+
+import json
+
+from vla_infoentropy_ros.__main__ import main as command
+from vla_infoentropy_ros.bench import main as bench
+
+
+def test_steps_writes_every_variant(tmp_path, capsys):
+    out = tmp_path / "steps.json"
+    code = bench(["steps", "--episodes", "1", "--selectors", "dense", "attention_drift",
+                  "--out", str(out)])
+    record = json.loads(out.read_text())
+    assert code == 0
+    assert list(record["variants"]) == [
+        "dense greedy", "dense window", "attention_drift greedy", "attention_drift window"]
+    drift = record["variants"]["attention_drift greedy"]
+    assert drift["fresh"] == 32 and drift["passes"] == 7
+    assert drift["gflops"] < record["variants"]["dense greedy"]["gflops"]
+    assert record["versions"]["torch"] and record["command"]
+    assert "attention_drift window" in capsys.readouterr().out
+
+
+def test_unknown_names_are_answered_with_the_known(capsys):
+    assert bench(["speed"]) == 2
+    assert "unknown benchmark 'speed'" in capsys.readouterr().out
+    assert command(["fly"]) == 2
+    assert "unknown command 'fly'" in capsys.readouterr().out
+    assert command(["--help"]) == 0

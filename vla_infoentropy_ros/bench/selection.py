@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What selection costs beside a dense step, and what the attention probe costs inside one.
+
+Selection is the stage ``select``: signals, ranking, reading the probe, and bookkeeping. The probe
+is measured by a selector that recomputes everything, like dense, and reads all attention.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from vla_infoentropy_ros.bench.steps import FIRST_SEED, run_interleaved, solved_episode
+from vla_infoentropy_ros.engine.probe import AttentionNeeds
+from vla_infoentropy_ros.models.loading import load_policy
+from vla_infoentropy_ros.selection import (
+    SELECTORS,
+    SelectionSettings,
+    build_selector,
+)
+from vla_infoentropy_ros.selection.dense import Dense
+from vla_infoentropy_ros.session import Session
+
+_LAYERS = ("all", "latter_half", "every_fourth")
+
+
+class _ProbedDense(Dense):
+    """Dense, but for reading the attention of the layers that a setting names."""
+
+    def __init__(self, layers: str) -> None:
+        settings = replace(SelectionSettings(), attention_layers=layers)
+        self._probed = build_selector("attention_drift", settings=settings)
+
+    def needs(self, depth: int) -> AttentionNeeds:
+        return self._probed.needs(depth)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure and print two tables: selection by selector, probe by layers."""
+    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench selection",
+                                     description=__doc__)
+    parser.add_argument("--model", default="embedded", help="embedded, or a checkpoint folder")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--episodes", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(options.threads)
+    policy = load_policy(options.model, device=options.device)
+    sessions = {name: Session(policy, build_selector(name)) for name in SELECTORS}
+    sessions |= {f"probe {layers}": Session(policy, _ProbedDense(layers)) for layers in _LAYERS}
+    episodes = [solved_episode(FIRST_SEED + index) for index in range(options.episodes)]
+    run_interleaved(sessions, episodes[:1])  # warm-up
+    results = run_interleaved(sessions, episodes)
+
+    totals = {name: np.median([step.latency_ms for step in steps if step.t])
+              for name, steps in results.items()}
+    dense = totals["dense"]
+    print(f"dense step: {dense:.2f} ms\n{'selector':18} {'select ms':>9}  of a dense step")
+    for name in SELECTORS:
+        spent = np.median([step.stages_ms["select"] for step in results[name] if step.t])
+        print(f"{name:18} {spent:9.2f}  {spent / dense:6.1%}")
+    print(f"{'probe of layers':18} {'added ms':>9}  of a dense step")
+    for layers in _LAYERS:
+        added = totals[f"probe {layers}"] - dense
+        print(f"{layers:18} {added:9.2f}  {added / dense:6.1%}")
+    return 0

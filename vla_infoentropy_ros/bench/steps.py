@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""End-to-end milliseconds of every selector and decode mode on one episode of the tabletop.
+
+All variants see the same frames, one after the other frame by frame, so that whatever the
+machine does in between meets all alike; ratios are taken within this one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from vla_infoentropy_ros.models.adapter import PolicyAdapter
+from vla_infoentropy_ros.models.loading import load_policy
+from vla_infoentropy_ros.selection import SELECTORS, SelectionSettings, build_selector
+from vla_infoentropy_ros.session import Session, SessionOptions, StepResult
+from vla_infoentropy_ros.sim.tabletop import Tabletop
+
+FIRST_SEED = 1_000_000
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, print a table, and write it as JSON where asked."""
+    options = _parser().parse_args(argv)
+    torch.set_num_threads(options.threads)
+    policy = load_policy(options.model, device=options.device, dtype=options.dtype)
+    episodes = [solved_episode(FIRST_SEED + index) for index in range(options.episodes)]
+    variants = {
+        f"{name} {decode}": _session(policy, name, decode)
+        for name in options.selectors
+        for decode in options.decode
+    }
+    run_interleaved(variants, episodes[:1])  # warm-up
+    results = run_interleaved(variants, episodes)
+    table = {name: _row(steps) for name, steps in results.items()}
+    _print(table)
+    if options.out:
+        Path(options.out).write_text(json.dumps(_record(options, table), indent=2) + "\n")
+    return 0
+
+
+def run_interleaved(
+    sessions: dict[str, Session], episodes: Sequence[tuple[str, list[NDArray[np.uint8]]]]
+) -> dict[str, list[StepResult]]:
+    """Every session over the same episodes, taking turns at each frame."""
+    results: dict[str, list[StepResult]] = {name: [] for name in sessions}
+    with tqdm(total=sum(len(frames) for _, frames in episodes), unit="frame") as bar:
+        for instruction, frames in episodes:
+            for session in sessions.values():
+                session.set_instruction(instruction)
+                session.reset("new_episode")
+            for frame in frames:
+                for name, session in sessions.items():
+                    results[name].append(session.step([frame]))
+                bar.update()
+    return results
+
+
+def solved_episode(seed: int) -> tuple[str, list[NDArray[np.uint8]]]:
+    """Instruction and frames of the expert's solution."""
+    frames = []
+    with Tabletop() as table:
+        task = table.reset(seed)
+        while len(frames) < table.max_steps and not table.success():
+            frames.append(table.render())
+            table.step(table.expert())
+    return task.instruction, frames
+
+
+def _session(policy: PolicyAdapter, selector: str, decode: str) -> Session:
+    chosen = build_selector(selector, "linear", SelectionSettings())
+    return Session(policy, chosen, SessionOptions(decode=decode))
+
+
+def _row(steps: list[StepResult]) -> dict[str, object]:
+    later = [step for step in steps if step.t > 0]  # the first of an episode is always dense
+    stages = later[0].stages_ms
+    return {
+        "p50_ms": _median(step.latency_ms for step in later),
+        "p95_ms": float(np.percentile([step.latency_ms for step in later], 95)),
+        "stages_ms": {name: _median(step.stages_ms[name] for step in later) for name in stages},
+        "fresh": statistics.fmean(step.report.fresh for step in later),
+        "passes": statistics.fmean(step.decoder_passes for step in later),
+        "gflops": statistics.fmean(step.flops for step in later) / 1e9,
+        "steps": len(later),
+    }
+
+
+def _median(values: object) -> float:
+    return float(np.median(list(values)))  # type: ignore[call-overload]
+
+
+def _print(table: dict[str, dict[str, object]]) -> None:
+    base = float(next(iter(table.values()))["p50_ms"])  # type: ignore[arg-type]
+    print(f"{'variant':26} {'p50 ms':>7} {'p95':>7} {'x':>5} {'fresh':>6} {'passes':>6} "
+          f"{'GFLOP':>6}  vision select prefill decode")
+    for name, row in table.items():
+        stages: dict[str, float] = row["stages_ms"]  # type: ignore[assignment]
+        parts = " ".join(f"{stages[part]:6.2f}" for part in
+                         ("vision", "select", "prefill", "decode"))
+        p50: float = row["p50_ms"]  # type: ignore[assignment]
+        print(f"{name:26} {p50:7.2f} {row['p95_ms']:7.2f} {base / p50:5.2f} "
+              f"{row['fresh']:6.1f} {row['passes']:6.2f} {row['gflops']:6.2f}  {parts}")
+
+
+def _record(options: argparse.Namespace, table: dict[str, dict[str, object]]) -> dict[str, object]:
+    cuda = torch.cuda.get_device_name() if options.device.startswith("cuda") else ""
+    return {
+        "command": "python -m vla_infoentropy_ros bench steps",
+        "options": vars(options),
+        "hardware": cuda or platform.processor() or platform.machine(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__,
+                     "transformers": transformers.__version__},
+        "variants": table,
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench steps", description=__doc__)
+    parser.add_argument("--model", default="embedded", help="embedded, or a checkpoint folder")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
+    parser.add_argument("--episodes", type=int, default=3)
+    parser.add_argument("--selectors", nargs="+", choices=SELECTORS,
+                        default=["dense", "info_entropy", "vla_cache", "vla_pruner",
+                                 "attention_drift"])
+    parser.add_argument("--decode", nargs="+", choices=("greedy", "window"),
+                        default=["greedy", "window"])
+    parser.add_argument("--out", help="write the table as JSON to this file")
+    return parser
