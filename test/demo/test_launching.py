@@ -78,6 +78,28 @@ def test_a_dead_node_is_named_with_its_last_words(tmp_path: Path) -> None:
     assert "Segmentation in the last line" in text
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("[ERROR] [sim_node-2]: process has died [pid 9, exit code -9, cmd 'x'].",
+         "sim_node ended by signal 9 (SIGKILL)"),
+        ("[ERROR] [sim_node-2]: process has died [pid 9, exit code 3, cmd 'x'].",
+         "sim_node ended by itself with exit code 3"),
+        ("[ERROR] [sim_node-2] process has died: signal SIGSEGV (sim.launch.xml, line 9)",
+         "sim_node ended by signal SIGSEGV"),
+        ("[INFO] [sim_node-2]: process has finished cleanly [pid 9]",
+         "sim_node ended by itself with exit code 0"),
+    ],
+)
+def test_deaths_as_both_runners_tell_them(tmp_path: Path, line: str, told: str) -> None:
+    code = f"import time; print({line!r}, flush=True); time.sleep(60)"
+    with Launch([sys.executable, "-c", code], tmp_path / "log") as launch:
+        _until(lambda: line in (tmp_path / "log").read_text())
+        with pytest.raises(NodeDiedError) as caught:
+            launch.check()
+    assert told in str(caught.value)
+
+
 def test_a_dead_runner_is_told(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "print('no such file: x.launch.xml'); raise SystemExit(3)"]
     with Launch(command, tmp_path / "log") as launch:

@@ -22,8 +22,12 @@ from types import TracebackType
 from vla_infoentropy_ros.standalone.share import PACKAGE, share_directory
 
 _MARK = "VLA_INFOENTROPY_DEMO_RUN"
+# `ros2 launch` tells "[name-1]: process has died [pid 7, exit code -9, cmd ...", our own runner
+# "[name-1] process has died: signal SIGKILL (file.xml, line 3)".
 _DIED = re.compile(
-    r"\[(?P<name>[\w.-]+?)-\d+\]: process has died \[pid \d+, exit code (?P<code>-?\d+)"
+    r"\[(?P<name>[\w.-]+?)-\d+\]:? process has "
+    r"(?:died \[pid \d+, exit code (?P<code>-?\d+)|died: (?P<told>[^(]+)"
+    r"|(?P<clean>finished cleanly))"
 )
 _GRACE_S = 8.0
 _PR_SET_PDEATHSIG = 1
@@ -78,10 +82,9 @@ class Launch:
         if died is None and code is None:
             return
         if died is None:
-            # The runner may have been told of a death that it had no time to write down.
             raise NodeDiedError(f"the launch process ended {_told(code or 0)}.{self._last_lines()}")
-        name, exit_code = died
-        raise NodeDiedError(f"{name} ended {_told(exit_code)}.{self._last_lines(name)}")
+        name, told = died
+        raise NodeDiedError(f"{name} ended {told}.{self._last_lines(name)}")
 
     def processes(self) -> dict[int, str]:
         """Process id and command line of everything this launch started and that still runs."""
@@ -152,12 +155,18 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
 
 
-def _first_death(log: Path) -> tuple[str, int] | None:
+def _first_death(log: Path) -> tuple[str, str] | None:
+    """Name of the first process that ended by itself, and how."""
     with log.open(encoding="utf-8", errors="replace") as source:
         for line in source:
             found = _DIED.search(line)
-            if found:
-                return found["name"], int(found["code"])
+            if not found:
+                continue
+            if found["clean"]:
+                return found["name"], _told(0)
+            if found["code"]:
+                return found["name"], _told(int(found["code"]))
+            return found["name"], f"by {found['told'].strip()}"
     return None
 
 

@@ -1,24 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of a decision: which patches were recomputed and why; reused ones are darkened."""
+"""The picture of a decision: which patches were recomputed and why; reused ones are darkened.
+
+The colours are those of the report."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_infoentropy_ros.selection import reasons
+from vla_infoentropy_ros.report.palette import CATEGORIES, REUSED_INDEX, categorise
 
-# The first bit that is set gives the colour: the paper's two signals before the fall-backs.
-COLOURS: tuple[tuple[int, tuple[int, int, int]], ...] = (
-    (reasons.PRUNED, (0, 0, 0)),
-    (reasons.REFRESH, (150, 150, 150)),
-    (reasons.IMAGE_ENTROPY, (66, 133, 244)),
-    (reasons.ATTENTION, (244, 160, 0)),
-    (reasons.STALE, (219, 68, 55)),
-    (reasons.AGE, (160, 80, 200)),
-    (reasons.TOP_UP, (15, 157, 88)),
-    (reasons.CONTROL, (0, 172, 193)),
-)
 _REUSED_BRIGHTNESS = 0.35
 _TINT = 0.45
 
@@ -29,14 +20,11 @@ def draw_overlay(
     """image: (V, H, W, 3) RGB, as the tower saw it. bits: (V * rows * cols,). To (H, V * W, 3)."""
     rows, cols = grid
     views, height, width = image.shape[:3]
-    tint = np.zeros((bits.shape[0], 3), dtype=np.float32)
-    keep = np.full((bits.shape[0], 1), _REUSED_BRIGHTNESS, dtype=np.float32)
-    undecided = bits != reasons.REUSED
-    for bit, colour in COLOURS:
-        mine = undecided & (bits & bit != 0)
-        tint[mine] = np.array(colour, dtype=np.float32) * _TINT
-        keep[mine] = 1.0 - _TINT
-        undecided &= ~mine
+    kinds = categorise(bits)
+    colours = np.array([category.colour for category in CATEGORIES], dtype=np.float32)
+    reused = (kinds == REUSED_INDEX)[:, None]
+    tint = np.where(reused, 0.0, colours[kinds] * _TINT)
+    keep = np.where(reused, _REUSED_BRIGHTNESS, 1.0 - _TINT)
     row_of = np.arange(height) * rows // height
     col_of = np.arange(width) * cols // width
     token = (row_of[:, None] * cols + col_of[None, :])[None] + (np.arange(views) * rows * cols)[
