@@ -54,7 +54,7 @@ class Prompt:
     def encode(self, instruction: str) -> PromptTokens:
         """Lower case, as in training; the words themselves marked for the selectors."""
         if not isinstance(instruction, str) or not instruction.strip():
-            raise PolicyError(f"instruction={instruction!r}: say what to do, e.g. 'pick up the cup'")
+            raise PolicyError(f"instruction={instruction!r}: say what to do, like 'open the box'")
         words = " ".join(instruction.lower().split())
         encoded = self.tokenizer(BEFORE + words + AFTER, return_offsets_mapping=True)
         ids, spans = list(encoded["input_ids"]), list(encoded["offset_mapping"])

@@ -41,7 +41,7 @@ def choose_key(norm_stats: Mapping[str, Any], unnorm_key: str) -> str:
     if unnorm_key:
         raise PolicyError(f"unnorm_key={unnorm_key!r} is not in this checkpoint; it has: {listed}")
     if len(keys) != 1:
-        raise PolicyError(f"unnorm_key is required: name the data set to act like, one of: {listed}")
+        raise PolicyError(f"unnorm_key is required: name a data set to act like, one of: {listed}")
     logger.info("unnorm_key: %s, the only one of this checkpoint", keys[0])
     return keys[0]
 
