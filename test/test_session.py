@@ -103,8 +103,11 @@ def test_reuse_is_reported_token_by_token():
     assert result.t == 3 and session.steps == 4
 
 
-def test_reset_is_the_first_frame_of_a_new_session_bit_for_bit():
-    session, new = started(), session_of()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_reset_is_the_first_frame_of_a_new_session_bit_for_bit(dtype, kv_heads):
+    session = started(policy=TinyPolicy(dtype=dtype, kv_heads=kv_heads))
+    new = session_of(policy=TinyPolicy(dtype=dtype, kv_heads=kv_heads))
     session.reset("new_episode")
     frame = frames(9)[8]
     result, fresh = session.step([frame]), new.step([frame])

@@ -64,17 +64,20 @@ def test_empty_reuse_set_is_the_dense_model_bit_for_bit(dtype, kv_heads):
             assert torch.equal(hidden, expected[:, 1 + VISUAL :])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kv_heads", KV_HEADS)
 @pytest.mark.parametrize("from_layer", [0, 2])
 @pytest.mark.parametrize("fresh", [[], [3], [0, 5, 15], list(range(0, 16, 2))])
-def test_unchanged_frame_with_any_reuse_is_dense(kv_heads, from_layer, fresh):
-    policy = TinyPolicy(kv_heads=kv_heads)
+def test_unchanged_frame_with_any_reuse_is_dense(dtype, kv_heads, from_layer, fresh):
+    # In bf16 another number of rows may be summed in another order: a few units of 2^-8.
+    policy = TinyPolicy(dtype=dtype, kv_heads=kv_heads, scale=0.2)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05
     embeddings = sequence_of(policy, 1)
     with torch.inference_mode():
         decoder = decoder_of(policy)
         dense = decoder.prefill(embeddings, TokenPlan.dense(VISUAL))
         plan = TokenPlan.reuse(torch.tensor(fresh, dtype=torch.int64), VISUAL, from_layer)
-        assert torch.allclose(decoder.prefill(embeddings, plan), dense, atol=1e-5)
+        assert torch.allclose(decoder.prefill(embeddings, plan), dense, atol=tolerance)
 
 
 def test_stale_keys_and_values_change_the_result():
@@ -110,19 +113,21 @@ def test_nested_stages_mix_fresh_and_kept_layers(kv_heads):
     assert changed[3].nonzero().squeeze(-1).tolist() == few.tolist()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kv_heads", KV_HEADS)
-def test_probe_rows_equal_eager_attention(kv_heads):
-    policy = TinyPolicy(kv_heads=kv_heads, scale=0.2)  # rounding stays below the tolerance
+def test_probe_rows_equal_eager_attention(dtype, kv_heads):
+    policy = TinyPolicy(dtype=dtype, kv_heads=kv_heads, scale=0.2)
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-2
     with torch.inference_mode():
         decoder = decoder_of(policy)
         tokens = greedy(decoder, decoder.prefill(sequence_of(policy, 1), TokenPlan.dense(VISUAL)))
         measured = decoder.attention()
         full = sequence_of(policy, 1, draft=tokens.tokens[:-1])
         maps = torch.stack(reference(policy, full, attn="eager").attentions)
-    expected = maps[:, 0].mean(1)[:, 1 + VISUAL :, 1 : 1 + VISUAL]
+    expected = maps[:, 0].float().mean(1)[:, 1 + VISUAL :, 1 : 1 + VISUAL]
     assert measured.layers == ALL_LAYERS
-    assert torch.allclose(measured.text, expected[:, :TEXT], atol=1e-6)
-    assert torch.allclose(measured.action, expected[:, TEXT:], atol=1e-6)
+    assert torch.allclose(measured.text, expected[:, :TEXT], atol=tolerance)
+    assert torch.allclose(measured.action, expected[:, TEXT:], atol=tolerance)
 
 
 @pytest.mark.parametrize("kv_heads", KV_HEADS)
@@ -166,6 +171,28 @@ def test_draft_window_gives_the_greedy_tokens():
                     assert fast.passes == 1
                 cases += 1
     assert cases == 200
+
+
+@pytest.mark.parametrize("kv_heads", KV_HEADS)
+def test_draft_window_in_bf16_ends_at_a_fixed_point(kv_heads):
+    """bf16 breaks near-ties differently for one row than for six, so the greedy sequence need
+    not come out token for token; what comes out is verified by the kernels that made it."""
+    policy = TinyPolicy(dtype=torch.bfloat16, kv_heads=kv_heads)
+    agreed = 0
+    for seed in range(20):
+        with torch.inference_mode():
+            decoder = decoder_of(policy)
+            generator = torch.Generator().manual_seed(seed)
+            draft = torch.randint(2, 64, (ACTION - 1,), generator=generator)
+            plan = TokenPlan.dense(VISUAL)
+            result = window(decoder, decoder.prefill(sequence_of(policy, seed, draft), plan), draft)
+            again = decoder.extend(
+                policy.decoder.model.embed_tokens(result.tokens[None, :-1]), 1 + VISUAL + TEXT)
+            verified = policy.decoder.lm_head(again).argmax(-1)[0]
+            strict = greedy(decoder, decoder.prefill(sequence_of(policy, seed), plan))
+        assert verified.tolist() == result.tokens[1:].tolist()
+        agreed += result.tokens.tolist() == strict.tokens.tolist()
+    assert agreed >= 10
 
 
 @pytest.mark.parametrize("kv_heads", KV_HEADS)
