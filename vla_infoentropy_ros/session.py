@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vla_infoentropy_ros.engine import heads
 from vla_infoentropy_ros.engine.flops import (
+    LlamaShape,
     greedy_passes,
     measure_flops,
     prefill_rows,
@@ -194,7 +195,7 @@ class Session:
         shapes = tuple(image.shape for image in images)
         if self._memory is not None and shapes != self._image_shapes:
             invalidated = invalidated or "image_changed"
-        patches = patches_of(seen.image, self.policy.grid)
+        patches = patches_of(seen.image.to(self._device), self.policy.grid)
         selection = self._select(patches, visual, invalidated)
         watch.lap("select")
         decoded = self._act(decoder, visual, selection.plan, watch)
@@ -260,9 +261,9 @@ class Session:
             reference_patches=patches if memory is None else memory.patches,
             embeddings=visual,
             reference_embeddings=visual if memory is None else memory.embeddings,
-            ages=torch.zeros(self._visual, dtype=torch.int64) if memory is None else memory.ages,
+            ages=self._no_ages() if memory is None else memory.ages,
             attention=self._attention,
-            instruction=self._prompt.instruction,
+            instruction=self._prompt.instruction.to(self._device),
             depth=len(self.policy.decoder.model.layers),
             ridge=self._ridge,
             state=self._selector_state,
@@ -274,14 +275,16 @@ class Session:
     ) -> None:
         fresh = selection.plan.fresh
         if self._memory is None or fresh.shape[0] == self._visual:
-            ages = torch.zeros(self._visual, dtype=torch.int64, device=visual.device)
-            self._memory = _Memory(visual.clone(), patches.clone(), ages)
+            self._memory = _Memory(visual.clone(), patches.clone(), self._no_ages())
         else:
             self._memory.refresh(fresh, visual, patches)
         if decoder.probe_layers:
             self._attention = decoder.attention()
         self._selector_state = selection.state
         self._draft = tokens[:-1].clone()
+
+    def _no_ages(self) -> torch.Tensor:
+        return torch.zeros(self._visual, dtype=torch.int64, device=self._device)
 
     def _report(self, selection: Selection, kept: torch.Tensor | None) -> SelectionReport:
         assert self._memory is not None
@@ -359,8 +362,9 @@ class Session:
             vision=self._vision_flops,
         ).total
         # Choosing what to prune reads the attention of all prompt rows at one layer.
-        choosing = 0 if kept is None else 2 * layout.prompt**2 * config.hidden_size
-        return step + choosing
+        shape = LlamaShape.of(config)
+        choosing = 2 * layout.prompt**2 * shape.heads * shape.head_width
+        return step + (choosing if kept is not None else 0)
 
     def _check_stamp(self, stamp_ns: int | None) -> None:
         last, self._stamp_ns = self._stamp_ns, stamp_ns

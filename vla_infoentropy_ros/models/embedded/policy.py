@@ -92,7 +92,8 @@ class EmbeddedPolicy:
 
     def embed_vision(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels (V, 3, H, W) to visual embeddings (V * 256, width)."""
-        return self.network.embed_vision(pixels).flatten(0, 1)
+        weight = self.network.projector.down.weight
+        return self.network.embed_vision(pixels.to(weight.device, weight.dtype)).flatten(0, 1)
 
     def decode_action(self, token_ids: Sequence[int]) -> Action:
         """7 token ids to an action; un-normalised."""
