@@ -16,12 +16,12 @@ def test_steps_writes_every_variant(tmp_path, capsys):
     record = json.loads(out.read_text())
     assert code == 0
     assert list(record["variants"]) == [
-        "dense greedy", "dense window", "attention_drift greedy", "attention_drift window"]
-    drift = record["variants"]["attention_drift greedy"]
+        "dense", "dense+window", "attention_drift", "attention_drift+window"]
+    drift = record["variants"]["attention_drift"]
     assert drift["fresh"] == 32 and drift["passes"] == 7
-    assert drift["gflops"] < record["variants"]["dense greedy"]["gflops"]
+    assert drift["gflops"] < record["variants"]["dense"]["gflops"]
     assert record["versions"]["torch"] and record["command"]
-    assert "attention_drift window" in capsys.readouterr().out
+    assert "attention_drift+window" in capsys.readouterr().out
 
 
 def test_unknown_names_are_answered_with_the_known(capsys):

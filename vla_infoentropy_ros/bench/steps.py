@@ -20,11 +20,11 @@ import transformers
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.models.loading import load_policy
-from vla_infoentropy_ros.selection import SELECTORS, SelectionSettings, build_selector
-from vla_infoentropy_ros.session import Session, SessionOptions, StepResult
+from vla_infoentropy_ros.selection import SELECTORS
+from vla_infoentropy_ros.session import DECODE_MODES, Session, StepResult
 from vla_infoentropy_ros.sim.tabletop import Tabletop
+from vla_infoentropy_ros.variants import Variant
 
 FIRST_SEED = 1_000_000
 
@@ -35,13 +35,12 @@ def main(argv: Sequence[str]) -> int:
     torch.set_num_threads(options.threads)
     policy = load_policy(options.model, device=options.device, dtype=options.dtype)
     episodes = [solved_episode(FIRST_SEED + index) for index in range(options.episodes)]
-    variants = {
-        f"{name} {decode}": _session(policy, name, decode)
-        for name in options.selectors
-        for decode in options.decode
-    }
-    run_interleaved(variants, episodes[:1])  # warm-up
-    results = run_interleaved(variants, episodes)
+    variants = [
+        Variant(name, decode) for name in options.selectors for decode in options.decode
+    ]
+    sessions = {str(variant): variant.session(policy) for variant in variants}
+    run_interleaved(sessions, episodes[:1])  # warm-up
+    results = run_interleaved(sessions, episodes)
     table = {name: _row(steps) for name, steps in results.items()}
     _print(table)
     if options.out:
@@ -75,11 +74,6 @@ def solved_episode(seed: int) -> tuple[str, list[NDArray[np.uint8]]]:
             frames.append(table.render())
             table.step(table.expert())
     return task.instruction, frames
-
-
-def _session(policy: PolicyAdapter, selector: str, decode: str) -> Session:
-    chosen = build_selector(selector, "linear", SelectionSettings())
-    return Session(policy, chosen, SessionOptions(decode=decode))
 
 
 def _row(steps: list[StepResult]) -> dict[str, object]:
@@ -135,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--selectors", nargs="+", choices=SELECTORS,
                         default=["dense", "info_entropy", "vla_cache", "vla_pruner",
                                  "attention_drift"])
-    parser.add_argument("--decode", nargs="+", choices=("greedy", "window"),
-                        default=["greedy", "window"])
+    parser.add_argument("--decode", nargs="+", choices=DECODE_MODES,
+                        default=list(DECODE_MODES))
     parser.add_argument("--out", help="write the table as JSON to this file")
     return parser

@@ -22,7 +22,7 @@ from vla_infoentropy_ros.replay.bag_reader import BagError
 from vla_infoentropy_ros.report.records import RunRecord
 from vla_infoentropy_ros.standalone import ensure_rclpy
 
-DEFAULT_SELECTORS = ("dense", "info_entropy", "attention_drift")
+DEFAULT_SELECTORS = ("dense", "info_entropy", "attention_drift", "attention_drift+window")
 FIRST_SEED = 1_000_000
 """Scenes from here on are never seen in training (`sim.EVALUATION_SEED`)."""
 _READY_S = 180.0
@@ -117,7 +117,7 @@ def _measure(
 
 def _read_by(selector: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a selector reads; all of them for one not listed."""
-    wanted = _READ_BY.get(selector)
+    wanted = _READ_BY.get(selector.partition("+")[0])
     return dict(settings) if wanted is None else {n: settings[n] for n in wanted if n in settings}
 
 
@@ -136,12 +136,15 @@ def _selectors(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if names == DEFAULT_SELECTORS:
         return names  # known; spares loading torch here
-    from vla_infoentropy_ros.selection import SELECTORS
+    from vla_infoentropy_ros.knobs import SettingError
+    from vla_infoentropy_ros.variants import Variant
 
-    unknown = [name for name in names if name not in SELECTORS]
-    if unknown or not names:
-        raise UsageError(f"--selectors {text!r}: {unknown[0] if unknown else 'nothing'!r} is not "
-                         f"among {', '.join(SELECTORS)}")
+    if not names:
+        raise UsageError("--selectors names none; give one at least, such as dense")
+    try:
+        names = tuple(dict.fromkeys(str(Variant.parse(name)) for name in names))
+    except SettingError as error:
+        raise UsageError(f"--selectors: {error}") from error
     return names
 
 

@@ -19,7 +19,7 @@ from vla_infoentropy_ros.report.statistics import latencies
 
 _STALL_S = 45.0
 _MOST_FAULTS = 3
-_SHORT = {"info_entropy": "info", "attention_drift": "drift"}
+_SHORT = {"info_entropy": "info", "attention_drift": "drift", "attention_drift+window": "+window"}
 
 
 @dataclass
@@ -70,8 +70,9 @@ def measure(graph: DemoGraph, selectors: Sequence[str], seeds: Sequence[int]) ->
 
 
 def run_episode(graph: DemoGraph, selector: str, seed: int) -> EpisodeRecord:
-    """One episode of one selector."""
-    graph.set_parameters(POLICY, {"selector": selector})
+    """One episode of one selector, or variant such as ``attention_drift+window``."""
+    plain, _, decode = selector.partition("+")
+    graph.set_parameters(POLICY, {"selector": plain, "session.decode": decode or "greedy"})
     graph.set_parameters(SIM, {"seed": seed})
     observer = EpisodeObserver(selector, seed)
     graph.run_episode(observer, _STALL_S)

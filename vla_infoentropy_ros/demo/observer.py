@@ -17,11 +17,13 @@ class EpisodeObserver:
     """Collects status and selection of every step until the simulator tells the outcome.
 
     A status is repeated once per second, so the last one of the episode before may come late:
-    nothing counts before the first step of the new episode was seen.
+    nothing counts before the first step of the new episode was seen. selector: the variant's
+    name; messages carry the plain selector.
     """
 
     def __init__(self, selector: str, seed: int) -> None:
         self.selector, self.seed = selector, seed
+        self._sent = selector.partition("+")[0]
         self.result: Any = None
         self._statuses: dict[int, Any] = {}
         self._selections: dict[int, Any] = {}
@@ -32,7 +34,7 @@ class EpisodeObserver:
         """An InferenceStatus; `steps` counts the steps taken, so step t gives t + 1."""
         step = int(message.steps) - 1
         with self._lock:
-            if message.selector == self.selector and self._is_next(self._statuses, step):
+            if message.selector == self._sent and self._is_next(self._statuses, step):
                 self._statuses[step] = message
                 self.last_progress_s = time.monotonic()
 
@@ -40,7 +42,7 @@ class EpisodeObserver:
         """A TokenSelection."""
         step = int(message.step)
         with self._lock:
-            if message.selector == self.selector and self._is_next(self._selections, step):
+            if message.selector == self._sent and self._is_next(self._selections, step):
                 self._selections[step] = message
 
     def episode(self, message: Any) -> None:

@@ -26,9 +26,10 @@ from vla_infoentropy_ros.selection import (
     SCHEDULES,
     SELECTORS,
     SelectionSettings,
-    build_selector,
 )
-from vla_infoentropy_ros.session import Session, StepError
+from vla_infoentropy_ros.selection.schedule import check_schedule
+from vla_infoentropy_ros.session import StepError
+from vla_infoentropy_ros.variants import Variant
 
 _UNITS = {axis: ("mm", 1e3) for axis in AXES[:3]} | {axis: ("mrad", 1e3) for axis in AXES[3:6]}
 
@@ -54,15 +55,17 @@ def main(argv: list[str]) -> int:
 def replay(options: argparse.Namespace) -> dict[str, Any]:
     """The figures of one replay, as ``--json`` writes them."""
     settings = _settings(options.set)
-    names = list(dict.fromkeys([options.selector, *options.compare]))
-    selectors = {name: build_selector(name, options.schedule, settings) for name in names}
+    check_schedule(options.schedule)
+    variants = dict.fromkeys(map(Variant.parse, [options.selector, *options.compare]))
     with Bag(options.bag) as bag:
         # The bag is judged before the policy is loaded: loading a large one takes minutes.
         bag.choose_image_topics(options.image_topic)
         topic = bag.choose_instruction_topic(options.instruction_topic)
         policy = load_policy(options.model, device=options.device, unnorm_key=options.unnorm_key)
         topics = bag.choose_image_topics(options.image_topic, policy.views)
-        sessions = {name: Session(policy, selector) for name, selector in selectors.items()}
+        sessions = {
+            str(each): each.session(policy, options.schedule, settings) for each in variants
+        }
         tracks, instruction = step_through(bag.frames(topics, topic), sessions,
                                            options.instruction)
         recorded = bag.actions()
@@ -91,10 +94,10 @@ def _print(result: Mapping[str, Any]) -> None:
     print(f"{result['frames']} frames from {', '.join(result['image_topics'])} of {result['bag']}")
     print(f'instruction "{result["instruction"]}", policy {result["policy"]["name"]} '
           f"{result['policy']['revision']}".rstrip())
-    print(f"\n{'selector':<17}{'p50 ms':>8}{'p95 ms':>8}{'tokens':>8}{'full steps':>12}")
+    print(f"\n{'selector':<24}{'p50 ms':>8}{'p95 ms':>8}{'tokens':>8}{'full steps':>12}")
     for name, figures in result["selectors"].items():
         latency = figures["latency_ms"]
-        print(f"{name:<17}{latency['p50']:>8.1f}{latency['p95']:>8.1f}"
+        print(f"{name:<24}{latency['p50']:>8.1f}{latency['p95']:>8.1f}"
               f"{figures['recomputed_fraction']:>8.0%}{figures['full_steps']:>12}")
     for name, figures in result["selectors"].items():
         for key, gap in figures.items():
@@ -124,10 +127,18 @@ def _settings(assignments: Sequence[str]) -> SelectionSettings:
             raise SettingError(f"--set {text!r}: write it as name=value")
         kind = kinds.get(name, str)
         try:
-            values[name] = value.lower() == "true" if kind is bool else kind(value)
+            values[name] = _read(value, kind)
         except ValueError:
             raise SettingError(f"--set {text}: {value!r} is no {kind.__name__}") from None
     return SelectionSettings.from_mapping(values)
+
+
+def _read(text: str, kind: Any) -> Any:
+    if kind is bool:
+        return text.lower() == "true"
+    if kind is tuple:
+        return tuple(int(number) for number in text.split(","))
+    return kind(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -138,7 +149,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("bag", type=Path, help="bag folder, or an .mcap or .db3 file")
     parser.add_argument("--selector", default="attention_drift",
-                        help=f"one of {', '.join(SELECTORS)} (default: %(default)s)")
+                        help=f"one of {', '.join(SELECTORS)}, with +window to verify the last "
+                        "action instead of decoding (default: %(default)s)")
     parser.add_argument("--compare", action="append", default=[], metavar="SELECTOR",
                         help="another selector on the same frames; may be repeated")
     parser.add_argument("--schedule", default="linear",

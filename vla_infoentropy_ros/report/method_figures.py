@@ -21,7 +21,7 @@ from vla_infoentropy_ros.session import Session, StepResult
 from vla_infoentropy_ros.sim.tabletop import Tabletop
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (the backend must be chosen before)
+from matplotlib import pyplot as plt
 
 SEED = 1_000_004
 SHOWN_STEPS = (2, 7, 12)

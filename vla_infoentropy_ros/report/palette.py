@@ -44,6 +44,7 @@ _SELECTOR_COLOURS = {
     "dense": "#64748b",
     "info_entropy": "#d97706",
     "attention_drift": "#2563eb",
+    "attention_drift+window": "#0e7490",
     "vla_cache": "#0d9488",
     "vla_pruner": "#9333ea",
     "fastv": "#be185d",
