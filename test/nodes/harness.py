@@ -29,7 +29,7 @@ from vla_infoentropy_ros.nodes.messages import from_twist, to_time
 from vla_infoentropy_ros.nodes.policy_node import PolicyNode
 from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST, QUEUE
 
-PATIENCE_S = 30.0  # a limit for broken code, never a measurement
+PATIENCE_S = 60.0  # a limit for broken code, never a measurement
 WORDS = "put it there"
 
 FAST = {

@@ -105,6 +105,8 @@ class Episode:
             frames += 1
             self._spin(lambda: False, began_s + frames * period_s - time.monotonic())
             self._check_policy()
+            if not frames % round(settings.camera_rate_hz) and not self._link.connected():
+                raise EpisodeEnd(EpisodeResult.POLICY_FAULT, "the policy node has gone")
             twist = self._link.current_twist(settings.command_timeout_s)
             env.step_velocity(twist, self._link.opening, period_s)
             self.steps = math.ceil(frames * period_s / env.control_period)

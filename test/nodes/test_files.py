@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files beside the code say what the code says."""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vla_infoentropy_ros.nodes.parameter_docs import document
+from vla_infoentropy_ros.nodes.parameter_specs import group_specs
+from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings, parameter_specs
+from vla_infoentropy_ros.nodes.sim_settings import SimSettings
+from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS
+
+ROOT = Path(__file__).parents[2]
+LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.xml"))
+CONFIGS = sorted(path for path in (ROOT / "config").glob("*.yaml") if "bridge" not in path.name)
+ADAPTABLE = {"selector": tuple(SELECTORS), "schedule": tuple(SCHEDULES)}
+
+
+def test_the_parameter_page_is_generated_from_the_declarations():
+    page = (ROOT / "docs" / "parameters.md").read_text()
+    remedy = "python -m vla_infoentropy_ros.nodes.parameter_docs > docs/parameters.md"
+    assert page.strip() == document().strip(), f"renew it: {remedy}"
+
+
+@pytest.mark.parametrize(
+    "spec", [*parameter_specs(), *group_specs("", SimSettings)], ids=lambda spec: spec.name
+)
+def test_every_parameter_is_documented(spec):
+    assert spec.doc, "a parameter without documentation"
+    if isinstance(spec.default, float | int) and not isinstance(spec.default, bool):
+        assert spec.allowed, "a number without a range"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_configurations_are_accepted_by_the_node(path):
+    for node, content in yaml.safe_load(path.read_text()).items():
+        if node != "sim_node":
+            settings = PolicyNodeSettings.from_values(content["ros__parameters"])
+            assert settings.node.selector in SELECTORS
+
+
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
+def test_launch_arguments_are_described_and_complete(path):
+    for argument in ElementTree.parse(path).getroot().iter("arg"):
+        name = argument.get("name")
+        if argument.get("value") is not None:
+            continue  # passed on to an included file
+        assert argument.get("description"), f"{name} has no description"
+        choices = tuple(choice.get("value") for choice in argument.iter("choice"))
+        if name in ADAPTABLE:
+            assert choices == ADAPTABLE[name], f"{name} offers {choices}"
+
+
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
+def test_launch_files_set_only_parameters_that_exist(path):
+    known = {
+        "policy_node": {spec.name for spec in parameter_specs()} | {"use_sim_time"},
+        "sim_node": {spec.name for spec in group_specs("", SimSettings)},
+    }
+    for node in ElementTree.parse(path).getroot().iter("node"):
+        for parameter in node.iter("param"):
+            if node.get("pkg") == "vla_infoentropy_ros" and parameter.get("name"):
+                assert parameter.get("name") in known[node.get("exec")]
