@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cyclonedds import _clayer
-from cyclonedds.core import DDSException, DDSStatus, Entity, ReadCondition
+from cyclonedds.core import DDSException, DDSStatus, Entity, ReadCondition, WaitSet
 from cyclonedds.domain import Domain, DomainParticipant
 from cyclonedds.pub import DataWriter, Publisher
 from cyclonedds.qos import Policy, Qos
@@ -206,6 +206,35 @@ def topic_for(
 
 def _with_type_hash(qos: EndpointQos, type_name: str) -> EndpointQos:
     return replace(qos, user_data=f"{qos.user_data}typehash={registry().type_hash(type_name)};")
+
+
+class Waiter:
+    """Waits until one of a changing set of conditions triggers."""
+
+    def __init__(self, participant: DomainParticipant) -> None:
+        """Create the wait set, empty."""
+        self._set = WaitSet(participant)
+        self._watched: dict[int, Entity] = {}
+
+    def watch(self, wanted: list[Entity]) -> None:
+        """Make the wait set hold exactly these conditions."""
+        by_handle = {entity._ref: entity for entity in wanted}
+        # The handles are passed directly: the list that the binding keeps of attached entities
+        # would hold on to those that were deleted meanwhile.
+        for handle in self._watched.keys() - by_handle.keys():
+            self._set._waitset_detach(self._set._ref, handle)
+        for handle in by_handle.keys() - self._watched.keys():
+            if self._set._waitset_attach(self._set._ref, handle, None) < 0:
+                del by_handle[handle]  # deleted meanwhile
+        self._watched = by_handle
+
+    def wait(self, timeout_ns: int) -> None:
+        """Block until a condition triggers or the time is over."""
+        self._set.wait(timeout_ns)
+
+    def close(self) -> None:
+        """Delete the wait set."""
+        close(self._set)
 
 
 def _described(handles: list[int], describe: Any) -> list[Any]:

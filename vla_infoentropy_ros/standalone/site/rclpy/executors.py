@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import inspect
 import os
 import threading
@@ -13,8 +12,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
-
-from cyclonedds.core import DDSException
 
 from .clock_type import ClockType
 from .context import Context
@@ -64,10 +61,8 @@ class Executor:
         self._is_shutdown = False
         self._running = 0
         self._idle = threading.Condition()
-        self._wait_set = self._context.participant.create_wait_set()
-        self._attached: dict[int, Any] = {}
+        self._waiter = self._context.participant.create_waiter()
         self._guard = GuardCondition(None, None, self._context)
-        self._wait_set.attach(self._guard.condition)
         self._context._wake_ups.add(self._guard)
 
     @property
@@ -264,23 +259,13 @@ class Executor:
         if self._tasks:
             # A coroutine may wait for anything, even a flag: look again soon.
             slice_ns = min(slice_ns, TASK_SLICE_NS)
-        conditions: dict[int, Any] = {}
+        conditions = [self._guard.condition]
         for entity in self._entities():
             slice_ns = min(slice_ns, _time_left(entity))
-            for condition in _conditions(entity):
-                conditions[condition._ref] = condition
-        self._attach(conditions)
-        self._wait_set.wait(max(0, slice_ns))
+            conditions += _conditions(entity)
+        self._waiter.watch(conditions)
+        self._waiter.wait(max(0, slice_ns))
         self._guard.take()
-
-    def _attach(self, wanted: dict[int, Any]) -> None:
-        for ref in set(self._attached) - set(wanted):
-            with contextlib.suppress(DDSException):  # deleted conditions detach themselves
-                self._wait_set.detach(self._attached.pop(ref))
-        for ref in set(wanted) - set(self._attached):
-            with contextlib.suppress(DDSException):
-                self._wait_set.attach(wanted[ref])
-                self._attached[ref] = wanted[ref]
 
     def __enter__(self) -> Executor:
         return self
@@ -338,7 +323,12 @@ class MultiThreadedExecutor(Executor):
 
     def _run(self, task: Task) -> None:
         self._submitted.append(task)
-        self._pool.submit(self._step, task)
+        try:
+            self._pool.submit(self._step, task)
+        except RuntimeError:
+            if not self._is_shutdown:
+                raise
+            self._step(task)  # taken just before the pool closed
         # Exceptions of callbacks surface in the thread that spins.
         finished = [item for item in self._submitted if item.done()]
         self._submitted = [item for item in self._submitted if not item.done()]

@@ -15,7 +15,7 @@ from cyclonedds.builtin import (
     BuiltinTopicDcpsPublication,
     BuiltinTopicDcpsSubscription,
 )
-from cyclonedds.core import GuardCondition, WaitSet
+from cyclonedds.core import GuardCondition
 from cyclonedds.pub import Publisher
 from cyclonedds.sub import Subscriber
 
@@ -85,9 +85,9 @@ class Participant:
         """Create a condition that :meth:`GuardCondition.set` triggers."""
         return GuardCondition(self.entity)
 
-    def create_wait_set(self) -> WaitSet:
-        """Create a wait set."""
-        return WaitSet(self.entity)
+    def create_waiter(self) -> dds.Waiter:
+        """Create something to wait with."""
+        return dds.Waiter(self.entity)
 
     def unique_id(self) -> str:
         """Identifier that pairs the reader and the writer of one client or service."""
