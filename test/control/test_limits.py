@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.control.limits import keep_inside, limit_twist
 from vla_infoentropy_ros.control.settings import CommandSettings
+from vla_infoentropy_ros.knobs import SettingError
 
 PERIOD = 0.2
 SETTINGS = CommandSettings()

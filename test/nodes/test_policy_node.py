@@ -5,6 +5,7 @@ from array import array
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState, GetState
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -12,11 +13,11 @@ from std_srvs.srv import SetBool
 from vla_infoentropy_ros.msg import InferenceStatus
 
 from test.nodes.harness import FAST, WORDS, Robot, driven, parameters, until
-from test.nodes.policies import STEP
+from test.nodes.policies import SCRIPT, STEP
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.nodes.messages import to_ns, to_time
 from vla_infoentropy_ros.nodes.policy_node import PolicyNode
-from vla_infoentropy_ros.nodes.qos import NEWEST
+from vla_infoentropy_ros.nodes.qos import CAMERA, NEWEST
 from vla_infoentropy_ros.nodes.runtime import StartupError
 
 pytestmark = pytest.mark.usefixtures("ros")
@@ -288,3 +289,41 @@ def test_a_second_robot_hears_the_status_at_once():
         until(lambda: late.statuses, "no status for a late subscriber")
         rig.remove(late)
         late.destroy_node()
+
+
+def test_diagnostics_name_camera_policy_and_commands():
+    with driven() as (robot, _, _):
+        arrays = []
+        robot.create_subscription(DiagnosticArray, "/diagnostics", arrays.append, 10)
+        robot.drive()
+
+        def newest() -> dict:
+            return {each.name: each for each in arrays[-1].status} if arrays else {}
+
+        until(lambda: "policy_node: policy" in newest(), "no diagnostics")
+        assert set(newest()) == {
+            f"policy_node: {part}" for part in ("camera", "policy", "commands")
+        }
+        assert newest()["policy_node: policy"].level == DiagnosticStatus.OK
+        robot.camera.publish(Image(encoding="nonsense"))
+        until(lambda: newest()["policy_node: camera"].level == DiagnosticStatus.ERROR, "not told")
+        SCRIPT.values = (float("nan"),) * 7
+        robot.look()
+        until(lambda: "invalid_action" in newest()["policy_node: commands"].message, "not told")
+
+
+def test_a_publisher_of_other_reliability_is_told():
+    with driven() as (robot, node, _):
+        camera = robot.create_publisher(Image, "image", CAMERA)
+        until(lambda: "image_reliability" in node.inputs.problem, "not noticed")
+        robot.destroy_publisher(camera)
+        assert not robot.twists
+
+
+def test_the_overlay_is_drawn_for_a_listener_only():
+    with driven(selector="attention_drift", selection__fresh_tokens=4) as (robot, _, _):
+        robot.drive()
+        pictures = []
+        robot.create_subscription(Image, "policy_node/overlay", pictures.append, 1)
+        until(lambda: robot.look() and pictures, "no overlay")
+        assert (pictures[0].height, pictures[0].width, pictures[0].encoding) == (16, 16, "rgb8")

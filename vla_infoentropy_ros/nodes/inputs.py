@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rclpy.event_handler import SubscriptionEventCallbacks
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
@@ -44,6 +45,7 @@ class Inputs:
         self._subscriptions: list[Any] = []
         self._wrist: Any = None
         self._settings = NodeSettings()
+        self.problem = ""
         node.create_subscription(
             String, "instruction", lambda message: on_instruction(message.data.strip()), LATCHED
         )
@@ -54,10 +56,15 @@ class Inputs:
         compressed = settings.image_transport == "compressed"
         kind, suffix = (CompressedImage, "/compressed") if compressed else (Image, "")
         qos = NEWEST if settings.image_reliability == "reliable" else CAMERA
-        make = self._node.create_subscription
-        self._subscriptions = [make(kind, f"image{suffix}", self._image, qos)]
-        if views > 1:
-            self._subscriptions.append(make(kind, f"wrist_image{suffix}", self._wrist_image, qos))
+        self.problem = ""
+        callbacks = {f"image{suffix}": self._image, f"wrist_image{suffix}": self._wrist_image}
+        for topic, callback in list(callbacks.items())[:views]:
+            events = SubscriptionEventCallbacks(
+                incompatible_qos=lambda event, topic=topic: self._incompatible(topic)
+            )
+            self._subscriptions.append(
+                self._node.create_subscription(kind, topic, callback, qos, event_callbacks=events)
+            )
         self._wrist, self._views = None, views
 
     @property
@@ -76,6 +83,13 @@ class Inputs:
         with self._commander.lock:  # the worker rejects too
             self._commander.counters.frames_rejected += 1
         self._node.get_logger().error(f"{what} rejected: {reason}", throttle_duration_sec=2.0)
+
+    def _incompatible(self, topic: str) -> None:
+        self.problem = (
+            f"a publisher of {topic} is best effort, but image_reliability is reliable: no image "
+            "arrives from it; set image_reliability to best_effort"
+        )
+        self._node.get_logger().error(self.problem)
 
     def _image(self, message: Any) -> None:
         commander = self._commander

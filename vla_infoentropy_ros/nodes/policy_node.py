@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from std_srvs.srv import SetBool, Trigger
 from vla_infoentropy_ros.control import faults
 from vla_infoentropy_ros.control.faults import Fault
 from vla_infoentropy_ros.nodes.commander import Commander
+from vla_infoentropy_ros.nodes.diagnostics import Diagnostics
 from vla_infoentropy_ros.nodes.inputs import Inputs
 from vla_infoentropy_ros.nodes.live_parameters import LiveParameters, declare
 from vla_infoentropy_ros.nodes.outputs import Output
@@ -43,6 +45,7 @@ class PolicyNode(LifecycleNode):
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.commander = Commander(Output(self), self.settings.command)
         self.telemetry = Telemetry(self, self.commander)
+        self.diagnostics = Diagnostics(self)
         self.inputs = Inputs(self, self.commander, self._on_frame, self._on_instruction)
         self._wanted = self.settings.node.instruction
         live = LiveParameters(self.settings, lambda: self.runner is not None, self._change)
@@ -207,7 +210,8 @@ class PolicyNode(LifecycleNode):
 
     def _housekeeping(self) -> None:
         self.commander.check_rivals()
-        self._tell()
+        status = self.telemetry.status(self.settings, self.active)
+        self.diagnostics.publish(status, time.monotonic(), self.runner, self.inputs.problem)
 
     def _clock_jumped(self) -> None:
         self.get_logger().warning("ROS time jumped backwards: a new episode begins")

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""/diagnostics: camera, policy and commands, each with a level, a sentence and figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from vla_infoentropy_ros.models.memory import device_memory
+from vla_infoentropy_ros.msg import InferenceStatus
+from vla_infoentropy_ros.nodes.qos import QUEUE
+from vla_infoentropy_ros.nodes.runner import PolicyRunner
+
+_OK, _WARN, _ERROR, _STALE = (
+    DiagnosticStatus.OK,
+    DiagnosticStatus.WARN,
+    DiagnosticStatus.ERROR,
+    DiagnosticStatus.STALE,
+)
+_MEMORY_WARNING = 0.95  # share of the GPU in use above which the next allocation may fail
+
+
+class Diagnostics:
+    """Publishes once per call of `publish`, which the node makes once per second."""
+
+    def __init__(self, node: Any, hardware_id: str = "vla_infoentropy_ros") -> None:
+        self._name, self._hardware_id = node.get_name(), hardware_id
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", QUEUE)
+        self._last: tuple[float, InferenceStatus] | None = None
+
+    def publish(
+        self, status: InferenceStatus, now_s: float, runner: PolicyRunner | None, camera: str
+    ) -> None:
+        """status: newest. now_s: monotonic. camera: what is wrong with the image topic, or ""."""
+        array = DiagnosticArray(
+            status=[
+                self._camera(status, now_s, camera),
+                self._policy(status, runner),
+                self._commands(status),
+            ]
+        )
+        array.header.stamp = status.header.stamp
+        self._last = now_s, status
+        self._publisher.publish(array)
+
+    def _camera(self, status: InferenceStatus, now_s: float, problem: str) -> DiagnosticStatus:
+        rate_hz, rejected = 0.0, 0
+        if self._last is not None and now_s > self._last[0]:
+            then_s, before = self._last
+            # Counters begin anew when the node is configured.
+            rate_hz = max(0, status.frames_received - before.frames_received) / (now_s - then_s)
+            rejected = max(0, status.frames_rejected - before.frames_rejected)
+        active = status.state in (InferenceStatus.WAITING, InferenceStatus.RUNNING)
+        level, text = _OK, "images arrive"
+        if problem:
+            level, text = _ERROR, problem
+        elif rejected:
+            level, text = _ERROR, f"{rejected} images rejected within the last second; see the log"
+        elif rate_hz == 0.0:
+            level, text = _STALE if active else _OK, "no images within the last second"
+        return self._status(
+            "camera",
+            level,
+            text,
+            {
+                "rate_hz": f"{rate_hz:.1f}",
+                "received": status.frames_received,
+                "dropped": status.frames_dropped,
+                "rejected": status.frames_rejected,
+            },
+        )
+
+    def _policy(self, status: InferenceStatus, runner: PolicyRunner | None) -> DiagnosticStatus:
+        policy = runner.policy if runner is not None else None
+        if runner is None or policy is None:
+            return self._status("policy", _WARN, "no policy loaded", {})
+        used, total = device_memory(policy)
+        level, text = _OK, status.detail if status.state == InferenceStatus.WAITING else "ready"
+        if runner.rejected:
+            level, text = _WARN, f"instruction rejected: {runner.rejected}"
+        elif total and used > _MEMORY_WARNING * total:
+            level, text = _WARN, "GPU memory is nearly full: use a smaller dtype or fewer processes"
+        return self._status(
+            "policy",
+            level,
+            text,
+            {
+                "checkpoint": status.checkpoint,
+                "revision": status.revision,
+                "norm_key": status.norm_key,
+                "self_test_ms": f"{runner.self_test_ms:.1f}",
+                "selector": status.selector,
+                "reuse_ratio": f"{status.reuse_ratio:.3f}",
+                "latency_ms": f"{status.latency_ms:.1f}",
+                "gpu_used_bytes": used,
+                "gpu_total_bytes": total,
+            },
+        )
+
+    def _commands(self, status: InferenceStatus) -> DiagnosticStatus:
+        level, text = _OK, "the robot may move"
+        if status.fault:
+            level, text = _ERROR, f"fault {status.fault_code}: {status.fault_reason}"
+        elif status.dry_run or not status.enabled:
+            text = "dry run" if status.dry_run else "not enabled"
+        elif status.deadline_misses:
+            level, text = _WARN, f"{status.deadline_misses} deadline misses"
+        return self._status(
+            "commands",
+            level,
+            text,
+            {
+                "issued": status.actions_issued,
+                "dropped": status.actions_dropped,
+                "deadline_misses": status.deadline_misses,
+                "image_to_command_ms": f"{status.image_to_command_ms:.1f}",
+            },
+        )
+
+    def _status(
+        self, part: str, level: bytes, text: str, figures: dict[str, object]
+    ) -> DiagnosticStatus:
+        return DiagnosticStatus(
+            level=level,
+            name=f"{self._name}: {part}",
+            message=text,
+            hardware_id=self._hardware_id,
+            values=[KeyValue(key=key, value=str(value)) for key, value in figures.items()],
+        )
