@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Import hook: ``from sensor_msgs.msg import Image`` without a ``sensor_msgs`` package.
 
-One finder at the end of ``sys.meta_path`` answers for ``<package>``, ``<package>.msg`` and
-``<package>.srv`` of every package in the type registry. Modules that exist on disk are found
+One finder at the end of ``sys.meta_path`` answers for ``<package>`` and its ``msg``, ``srv``
+and ``action`` modules, for every package in the type registry. Modules that exist on disk are found
 before it is asked.
 """
 
@@ -17,11 +17,11 @@ from typing import Any
 
 from .typestore import registry
 
-_MAKERS = ("msg", "srv")
+_MAKERS = ("msg", "srv", "action")
 
 
 class _InterfaceModule(ModuleType):
-    """``<package>.msg`` or ``<package>.srv``; classes are built when they are first named."""
+    """``<package>.msg`` and the like; classes are built when they are first named."""
 
     def __getattr__(self, name: str) -> Any:
         package, kind = self.__name__.rsplit(".", 1)
@@ -30,10 +30,10 @@ class _InterfaceModule(ModuleType):
                 f"module {self.__name__!r} has no type {name!r}. "
                 f"Known: {', '.join(registry().names(package, kind))}"
             )
-        from .messages import message_class, service_class
+        from .messages import action_class, message_class, service_class
 
-        make = message_class if kind == "msg" else service_class
-        built = make(f"{package}/{kind}/{name}")
+        makers = {"msg": message_class, "srv": service_class, "action": action_class}
+        built = makers[kind](f"{package}/{kind}/{name}")
         setattr(self, name, built)
         return built
 
@@ -59,7 +59,7 @@ class InterfaceFinder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Answer for packages of the registry and their ``msg`` and ``srv`` modules."""
+        """Answer for packages of the registry and their interface modules."""
         package, _, kind = fullname.partition(".")
         if (kind and kind not in _MAKERS) or package not in registry().packages():
             return None

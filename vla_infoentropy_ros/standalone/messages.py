@@ -128,6 +128,33 @@ def service_class(name: str) -> type:
     return built
 
 
+def action_class(name: str) -> type:
+    """Return the class of an action type such as ``example_interfaces/action/Fibonacci``."""
+    found: Any = _classes.get(name)
+    if found is not None:
+        return found
+    package, kind, short = name.split("/")
+    parts: dict[str, Any] = {
+        part: message_class(f"{name}_{part}") for part in ("Goal", "Result", "Feedback")
+    }
+    implementation = {
+        "SendGoalService": service_class(f"{name}_SendGoal"),
+        "GetResultService": service_class(f"{name}_GetResult"),
+        "FeedbackMessage": message_class(f"{name}_FeedbackMessage"),
+        "CancelGoalService": service_class("action_msgs/srv/CancelGoal"),
+        "GoalStatusMessage": message_class("action_msgs/msg/GoalStatusArray"),
+    }
+    parts |= {
+        "Impl": type("Impl", (), implementation),
+        "__doc__": f"Action {name}.",
+        "__module__": f"{package}.{kind}",
+        "_action_name": name,
+    }
+    built: Any = type(short, (), parts)
+    _classes[name] = built
+    return built
+
+
 def type_name(cls: Any) -> str:
     """Full name of a message or service class, or a ``TypeError`` that says what to pass."""
     spec = getattr(cls, "_spec", None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Service types that the standalone rclpy knows, as (request, response) definition text.
+"""Service and action types that the standalone rclpy knows, as definition text.
 
 The type store of rosbags carries messages only. Field names, types and order are what goes over
 the wire, so they are the same as in the ROS 2 packages of these names.
@@ -11,6 +11,7 @@ _NAMES = "string[] names\n"
 _SET_RESULTS = "rcl_interfaces/SetParametersResult"
 _TRANSITIONS = "lifecycle_msgs/TransitionDescription[] available_transitions\n"
 
+# Services, as (request, response)
 SERVICES: dict[str, tuple[str, str]] = {
     "std_srvs/srv/Empty": ("", ""),
     "std_srvs/srv/SetBool": ("bool data\n", "bool success\nstring message\n"),
@@ -43,5 +44,20 @@ SERVICES: dict[str, tuple[str, str]] = {
         "lifecycle_msgs/State[] available_states\n",
     ),
     "lifecycle_msgs/srv/GetAvailableTransitions": ("", _TRANSITIONS),
+    "action_msgs/srv/CancelGoal": (
+        "action_msgs/GoalInfo goal_info\n",
+        "int8 ERROR_NONE=0\nint8 ERROR_REJECTED=1\nint8 ERROR_UNKNOWN_GOAL_ID=2\n"
+        "int8 ERROR_GOAL_TERMINATED=3\nint8 return_code\n"
+        "action_msgs/GoalInfo[] goals_canceling\n",
+    ),
     "example_interfaces/srv/AddTwoInts": ("int64 a\nint64 b\n", "int64 sum\n"),
+}
+
+# Actions, as (goal, result, feedback)
+ACTIONS: dict[str, tuple[str, str, str]] = {
+    "example_interfaces/action/Fibonacci": (
+        "int32 order\n",
+        "int32[] sequence\n",
+        "int32[] sequence\n",
+    ),
 }

@@ -16,7 +16,7 @@ from rosbags.interfaces import Nodetype
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from .share import PACKAGE, share_directory
-from .srv_definitions import SERVICES
+from .srv_definitions import ACTIONS, SERVICES
 
 SCALAR, ARRAY, SEQUENCE = "scalar", "array", "sequence"
 EMPTY_MEMBER = "structure_needs_at_least_one_member"
@@ -76,6 +76,46 @@ class TypeRegistry:
         for path in sorted((share_directory() / "msg").glob("*.msg")):
             self._add_text(f"{PACKAGE}/msg/{path.stem}", path.read_text(encoding="utf-8"))
 
+        for name, parts in ACTIONS.items():
+            self._add_action(name, *parts)
+        for path in sorted((share_directory() / "action").glob("*.action")):
+            sections = re.split(r"(?m)^---\s*$", path.read_text(encoding="utf-8"))
+            if len(sections) != 3:
+                raise ValueError(
+                    f"{path} has {len(sections)} sections; an action has goal, result and feedback, "
+                    "separated by two lines of ---."
+                )
+            self._add_action(f"{PACKAGE}/action/{path.stem}", *sections)
+
+    def _add_action(self, name: str, goal: str, result: str, feedback: str) -> None:
+        """Add the three types of an action, and those that carry them over services and topics."""
+        for part, text in (("Goal", goal), ("Result", result), ("Feedback", feedback)):
+            self._add_text(f"{name}_{part}", text)
+
+        def plain(base: str) -> Any:
+            return (Nodetype.BASE, (base, 0))
+
+        def message(base: str) -> Any:
+            return (Nodetype.NAME, base)
+
+        goal_id = ("goal_id", message("unique_identifier_msgs/msg/UUID"))
+        stamp = ("stamp", message("builtin_interfaces/msg/Time"))
+        self.store.register(
+            {
+                f"{name}_SendGoal_Request": ([], [goal_id, ("goal", message(f"{name}_Goal"))]),
+                f"{name}_SendGoal_Response": ([], [("accepted", plain("bool")), stamp]),
+                f"{name}_GetResult_Request": ([], [goal_id]),
+                f"{name}_GetResult_Response": (
+                    [],
+                    [("status", plain("int8")), ("result", message(f"{name}_Result"))],
+                ),
+                f"{name}_FeedbackMessage": (
+                    [],
+                    [goal_id, ("feedback", message(f"{name}_Feedback"))],
+                ),
+            }
+        )
+
     def _add_text(self, name: str, text: str) -> None:
         package, kind, short = name.split("/")
         # The parser of rosbags knows only msg and action folders: parse under msg, then rename.
@@ -86,13 +126,15 @@ class TypeRegistry:
         self._defaults[name] = _parse_defaults(text)
 
     def names(self, package: str, kind: str) -> list[str]:
-        """Short names of the types of a package; ``kind`` is ``msg`` or ``srv``."""
+        """Short names of the types of a package; ``kind`` is ``msg``, ``srv`` or ``action``."""
         prefix = f"{package}/{kind}/"
         found = [
             name.removeprefix(prefix) for name in self.store.fielddefs if name.startswith(prefix)
         ]
         if kind == "srv":
             found = [name.removesuffix("_Request") for name in found if name.endswith("_Request")]
+        if kind == "action":
+            found = [name.removesuffix("_Goal") for name in found if name.endswith("_Goal")]
         return sorted(found)
 
     def packages(self) -> set[str]:

@@ -208,8 +208,6 @@ class Executor:
                 if callback is None:
                     group.ending_execution(entity)
             if callback is not None:
-                with self._idle:
-                    self._running += 1
                 return Task(self._call(entity, callback), executor=self)
         return None
 
@@ -220,16 +218,22 @@ class Executor:
                 await result
         finally:
             entity.callback_group.ending_execution(entity)
-            with self._idle:
-                self._running -= 1
-                self._idle.notify_all()
             self._callback_ended()
 
     def _callback_ended(self) -> None:
         """Called after each callback, in its thread."""
 
-    def _keep(self, task: Task) -> None:
-        """Give a coroutine that waits for something its next step after the next wait."""
+    def _make_step(self, task: Task) -> None:
+        """Run a task to its end, or a coroutine until it waits."""
+        with self._idle:
+            self._running += 1
+        try:
+            task()
+        finally:
+            with self._idle:
+                self._running -= 1
+                self._idle.notify_all()
+        # A coroutine that waits for something gets its next step after the next wait.
         with self._tasks_lock:
             if not task.done() and not any(item is task for item in self._tasks):
                 self._tasks.append(task)
@@ -303,8 +307,7 @@ class SingleThreadedExecutor(Executor):
     """Runs callbacks in the thread that spins."""
 
     def _run(self, task: Task) -> None:
-        task()
-        self._keep(task)
+        self._make_step(task)
         task.result()  # raises what the callback raised
 
 
@@ -336,8 +339,7 @@ class MultiThreadedExecutor(Executor):
             item.result()
 
     def _step(self, task: Task) -> None:
-        task()
-        self._keep(task)
+        self._make_step(task)
         self.wake()
 
     def _callback_ended(self) -> None:

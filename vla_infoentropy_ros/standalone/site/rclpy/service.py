@@ -69,6 +69,8 @@ class Service:
         self.callback = callback
         self.callback_group = callback_group
         self.qos_profile = qos_profile
+        # When set, the callback gets the request and a function to answer it with, at any time.
+        self.deferred = False
 
     @property
     def service_name(self) -> str:
@@ -110,6 +112,8 @@ class Service:
         request, header = taken
 
         def answer() -> Any:
+            if self.deferred:
+                return self.callback(request, lambda response: self.send_response(response, header))
             response = self.callback(request, self.srv_type.Response())
             if inspect.iscoroutine(response):
                 return self._answer_later(response, header)
