@@ -16,7 +16,8 @@ from vla_infoentropy_ros.report.records import STAGES
 def _status(steps: int, selector: str = "dense", latency: float = 20.0) -> Any:
     stages = {f"{stage}_ms": latency / 5 for stage in STAGES}
     return SimpleNamespace(steps=steps, selector=selector, latency_ms=latency, flops=10**9,
-                           invalidated="", image_to_command_ms=latency + 1, **stages)
+                           invalidated="", image_to_command_ms=latency + 1, decoder_passes=7,
+                           **stages)
 
 
 def _selection(step: int, selector: str = "dense", **more: Any) -> Any:

@@ -100,6 +100,7 @@ def step_record(status: Any, selection: Any | None) -> StepRecord:
         flops=float(status.flops),
         invalidated=str(status.invalidated),
         image_to_command_ms=float(status.image_to_command_ms),
+        decoder_passes=float(status.decoder_passes),
     )
     if selection is None:
         return record

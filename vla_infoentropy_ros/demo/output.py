@@ -16,17 +16,20 @@ from vla_infoentropy_ros.report.statistics import summarise
 from vla_infoentropy_ros.report.verdict import table_rows, verdicts
 from vla_infoentropy_ros.report.video import write_video
 
+_RECORDED = "attention_drift"
+
 
 def write_outputs(
     folder: Path, run: RunRecord, recorded: Mapping[str, Sequence[RawMessage]]
 ) -> dict[str, Any]:
     """Write everything into ``folder`` and return the summary.
 
-    The bag holds the episode of the last accelerated selector; the video shows all.
+    The bag holds one episode of our own selector, or of the last one that ran; the video shows
+    the first three.
     """
     folder.mkdir(parents=True, exist_ok=True)
     summary = summarise(run)
-    chosen = run.selectors[-1]
+    chosen = _RECORDED if _RECORDED in run.selectors else run.selectors[-1]
     bag = None
     if recorded.get(chosen):
         about = {"selector": chosen, "seed": str(run.seeds[0])} | dict(run.policy)

@@ -8,6 +8,8 @@ NEWEST = QoSProfile(depth=1)
 QUEUE = QoSProfile(depth=10)
 """Telemetry that a recorder should have without gaps."""
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# Latched too, but a burst (the last step, then a reset) must not overwrite what was not yet sent.
+STATUS = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """State that a late subscriber needs: instruction, status, result of an episode."""
 CAMERA = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Images of any publisher, reliable or not."""

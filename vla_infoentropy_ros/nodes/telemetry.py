@@ -21,7 +21,7 @@ from vla_infoentropy_ros.nodes.messages import (
     to_twist,
 )
 from vla_infoentropy_ros.nodes.overlay import draw_overlay
-from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST, QUEUE
+from vla_infoentropy_ros.nodes.qos import NEWEST, QUEUE, STATUS
 from vla_infoentropy_ros.nodes.runner import Frame, PolicyRunner
 from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings
 from vla_infoentropy_ros.session import StepResult
@@ -35,7 +35,7 @@ class Telemetry:
         self._action = node.create_publisher(VlaAction, "action", QUEUE)
         self._selection = node.create_publisher(TokenSelection, "~/selection", QUEUE)
         self._overlay = node.create_publisher(Image, "~/overlay", NEWEST)
-        self._status = node.create_publisher(InferenceStatus, "~/status", LATCHED)
+        self._status = node.create_publisher(InferenceStatus, "~/status", STATUS)
         self._step: tuple[Frame, StepResult, float] | None = None
         self.runner: PolicyRunner | None = None
 

@@ -7,7 +7,7 @@ Colours that depend on the theme are CSS variables (--ink, --quiet, --line) of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -40,7 +40,8 @@ def latency_curves(series: Mapping[str, Sequence[float]]) -> str:
     data = {name: np.sort(np.asarray(v, dtype=float)) for name, v in series.items() if len(v)}
     if not data:
         return _empty("no steps were measured")
-    width, height, left, bottom, top = 500, 300, 48, 44, 38
+    rows = _legend_rows({n: f"{n} {float(np.median(v)):.1f}" for n, v in data.items()}, 500)
+    width, height, left, bottom, top = 500, 282 + 20 * len(rows), 48, 44, 18 + 20 * len(rows)
     every = np.concatenate(list(data.values()))
     end = min(float(np.quantile(every, 0.995)), 3 * max(float(np.median(v)) for v in data.values()))
     low, high, ticks = _axis(float(every.min()) * 0.92, end * 1.04)
@@ -74,9 +75,11 @@ def latency_curves(series: Mapping[str, Sequence[float]]) -> str:
         parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
         parts.append(f'<circle cx="{x(median):.1f}" cy="{y(0.5):.1f}" r="5" fill="{colour}">'
                      f"<title>{escape(name)}: p50 {median:.1f} ms</title></circle>")
-        parts.append(f'<rect x="{at:.0f}" y="6" width="12" height="12" rx="2" fill="{colour}"/>')
-        parts.append(_text(at + 17, 16, f"{name} {median:.1f}", "start", ink=True))
-        at += 40 + 7.2 * len(f"{name} {median:.1f}")
+    for number, row in enumerate(rows):
+        for at, name, told in row:
+            parts.append(f'<rect x="{at:.0f}" y="{6 + 20 * number}" width="12" height="12" rx="2" '
+                         f'fill="{selector_colour(name)}"/>')
+            parts.append(_text(at + 17, 16 + 20 * number, told, "start", ink=True))
     return "".join(parts) + "</svg>"
 
 
@@ -86,7 +89,7 @@ def stage_bars(stages: Mapping[str, Mapping[str, float | None]]) -> str:
     longest = max((sum(values) for values in rows.values()), default=0.0)
     if longest <= 0:
         return _empty("no stage times were reported")
-    width, left, pitch, top = 500, 112, 52, 38
+    width, left, pitch, top = 500, _name_width(rows), 52, 38
     height = max(top + pitch * len(rows) + 34, 240)
     _, high, ticks = _axis(0.0, longest * 1.02)
     scale = (width - left - 44) / high
@@ -158,7 +161,7 @@ def outcome_grid(outcomes: Mapping[str, Mapping[int, tuple[bool, str]]]) -> str:
     seeds = sorted({seed for row in outcomes.values() for seed in row})
     if not seeds:
         return _empty("no episode ended")
-    left = 132
+    left = _name_width(outcomes)
     pitch = min(38.0, (980 - left - 60) / len(seeds))
     height = 30 * len(outcomes) + 12
     parts = [_open(980, height, "Outcome per seed")]
@@ -206,6 +209,25 @@ def _schedule_lines(
         parts.append(_text(right - 248, at + 4, f"{label}: {points[0][1]:.0f} → "
                            f"{points[-1][1]:.0f} tokens", "start", ink=True))
     return parts
+
+
+def _legend_rows(labels: Mapping[str, str], width: float) -> list[list[tuple[float, str, str]]]:
+    """Labels by name to rows of (x, name, label) that fit the width."""
+    rows: list[list[tuple[float, str, str]]] = [[]]
+    at = 10.0
+    for name, label in labels.items():
+        size = 40 + 7.2 * len(label)
+        if rows[-1] and at + size > width + 20:
+            rows.append([])
+            at = 10.0
+        rows[-1].append((at, name, label))
+        at += size
+    return rows
+
+
+def _name_width(names: Iterable[str]) -> int:
+    """Room for row names at the left of a chart."""
+    return 30 + int(7.2 * max((len(name) for name in names), default=0))
 
 
 def _axis(low: float, high: float) -> tuple[float, float, list[float]]:

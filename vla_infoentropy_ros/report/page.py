@@ -106,8 +106,8 @@ def _latency(run: RunRecord, summary: Mapping[str, Any]) -> str:
     return (
         "<h2>Where the time goes</h2><p>Left: how the latencies of all steps are spread; further "
         "left is faster, steeper is steadier. Right: the median of each stage. Token reuse "
-        "shortens the prefill alone; what it costs stands under <i>select</i>. Vision and decoding "
-        "are the same work for every selector.</p>"
+        "shortens the prefill alone; what it costs stands under <i>select</i>. Decoding is the "
+        "same work for all but <i>+window</i>, vision for all.</p>"
         f'<div class="pair"><div class="card">{charts.latency_curves(series)}</div>'
         f'<div class="card">{charts.stage_bars(stages)}</div></div>{_graph_latency(summary)}'
     )
@@ -140,8 +140,9 @@ def _tokens(run: RunRecord) -> str:
     )
     parts = [intro, _legend(run)]
     for shown in run.shown:
-        if shown.episode.selector == BASELINE:
-            continue  # everything, always: nothing to see
+        name = shown.episode.selector
+        if name == BASELINE or ("+" in name and name.partition("+")[0] in run.selectors):
+            continue  # everything, always; or the tokens of the plain selector once more
         tokens = shown.grid[0] * shown.grid[1]
         chart = charts.token_columns(shown.episode, tokens)
         parts.append(
@@ -215,6 +216,9 @@ of every episode, the full first step included. Papers often quote the prefill a
 seed, so that a busy machine slows all of them alike.</dd>
 <dt>tokens</dt><dd>Share of the visual tokens whose keys and values were recomputed; the rest came
 from the step before.</dd>
+<dt>+window</dt><dd>The same tokens are reused, but the action is not decoded token by token: the
+last action's tokens are verified in one pass, and only where they differ more passes follow. The
+action is the same, token for token.</dd>
 <dt>image entropy, attention</dt><dd>The patch is among the most textured ones, or among those that
 few words of the instruction claim for themselves.</dd>
 <dt>changed (pixels or drift)</dt><dd>The patch (info_entropy) or its embedding (attention_drift)

@@ -23,7 +23,7 @@ class StepRecord:
     flops: 2 x multiply-accumulates of vision and language model. invalidated: why nothing was
     reused, "" where something was. k_visual, k_attention, alpha: position of the schedule, NaN
     where the selector has none. image_to_command_ms: arrival of the image at the policy node to
-    its command, queue and conversion included.
+    its command, queue and conversion included. decoder_passes: forwards of the language model.
     """
 
     t: int
@@ -39,6 +39,7 @@ class StepRecord:
     reused: int = 0
     pruned: int = 0
     image_to_command_ms: float = float("nan")
+    decoder_passes: float = float("nan")
 
 
     @property

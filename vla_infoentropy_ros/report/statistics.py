@@ -120,6 +120,7 @@ def summarise_selector(episodes: Sequence[EpisodeRecord]) -> dict[str, Any]:
         "recomputed_fraction": _mean(r.fresh / r.tokens for r in records if r.tokens),
         "fresh_tokens_mean_after_first": _mean(float(r.fresh) for r in later),
         "flops_per_step": _mean(r.flops for r in records),
+        "decoder_passes_mean": _mean(r.decoder_passes for r in records),
         "image_to_command_ms": percentiles(r.image_to_command_ms for r in records),
         "invalidated_steps": _counts(r.invalidated for r in records),
         "failures": [
