@@ -8,8 +8,8 @@ NEWEST = QoSProfile(depth=1)
 QUEUE = QoSProfile(depth=10)
 """Telemetry that a recorder should have without gaps."""
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-# Latched too, but a burst (the last step, then a reset) must not overwrite what was not yet sent.
+"""State that a late subscriber needs: instruction, result of an episode."""
 STATUS = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-"""State that a late subscriber needs: instruction, status, result of an episode."""
+"""Latched too; deeper, so that a reset right after a step does not overwrite the step's status."""
 CAMERA = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Images of any publisher, reliable or not."""
