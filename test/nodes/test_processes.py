@@ -19,6 +19,7 @@ from std_srvs.srv import SetBool
 from test.nodes.harness import FAST, WORDS, Rig, Robot, parameters, until
 from vla_infoentropy_ros.nodes.sim_node import SimNode
 
+STARTING_S = 400.0  # importing torch takes minutes on a machine that is busy with training
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("ros")
 
@@ -59,6 +60,7 @@ def robot_of(child):
                 and robot.count_publishers("twist_command")
             ),
             "the node does not start",
+            patience_s=STARTING_S,
         )
         robot.say(WORDS)
         until(lambda: robot.status.instruction == WORDS, "not instructed", lambda: robot.status)
@@ -84,6 +86,7 @@ def test_a_killed_node_leaves_a_simulator_that_stops_by_itself():
         parameter_overrides=parameters(
             {
                 "image_size": 32,
+                "ready_timeout_s": STARTING_S,
                 "lockstep": False,
                 "episodes": 1,
                 "max_steps": 10_000,
@@ -102,7 +105,11 @@ def test_a_killed_node_leaves_a_simulator_that_stops_by_itself():
     thread.start()
     try:
         with process(command__hold_periods=10.0, command__max_observation_age_s=60.0) as child:
-            until(lambda: any(twist.any() for twist in moved), "the hand does not move")
+            until(
+                lambda: any(twist.any() for twist in moved),
+                "the hand does not move",
+                patience_s=STARTING_S,
+            )
             child.send_signal(signal.SIGKILL)
             child.wait(30)
             time.sleep(sim.settings.command_timeout_s + 0.5)
@@ -122,6 +129,6 @@ def test_a_killed_node_leaves_a_simulator_that_stops_by_itself():
 )
 def test_a_mistake_ends_the_process_with_a_sentence(override, message):
     with process(**override) as child:
-        _, text = child.communicate(timeout=120)
+        _, text = child.communicate(timeout=STARTING_S)
         assert child.returncode == 1
         assert message in text and "Traceback" not in text

@@ -59,9 +59,10 @@ class Commander:
         self.convention: Any = None
         self._hold = CommandHold()
 
-    def open(self, convention: Any) -> None:
+    def open(self, convention: Any, output: Output) -> None:
         """A policy is loaded; convention: `models.adapter.ActionConvention` of its actions."""
         with self.lock:
+            self.output = output
             self.convention = convention
             self.counters, self.watchdog = Counters(), Watchdog()
             self.output.set_frame(convention.frame, self.settings)
@@ -142,6 +143,10 @@ class Commander:
             return Issued(Command(np.zeros(6), 0.0), (), settings.dry_run)
         cut = np.any(np.abs(inside - limited.twist) > 1e-9)
         command = Command(inside, gripper_opening(values[6], convention.gripper), period_s)
+        fault = self.output.plan(command, settings)
+        if fault is not None:
+            self.stop(fault)
+            return Issued(Command(np.zeros(6), 0.0), (), settings.dry_run)
         self._hold.put(command, time.monotonic(), hold_s)
         self.watchdog.arm()
         self.output.send(command, stamp_ns, new=True)

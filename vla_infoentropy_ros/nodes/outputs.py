@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command topics of the arm and what the limits need to know about it."""
+"""Command topics of the arm: velocities here, poses and joint positions in position_outputs."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped, TwistStamped
+from geometry_msgs.msg import TwistStamped
 from numpy.typing import NDArray
 from rclpy.duration import Duration
 from std_msgs.msg import Float64
 
-from vla_infoentropy_ros.control import faults
 from vla_infoentropy_ros.control.conventions import rotate
 from vla_infoentropy_ros.control.faults import Fault
 from vla_infoentropy_ros.control.limits import keep_inside
@@ -20,6 +18,7 @@ from vla_infoentropy_ros.control.resampling import Command
 from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.nodes.messages import to_twist_stamped
 from vla_infoentropy_ros.nodes.qos import NEWEST
+from vla_infoentropy_ros.nodes.robot_state import RobotState
 
 _FLUSH = Duration(seconds=0.2)
 
@@ -32,16 +31,14 @@ class Output:
     """
 
     topic = "twist_command"
+    message_type: Any = TwistStamped
 
-    def __init__(self, node: Any) -> None:
-        self._node = node
+    def __init__(self, node: Any, state: RobotState) -> None:
+        self._node, self._state = node, state
         self._arm: Any = None
         self._gripper: Any = None
-        self._pose: PoseStamped | None = None
-        self._pose_s = 0.0
         self.frame_id = ""
         self.end_effector_frame = False
-        node.create_subscription(PoseStamped, "ee_pose", self._store_pose, NEWEST)
 
     def set_frame(self, frame_convention: str, settings: CommandSettings) -> None:
         """frame_convention: "base" or "end_effector"; gives commands their TF name."""
@@ -51,7 +48,7 @@ class Output:
     def open(self) -> None:
         """Create the command publishers."""
         if self._arm is None:
-            self._arm = self._node.create_publisher(TwistStamped, self.topic, NEWEST)
+            self._arm = self._node.create_publisher(self.message_type, self.topic, NEWEST)
             self._gripper = self._node.create_publisher(Float64, "gripper_command", NEWEST)
 
     def close(self) -> None:
@@ -87,13 +84,22 @@ class Output:
             "~/enable."
         )
 
+    def plan(self, command: Command, settings: CommandSettings) -> Fault | None:
+        """Prepare a new command; the fault that forbids it, if any."""
+        return None
+
     def send(self, command: Command, stamp_ns: int, new: bool = False) -> None:
         """Publish a command; ``new``: it is no repetition, the gripper is told too."""
         if self._arm is None:
             return
-        self._arm.publish(to_twist_stamped(command.twist, stamp_ns, self.frame_id))
+        message = self._message(command, stamp_ns)
+        if message is not None:
+            self._arm.publish(message)
         if new and command.gripper is not None:
             self._gripper.publish(Float64(data=command.gripper))
+
+    def _message(self, command: Command, stamp_ns: int) -> Any:
+        return to_twist_stamped(command.twist, stamp_ns, self.frame_id)
 
     def flush(self) -> None:
         """Wait until what was sent has arrived, for a publisher that is about to go."""
@@ -106,14 +112,9 @@ class Output:
         """The twist (6,), cut so that the hand stays in the workspace; a fault without a pose."""
         if not settings.limit_workspace:
             return twist
-        pose, age_s = self._pose, time.monotonic() - self._pose_s
-        if pose is None or age_s > settings.pose_timeout_s:
-            how_old = "never arrived" if pose is None else f"is {age_s:.2f} s old"
-            return Fault(
-                faults.STALE_STATE,
-                f"ee_pose {how_old} (command.pose_timeout_s={settings.pose_timeout_s}); publish "
-                "the end effector's pose or set command.limit_workspace to false",
-            )
+        pose = self._state.pose(settings.pose_timeout_s)
+        if isinstance(pose, Fault):
+            return pose
         at, turn = pose.pose.position, pose.pose.orientation
         position = np.array([at.x, at.y, at.z])
         if not self.end_effector_frame:
@@ -124,6 +125,3 @@ class Output:
             kept = keep_inside(rotate(to_base, twist[:3]), position, settings, hold_s)
             line = rotate(to_tool, kept)
         return np.concatenate([line, twist[3:]])
-
-    def _store_pose(self, message: PoseStamped) -> None:
-        self._pose, self._pose_s = message, time.monotonic()

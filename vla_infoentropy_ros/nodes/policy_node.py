@@ -23,6 +23,8 @@ from vla_infoentropy_ros.nodes.diagnostics import Diagnostics
 from vla_infoentropy_ros.nodes.inputs import Inputs
 from vla_infoentropy_ros.nodes.live_parameters import LiveParameters, declare
 from vla_infoentropy_ros.nodes.outputs import Output
+from vla_infoentropy_ros.nodes.position_outputs import OUTPUTS
+from vla_infoentropy_ros.nodes.robot_state import RobotState
 from vla_infoentropy_ros.nodes.runner import Frame, PolicyRunner
 from vla_infoentropy_ros.nodes.runtime import StartupError, run, spin
 from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings
@@ -43,7 +45,8 @@ class PolicyNode(LifecycleNode):
         self.active = False
         self._command_timer: Any = None
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.commander = Commander(Output(self), self.settings.command)
+        self._robot_state = RobotState(self)
+        self.commander = Commander(Output(self, self._robot_state), self.settings.command)
         self.telemetry = Telemetry(self, self.commander)
         self.diagnostics = Diagnostics(self)
         self.inputs = Inputs(self, self.commander, self._on_frame, self._on_instruction)
@@ -84,7 +87,8 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error(f"cannot configure:\n{traceback.format_exc()}")
             return _FAILURE
         self.telemetry.runner = self.runner
-        self.commander.open(self.runner.policy.convention)
+        output = OUTPUTS[self.settings.command.output](self, self._robot_state)
+        self.commander.open(self.runner.policy.convention, output)
         self.inputs.open(self.settings.node, self.runner.policy.views)
         self._introduce(self.runner)
         self._tell()

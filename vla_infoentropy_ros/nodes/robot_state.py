@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known about the arm: pose of the end effector, joint positions, its description."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from numpy.typing import NDArray
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+
+from vla_infoentropy_ros.control.faults import STALE_STATE, Fault
+from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST
+
+
+class RobotState:
+    """Newest messages and their age; callbacks only store."""
+
+    def __init__(self, node: Any) -> None:
+        self.description = ""
+        self._pose: PoseStamped | None = None
+        self._pose_s = self._joints_s = 0.0
+        self._joints: dict[str, float] = {}
+        node.create_subscription(PoseStamped, "ee_pose", self._store_pose, NEWEST)
+        node.create_subscription(JointState, "joint_states", self._store_joints, NEWEST)
+        node.create_subscription(String, "robot_description", self._store_description, LATCHED)
+
+    def pose(self, timeout_s: float) -> PoseStamped | Fault:
+        """The end effector's pose in the base frame, not older than ``timeout_s``."""
+        if self._pose is None:
+            return self._missing("ee_pose", None, timeout_s)
+        age_s = time.monotonic() - self._pose_s
+        return self._pose if age_s <= timeout_s else self._missing("ee_pose", age_s, timeout_s)
+
+    def joints(self, names: tuple[str, ...], timeout_s: float) -> NDArray[np.float64] | Fault:
+        """Positions (n,) rad or m of the named joints, not older than ``timeout_s``."""
+        age_s = time.monotonic() - self._joints_s
+        if not self._joints:
+            return self._missing("joint_states", None, timeout_s)
+        if age_s > timeout_s:
+            return self._missing("joint_states", age_s, timeout_s)
+        absent = [name for name in names if name not in self._joints]
+        if absent:
+            return Fault(STALE_STATE, f"joint_states lacks {absent[0]}; it has {[*self._joints]}")
+        return np.array([self._joints[name] for name in names])
+
+    @staticmethod
+    def _missing(topic: str, age_s: float | None, timeout_s: float) -> Fault:
+        how_old = "never arrived" if age_s is None else f"is {age_s:.2f} s old"
+        return Fault(
+            STALE_STATE,
+            f"{topic} {how_old} (command.pose_timeout_s={timeout_s}), but command.output or "
+            "command.limit_workspace needs it; publish it or change these",
+        )
+
+    def _store_pose(self, message: PoseStamped) -> None:
+        self._pose, self._pose_s = message, time.monotonic()
+
+    def _store_joints(self, message: JointState) -> None:
+        self._joints |= dict(zip(message.name, message.position, strict=False))
+        self._joints_s = time.monotonic()
+
+    def _store_description(self, message: String) -> None:
+        self.description = message.data
