@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files beside the code say what the code says."""
 
+import json
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 import yaml
 
+from vla_infoentropy_ros.control.faults import FAULT_CODES
 from vla_infoentropy_ros.nodes.parameter_docs import document
 from vla_infoentropy_ros.nodes.parameter_specs import group_specs
 from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings, parameter_specs
@@ -64,3 +67,34 @@ def test_launch_files_set_only_parameters_that_exist(path):
         for parameter in node.iter("param"):
             if node.get("pkg") == "vla_infoentropy_ros" and parameter.get("name"):
                 assert parameter.get("name") in known[node.get("exec")]
+
+
+def test_views_show_topics_that_exist():
+    """What RViz and Foxglove subscribe to is in the table of topics."""
+    page = (ROOT / "docs" / "ros.md").read_text()
+    layout = (ROOT / "config" / "foxglove_layout.json").read_text()
+    json.loads(layout)
+    view = yaml.safe_load((ROOT / "config" / "vla.rviz").read_text())
+    topics = [
+        display["Topic"]["Value"]
+        for display in view["Visualization Manager"]["Displays"]
+        if "Topic" in display
+    ]
+    topics += re.findall(r'"(?:imageTopic|topicPath|serviceName)": "([^"]+)"', layout)
+    for topic in topics:
+        name = topic.replace("/policy_node/", "~/").removeprefix("/")
+        assert f"`{name}`" in page, topic
+
+
+def test_every_fault_is_documented():
+    page = (ROOT / "docs" / "ros.md").read_text()
+    for code in FAULT_CODES:
+        assert f"`{code}`" in page
+
+
+def test_every_stop_and_status_field_in_foxglove_exists():
+    layout = (ROOT / "config" / "foxglove_layout.json").read_text()
+    for topic, kind in (("status", "InferenceStatus"), ("selection", "TokenSelection")):
+        message = (ROOT / "msg" / f"{kind}.msg").read_text()
+        for name in re.findall(rf"policy_node/{topic}\.(\w+)", layout):
+            assert re.search(rf"^\w+(\[\])? {name}\b", message, re.M), name
