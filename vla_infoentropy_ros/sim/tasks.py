@@ -112,6 +112,10 @@ def sample_task(seed: int) -> tuple[Task, Layout]:
     return Task(goal.instruction, PICK_PLACE, seed, cubes, plates), layout
 
 
+def _spacing(one: str, other: str) -> float:
+    return _SPACING[min(one, other), max(one, other)]
+
+
 def _sample_places(rng: np.random.Generator) -> list[np.ndarray]:
     """Positions (x, y) of the plates, then of the cubes, far enough apart for the open fingers."""
     kinds = ["plate"] * _PLATES_IN_SCENE + ["cube"] * _CUBES_IN_SCENE
@@ -121,8 +125,8 @@ def _sample_places(rng: np.random.Generator) -> list[np.ndarray]:
             for _ in range(60):
                 place = rng.uniform(LAYOUT_LOW, LAYOUT_HIGH)
                 if all(
-                    np.linalg.norm(place - other) >= _SPACING[min(kind, kinds[j]), max(kind, kinds[j])]
-                    for j, other in enumerate(places)
+                    np.linalg.norm(place - other) >= _spacing(kind, other_kind)
+                    for other, other_kind in zip(places, kinds, strict=False)
                 ):
                     places.append(place)
                     break

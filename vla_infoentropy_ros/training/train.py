@@ -98,6 +98,7 @@ class Trainer:
                 entry["check"] = result.summary()
             entry["since_start_s"] = round(time.monotonic() - started, 1)
             self.record["stages"].append(entry)
+            self.record["total_s"] = _total_seconds(self.record["stages"])
             self.save()
             if state is not None:
                 self._store(state, index + 1)
@@ -244,6 +245,13 @@ def _parameter_groups(modules: list[nn.Module], decay: float) -> list[dict[str, 
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
+
+
+def _total_seconds(stages: list[dict[str, Any]]) -> float:
+    """Collection, training and checks of all stages, across breaks."""
+    return round(
+        sum(s["collect_s"] + s["train_s"] + s.get("check", {}).get("seconds", 0) for s in stages), 1
+    )
 
 
 def _mean(history: list[dict[str, float]]) -> dict[str, float]:

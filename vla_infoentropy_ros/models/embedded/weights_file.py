@@ -76,6 +76,7 @@ def write_weights(path: Path, network: nn.Module, revision: str) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         part = Path(folder) / path.name
         save_file(tensors, part, metadata={"revision": revision})
+        part.chmod(0o644)  # safetensors leaves it to the owner alone; an installed copy is for all
         os.replace(part, path)
 
 
