@@ -70,6 +70,14 @@ def test_selection_and_status_tell_what_was_reused():
         assert status.decoder_passes == 7 and status.frames_received == 2
 
 
+def test_the_rate_of_steps_can_be_limited():
+    with driven(max_rate_hz=0.01) as (robot, node, _):
+        robot.drive()
+        robot.look()
+        until(lambda: node.commander.counters.frames_dropped == 1, "not dropped")
+        assert len(robot.actions) == 1
+
+
 def test_dry_run_decides_but_has_no_command_publisher():
     with driven(command__dry_run=True) as (robot, _, _):
         robot.say(WORDS)

@@ -57,6 +57,10 @@ class PolicyRunner:
         self._session: Session | None = Session(
             self.policy, settings.build_selector(), settings.session
         )
+        rate_hz = settings.node.max_rate_hz
+        # Not quite a period, so that the jitter of a camera does not cost a whole frame.
+        self._period_s = 0.95 / rate_hz if rate_hz else 0.0
+        self._earliest_s = 0.0
         self._worker: Worker[Frame] | None = None
         gc.collect()
         gc.freeze()  # a collection that walks all of torch would hold up a control step
@@ -94,8 +98,13 @@ class PolicyRunner:
         gc.collect()
 
     def post(self, frame: Frame) -> bool:
-        """Offer a frame; true if an older one was dropped for it."""
-        return self._worker is not None and self._worker.post(frame)
+        """Offer a frame; true if it, or an older one, was dropped."""
+        if self._worker is None:
+            return False
+        if frame.arrival_s < self._earliest_s:
+            return True
+        self._earliest_s = frame.arrival_s + self._period_s
+        return self._worker.post(frame)
 
     def set_instruction(self, text: str) -> None:
         """Follow another instruction from the next step on, or reject it with a reason."""

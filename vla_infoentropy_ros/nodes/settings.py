@@ -62,6 +62,13 @@ class NodeSettings:
     sync_tolerance_s: float = knob(
         0.1, "largest difference of stamps between image and wrist_image, s", low=0.0, high=10.0
     )
+    max_rate_hz: float = knob(
+        0.0,
+        "most policy steps per second, to spare the device; a step then begins with an image that "
+        "has just arrived; 0: a step after the other",
+        low=0.0,
+        high=1000.0,
+    )
     autostart: bool = knob(True, "true: configure and activate at start-up by itself")
     self_test: str = knob(
         "put the red cube on the white plate",

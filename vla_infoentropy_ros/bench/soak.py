@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the policy node for a long time at 5 Hz beside a 30 Hz camera and look for what wears out.
+
+Counts command periods without a command, growth of memory and open file descriptors of the node's
+process, and measures what the node adds between image and command beyond the policy step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from array import array
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+INSTRUCTION = "put the red cube on the white plate"
+POLICY_RATE_HZ = 5.0
+MISSED_LIMIT = 1e-4
+GROWTH_LIMIT = 0.02
+OVERHEAD_LIMIT_MS = 8.0
+_SAMPLE_S = 5.0
+_SETTLED = 0.25  # share of the run after which memory may no longer grow
+_START_TIMEOUT_S = 300.0
+
+
+@dataclass
+class Figures:
+    """Result of a run. missed_share: of command periods. memory_growth: from after the first
+    quarter to the last. overhead_ms: image to command beyond the policy step, median."""
+
+    seconds: float = 0.0
+    images: int = 0
+    steps: int = 0
+    commands: int = 0
+    missed_periods: int = 0
+    missed_share: float = 0.0
+    memory_start_bytes: int = 0
+    memory_end_bytes: int = 0
+    memory_growth: float = 0.0
+    descriptors_start: int = 0
+    descriptors_end: int = 0
+    overhead_ms: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+    def judge(self) -> None:
+        """Fill in the problems."""
+        if self.missed_share > MISSED_LIMIT:
+            self.problems.append(f"missed {self.missed_periods} command periods")
+        if abs(self.memory_growth) > GROWTH_LIMIT:
+            self.problems.append(f"memory changed by {self.memory_growth:.1%}")
+        if self.descriptors_end > self.descriptors_start:
+            self.problems.append("file descriptors leak")
+        if self.overhead_ms > OVERHEAD_LIMIT_MS:
+            self.problems.append(f"image to command adds {self.overhead_ms:.1f} ms")
+
+
+def missed_periods(arrivals_s: list[float], rate_hz: float) -> int:
+    """Command periods in which nothing arrived; arrivals (n,) s, ascending."""
+    gaps = np.diff(np.array(arrivals_s)) * rate_hz
+    return int(np.sum(np.maximum(np.round(gaps[gaps > 1.5]) - 1, 0)))
+
+
+def growth(samples: list[int]) -> float:
+    """Relative growth from after settling to the end, by medians of equal parts."""
+    settled = samples[int(len(samples) * _SETTLED) :]
+    third = max(1, len(settled) // 3)
+    before = statistics.median(settled[:third])
+    return statistics.median(settled[-third:]) / before - 1.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run and judge; 1 if a limit is broken."""
+    parser = argparse.ArgumentParser(
+        prog="python -m vla_infoentropy_ros bench soak", description=__doc__
+    )
+    parser.add_argument("--minutes", type=float, default=30.0, help="(default: 30)")
+    parser.add_argument("--camera-rate", type=float, default=30.0, help="Hz (default: 30)")
+    parser.add_argument("--selector", default="attention_drift", help="(default: attention_drift)")
+    parser.add_argument("--width", type=int, default=640, help="pixels (default: 640)")
+    parser.add_argument("--height", type=int, default=480, help="pixels (default: 480)")
+    parser.add_argument("--json", metavar="FILE", help="write the figures to a file as well")
+    options = parser.parse_args(argv)
+    os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 100))
+    child = subprocess.Popen(_command(options.selector), env=os.environ | {"OMP_NUM_THREADS": "1"})
+    try:
+        figures = _measure(options, child)
+    finally:
+        child.terminate()
+        child.wait(30)
+    figures.judge()
+    print(json.dumps(asdict(figures), indent=2))
+    if options.json:
+        Path(options.json).write_text(json.dumps(asdict(figures), indent=2) + "\n")
+    return 1 if figures.problems else 0
+
+
+def _command(selector: str) -> list[str]:
+    values: dict[str, Any] = {
+        "selector": selector,
+        "max_rate_hz": POLICY_RATE_HZ,
+        "image_reliability": "reliable",
+        "command.dry_run": "false",
+        "command.hold_periods": 5.0,
+        "command.deadline_s": 10.0,
+        "command.camera_timeout_s": 10.0,
+        "command.max_observation_age_s": 10.0,
+    }
+    arguments = [part for name, value in values.items() for part in ("-p", f"{name}:={value}")]
+    return [sys.executable, "-m", "vla_infoentropy_ros.nodes.policy_node", "--ros-args", *arguments]
+
+
+def _measure(options: argparse.Namespace, child: subprocess.Popen[bytes]) -> Figures:
+    # Imported late: these make rclpy importable, and the domain must be chosen before.
+    from vla_infoentropy_ros.bench.soak_robot import SoakRobot, joined
+
+    with joined() as executor:
+        robot = SoakRobot(options.width, options.height)
+        executor.add_node(robot)
+
+        def wait(ready: Any, problem: str) -> None:
+            give_up_s = time.monotonic() + _START_TIMEOUT_S
+            while not ready():
+                executor.spin_once(timeout_sec=0.05)
+                if child.poll() is not None or time.monotonic() > give_up_s:
+                    raise RuntimeError(f"{problem}; is the node's log above?")
+
+        robot.start(wait, INSTRUCTION)
+        figures, memory = _run(robot, executor, child.pid, options)
+        robot.destroy_node()
+    rate_hz = robot.command_rate_hz
+    figures.missed_periods = missed_periods(robot.commands_s, rate_hz)
+    figures.missed_share = figures.missed_periods / max(1.0, figures.seconds * rate_hz)
+    figures.images, figures.steps = robot.images, len(robot.overheads_ms)
+    figures.commands = len(robot.commands_s)
+    figures.overhead_ms = statistics.median(robot.overheads_ms)
+    figures.memory_start_bytes, figures.memory_end_bytes = memory[0], memory[-1]
+    figures.memory_growth = growth(memory)
+    return figures
+
+
+def _run(
+    robot: Any, executor: Any, pid: int, options: argparse.Namespace
+) -> tuple[Figures, list[int]]:
+    figures, memory = Figures(descriptors_start=_descriptors(pid)), [_resident(pid)]
+    began_s = time.monotonic()
+    due_s, sample_s, end_s = began_s, began_s + _SAMPLE_S, began_s + options.minutes * 60.0
+    while (now_s := time.monotonic()) < end_s:
+        if now_s >= due_s:
+            robot.look()
+            due_s = max(due_s + 1.0 / options.camera_rate, now_s)
+        if now_s >= sample_s:
+            memory.append(_resident(pid))
+            sample_s += _SAMPLE_S
+        executor.spin_once(timeout_sec=max(0.0, min(due_s - time.monotonic(), 0.05)))
+    figures.seconds = time.monotonic() - began_s
+    figures.descriptors_end = _descriptors(pid)
+    return figures, memory
+
+
+def _resident(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def noise(width: int, height: int, seed: int) -> array[int]:
+    """A picture's bytes, rgb8."""
+    rng = np.random.default_rng(seed)
+    return array("B", rng.integers(0, 256, width * height * 3, dtype=np.uint8).tobytes())
