@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import functools
@@ -17,7 +18,7 @@ from cyclonedds.domain import Domain, DomainParticipant
 from cyclonedds.pub import DataWriter, Publisher
 from cyclonedds.qos import Policy, Qos
 from cyclonedds.sub import DataReader, Subscriber
-from cyclonedds.topic import Topic
+from cyclonedds.topic import Sample, Topic
 
 from .dds_types import idl_struct
 from .typestore import registry
@@ -30,6 +31,21 @@ MAX_DOMAIN_ID = 232
 
 _domains: dict[int, Domain] = {}
 _domains_lock = threading.Lock()
+
+
+@atexit.register
+def _close_domains() -> None:
+    """Stop the threads of Cyclone DDS while Python is still complete.
+
+    They take the interpreter lock to release type descriptions. Once the interpreter is being
+    finalised they never get it, and the deletion of the domain would wait for them for ever.
+    Participants are closed before, by the exit handlers of their contexts.
+    """
+    with _domains_lock:
+        domains = list(_domains.values())
+        _domains.clear()
+    for domain in domains:
+        close(domain)
 
 
 class TransportError(RuntimeError):
@@ -194,7 +210,7 @@ def guid_bytes(entity: Entity) -> bytes:
 def topic_for(
     participant: DomainParticipant, name: str, type_name: str, with_request_id: bool
 ) -> Topic:
-    """Create a topic entity; the same name and type may be created many times."""
+    """Create a topic entity."""
     try:
         return Topic(participant, name, idl_struct(type_name, with_request_id))
     except DDSException as error:
@@ -242,28 +258,34 @@ def _described(handles: list[int], describe: Any) -> list[Any]:
     return [found for handle in handles if (found := describe(handle)) is not None]
 
 
+_dds_write = Entity._dll_handle.dds_write
+_dds_write.argtypes = [ctypes.c_int32, ctypes.POINTER(Sample)]
+_dds_write.restype = ctypes.c_int32
+
+
 class Writer:
     """Writes CDR bytes to one topic."""
 
     def __init__(
         self,
-        participant: DomainParticipant,
         publisher: Publisher,
-        topic: str,
+        topic: Topic,
+        name: str,
         type_name: str,
         qos: EndpointQos,
-        with_request_id: bool = False,
     ) -> None:
-        """Create topic and writer."""
-        self._topic = topic_for(participant, topic, type_name, with_request_id)
-        self.topic_name = topic
-        self.entity = DataWriter(publisher, self._topic, _with_type_hash(qos, type_name).to_dds())
+        """Create the writer."""
+        self.topic_name = name
+        self.entity = DataWriter(publisher, topic, _with_type_hash(qos, type_name).to_dds())
         self.guid = guid_bytes(self.entity)
         self._ref = self.entity._ref
 
     def write(self, data: bytes) -> None:
         """Send one sample; blocks at most ``WRITE_TIMEOUT_NS`` and drops the sample then."""
-        result = _clayer.ddspy_write(self._ref, data)
+        # Not through the binding's own write function: that keeps the interpreter lock, so every
+        # other Python thread would wait while an image is sent or a full queue drains.
+        sample = Sample(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p), len(data))
+        result = _dds_write(self._ref, ctypes.byref(sample))
         if result == DDSException.DDS_RETCODE_TIMEOUT:
             raise TimeoutError(
                 f"A sample of {len(data)} bytes on {self.topic_name!r} was not accepted within "
@@ -296,9 +318,8 @@ class Writer:
         raise TransportError(f"Waiting for acknowledgements failed: {DDSException(result, '')}")
 
     def close(self) -> None:
-        """Delete the writer and its topic."""
+        """Delete the writer."""
         close(self.entity)
-        close(self._topic)
 
 
 class Reader:
@@ -306,19 +327,17 @@ class Reader:
 
     def __init__(
         self,
-        participant: DomainParticipant,
         subscriber: Subscriber,
-        topic: str,
+        topic: Topic,
+        name: str,
         type_name: str,
         qos: EndpointQos,
-        with_request_id: bool = False,
     ) -> None:
-        """Create topic, reader and the condition that a wait set watches."""
-        self._topic = topic_for(participant, topic, type_name, with_request_id)
-        self.topic_name = topic
+        """Create the reader and the condition that a wait set watches."""
+        self.topic_name = name
         # Lifespan is a policy of the writer only.
         qos = _with_type_hash(replace(qos, lifespan=0), type_name)
-        self.entity = DataReader(subscriber, self._topic, qos.to_dds())
+        self.entity = DataReader(subscriber, topic, qos.to_dds())
         self.condition = ReadCondition(self.entity, ANY_STATE)
         self.guid = guid_bytes(self.entity)
         self._ref = self.entity._ref
@@ -355,7 +374,6 @@ class Reader:
         return self.entity.get_matched_publication_data(publication_handle)
 
     def close(self) -> None:
-        """Delete condition, reader and topic."""
+        """Delete condition and reader."""
         close(self.condition)
         close(self.entity)
-        close(self._topic)

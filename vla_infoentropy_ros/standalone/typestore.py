@@ -82,8 +82,8 @@ class TypeRegistry:
             sections = re.split(r"(?m)^---\s*$", path.read_text(encoding="utf-8"))
             if len(sections) != 3:
                 raise ValueError(
-                    f"{path} has {len(sections)} sections; an action has goal, result and feedback, "
-                    "separated by two lines of ---."
+                    f"{path} has {len(sections)} sections; an action has a goal, a result "
+                    "and feedback, separated by two lines of ---."
                 )
             self._add_action(f"{PACKAGE}/action/{path.stem}", *sections)
 

@@ -63,7 +63,8 @@ class Context:
             for logger, level in self._arguments.log_levels:
                 rcutils_logger.set_level(logger, rcutils_logger.LoggingSeverity[level.upper()])
             # Nodes refer to their context, so once it is collected nothing uses the participant.
-            weakref.finalize(self, self._participant.close).atexit = False
+            # At exit it runs before the handler in dds.py, which was registered earlier.
+            weakref.finalize(self, self._participant.close)
             self._valid = True
 
     @property

@@ -60,6 +60,7 @@ class Participant:
         self._nodes: list[NodeRecord] = []
         self._lock = threading.Lock()
         self._counter = 0
+        self._topics: dict[tuple[str, str], Any] = {}
         latched = dds.EndpointQos(transient_local=True)
         self._info_writer = self.create_writer("ros_discovery_info", _INFO_TYPE, latched)
         self._info_reader = self.create_reader(
@@ -73,13 +74,27 @@ class Participant:
         self, topic: str, type_name: str, qos: dds.EndpointQos, with_request_id: bool = False
     ) -> dds.Writer:
         """Create a writer for a full DDS topic name."""
-        return dds.Writer(self.entity, self._publisher, topic, type_name, qos, with_request_id)
+        entity = self._topic(topic, type_name, with_request_id)
+        return dds.Writer(self._publisher, entity, topic, type_name, qos)
 
     def create_reader(
         self, topic: str, type_name: str, qos: dds.EndpointQos, with_request_id: bool = False
     ) -> dds.Reader:
         """Create a reader for a full DDS topic name."""
-        return dds.Reader(self.entity, self._subscriber, topic, type_name, qos, with_request_id)
+        entity = self._topic(topic, type_name, with_request_id)
+        return dds.Reader(self._subscriber, entity, topic, type_name, qos)
+
+    def _topic(self, name: str, type_name: str, with_request_id: bool) -> Any:
+        """Return the entity of a topic; one is kept until the participant is closed.
+
+        To delete one, Cyclone DDS releases its type description from a thread of its own, and
+        waits for the interpreter lock there.
+        """
+        with self._lock:
+            key = (name, type_name)
+            if key not in self._topics:
+                self._topics[key] = dds.topic_for(self.entity, name, type_name, with_request_id)
+            return self._topics[key]
 
     def create_guard(self) -> GuardCondition:
         """Create a condition that :meth:`GuardCondition.set` triggers."""
