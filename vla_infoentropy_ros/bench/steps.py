@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vla_infoentropy_ros.models.loading import load_policy
+from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.selection import SELECTORS
 from vla_infoentropy_ros.session import DECODE_MODES, Session, StepResult
 from vla_infoentropy_ros.sim.tabletop import Tabletop
@@ -108,13 +107,10 @@ def _print(table: dict[str, dict[str, object]]) -> None:
 
 
 def _record(options: argparse.Namespace, table: dict[str, dict[str, object]]) -> dict[str, object]:
-    cuda = torch.cuda.get_device_name() if options.device.startswith("cuda") else ""
+    gpu = {"gpu": torch.cuda.get_device_name()} if options.device.startswith("cuda") else {}
     return {
         "command": "python -m vla_infoentropy_ros bench steps",
-        "options": vars(options),
-        "hardware": cuda or platform.processor() or platform.machine(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__,
-                     "transformers": transformers.__version__},
+        "options": vars(options), "hardware": hardware() | gpu, "versions": versions(),
         "variants": table,
     }
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from vla_infoentropy_ros.demo.domain import DomainClaim, DomainError
 from vla_infoentropy_ros.demo.launching import Launch, NodeDiedError, launch_command
-from vla_infoentropy_ros.demo.machine import hardware, versions
 from vla_infoentropy_ros.demo.output import print_files, print_table, write_outputs
 from vla_infoentropy_ros.replay.bag_reader import BagError
+from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.report.records import RunRecord
 from vla_infoentropy_ros.standalone import ensure_rclpy
 

@@ -35,7 +35,8 @@ def measure(graph: DemoGraph, selectors: Sequence[str], seeds: Sequence[int]) ->
     """First one recorded episode per selector, then the measured ones.
 
     The recorded round also warms everything up; it counts nowhere, so recording costs no
-    latency. Within a seed the order of the selectors rotates: none always goes first.
+    latency. The pictures then get the latencies of the measured episode of the same seed. Within a
+    seed the order of the selectors rotates: none always goes first.
     """
     measured = Measured()
     faults = 0
@@ -48,7 +49,6 @@ def measure(graph: DemoGraph, selectors: Sequence[str], seeds: Sequence[int]) ->
         for selector in selectors:
             with EpisodeRecorder(graph) as recorder:
                 episode = run_episode(graph, selector, seeds[0])
-            episode = replace(episode, command_latency_ms=recorder.graph_latency_ms())
             measured.shown.append(recorder.shown(episode))
             measured.recorded[selector] = recorder.messages
             bar.update()
@@ -66,7 +66,21 @@ def measure(graph: DemoGraph, selectors: Sequence[str], seeds: Sequence[int]) ->
                 measured.episodes.append(episode)
                 bar.set_postfix_str(_live(measured.episodes, selectors), refresh=False)
                 bar.update()
+    measured.shown = [timed_as_measured(shown, measured.episodes) for shown in measured.shown]
     return measured
+
+
+def timed_as_measured(shown: ShownEpisode, episodes: Sequence[EpisodeRecord]) -> ShownEpisode:
+    """The shown episode with the latencies of its measured twin, if that took the same steps."""
+    ours = shown.episode
+    twin = next(
+        (e for e in episodes if (e.selector, e.seed) == (ours.selector, ours.seed)), None
+    )
+    if twin is None or [r.fresh for r in twin.records] != [r.fresh for r in ours.records]:
+        return shown
+    by_step = {record.t: record for record in twin.records}
+    steps = tuple(replace(step, record=by_step[step.record.t]) for step in shown.steps)
+    return replace(shown, episode=twin, steps=steps)
 
 
 def run_episode(graph: DemoGraph, selector: str, seed: int) -> EpisodeRecord:

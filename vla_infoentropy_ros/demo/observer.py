@@ -83,6 +83,7 @@ class EpisodeObserver:
             steps=int(result.steps),
             reason=reason,
             records=records,
+            command_latency_ms=tuple(float(value) for value in result.command_latency_ms),
         )
 
     @staticmethod

@@ -21,12 +21,12 @@ from vla_infoentropy_ros.replay.bag_writer import RawMessage
 from vla_infoentropy_ros.report.records import EpisodeRecord, ShownEpisode, ShownStep
 from vla_infoentropy_ros.standalone.typestore import registry
 
-_IMAGE, _ACTION, _SELECTION = "/image", "/action", f"/{POLICY}/selection"
+_IMAGE, _SELECTION = "/image", f"/{POLICY}/selection"
 _TOPICS: tuple[tuple[str, Any], ...] = (
     (_IMAGE, Image),
     ("/instruction", String),
     ("/ee_pose", PoseStamped),
-    (_ACTION, VlaAction),
+    ("/action", VlaAction),
     ("/twist_command", TwistStamped),
     ("/gripper_command", Float64),
     (_SELECTION, TokenSelection),
@@ -42,12 +42,15 @@ _SETTLE_S = 0.3
 
 
 class EpisodeRecorder:
-    """Subscribes to every topic of the graph, unparsed, for the time of the context."""
+    """Subscribes to every topic of the graph, unparsed, for the time of the context.
+
+    messages: everything received, in order.
+    """
 
     def __init__(self, graph: DemoGraph) -> None:
         self._graph = graph
         self._subscriptions: list[Any] = []
-        self._seen: list[tuple[float, RawMessage]] = []
+        self.messages: list[RawMessage] = []
 
     def __enter__(self) -> EpisodeRecorder:
         node = self._graph.node
@@ -70,24 +73,6 @@ class EpisodeRecorder:
         for subscription in self._subscriptions:
             self._graph.node.destroy_subscription(subscription)
         self._subscriptions = []
-
-    @property
-    def messages(self) -> list[RawMessage]:
-        """Everything received, in order."""
-        return [message for _, message in self._seen]
-
-    def graph_latency_ms(self) -> tuple[float, ...]:
-        """From each image to the action that answers it, both as received here."""
-        asked: dict[int, float] = {}
-        answers = []
-        for at_s, message in self._seen:
-            if message.topic == _IMAGE:
-                asked[_stamp_ns(_parsed(message).header.stamp)] = at_s
-            elif message.topic == _ACTION:
-                begun_s = asked.get(_stamp_ns(_parsed(message).observation_stamp))
-                if begun_s is not None and at_s >= begun_s:
-                    answers.append((at_s - begun_s) * 1e3)
-        return tuple(answers)
 
     def shown(self, episode: EpisodeRecord) -> ShownEpisode:
         """The episode's steps with their pictures; steps whose picture was lost are left out."""
@@ -113,10 +98,9 @@ class EpisodeRecorder:
         name = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
 
         def keep(data: bytes) -> None:
-            self._seen.append((
-                time.monotonic(),
-                RawMessage(topic, name, time.time_ns(), bytes(data), topic in _LATCHED),
-            ))
+            self.messages.append(
+                RawMessage(topic, name, time.time_ns(), bytes(data), topic in _LATCHED)
+            )
 
         return keep
 

@@ -60,7 +60,7 @@ def latency_curves(series: Mapping[str, Sequence[float]]) -> str:
     for share in (0.0, 0.25, 0.5, 0.75, 0.95):
         parts.append(_line(left, y(share), width - 16, y(share), "var(--line)"))
         parts.append(_text(left - 8, y(share) + 4, f"{share:.0%}", "end"))
-    label = "step latency, ms; dots and figures above: median"
+    label = "step latency, ms (dots: median)"
     if beyond:
         label += f"; {beyond} of {every.size} steps beyond"
     parts.append(_text((left + width) / 2, height - 6, label, "middle"))

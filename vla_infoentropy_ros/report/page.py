@@ -116,17 +116,14 @@ def _latency(run: RunRecord, summary: Mapping[str, Any]) -> str:
 def _graph_latency(summary: Mapping[str, Any]) -> str:
     told = []
     for name in summary["selectors"]:
-        node = summary[name]["image_to_command_ms"]["p50"]
-        graph = summary[name]["graph_latency_ms"]["p50"]
-        if node is not None:
-            also = "" if graph is None else f" ({graph:.1f} over the graph)"
-            told.append(f"{name} {node:.1f}{also}")
+        graph = summary[name]["command_latency_ms"]
+        if graph["p50"] is not None:
+            told.append(f"{name} {graph['p50']:.1f} (p95 {graph['p95']:.1f})")
     if not told:
         return ""
     return (
-        "<p>From a camera frame to its command, median in ms, counted from the arrival of the "
-        f"image at the policy node: {escape('; '.join(told))}. Over the graph: both messages as "
-        "a third process received them, in the recorded episode.</p>"
+        "<p>As the robot sees it, from a camera image published to its command received, over the "
+        f"graph and back, median in ms: {escape('; '.join(told))}.</p>"
     )
 
 

@@ -50,8 +50,8 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class EpisodeRecord:
-    """One episode. command_latency_ms: from the camera frame to the action that answers it, both
-    as another participant of the graph received them; empty where it was not measured."""
+    """One episode. command_latency_ms: from each camera frame published to its command received,
+    on the robot's side of the graph; empty where it was not measured."""
 
     selector: str
     seed: int

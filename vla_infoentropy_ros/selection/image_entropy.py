@@ -41,7 +41,7 @@ def image_entropy(patches: torch.Tensor, levels: int = 256) -> torch.Tensor:
     counts = torch.bincount(bins.flatten(), minlength=views * tokens * levels)
     # H = log2 P - sum(n log2 n) / P, and n is a small integer: a table replaces the logarithms.
     table = _n_log2_n(pixels, patches.device)
-    spread = table.take(counts).view(views, tokens, levels).sum(-1)
+    spread = table.index_select(0, counts).view(views, tokens, levels).sum(-1)
     entropy = (math.log2(pixels) - spread / pixels) / math.log2(levels)
     return entropy.clamp_(0.0, 1.0)
 

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Success in closed loop on the tabletop, without middleware: many episodes, paired seeds.
+
+Every variant plays every seed. What a method gains is counted against dense on equal seeds;
+`random` and `stale` are there to show that choosing matters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from vla_infoentropy_ros.bench.steps import FIRST_SEED
+from vla_infoentropy_ros.models.loading import load_policy
+from vla_infoentropy_ros.report.machine import hardware, versions
+from vla_infoentropy_ros.report.statistics import sign_test, wilson
+from vla_infoentropy_ros.selection import SelectionSettings
+from vla_infoentropy_ros.sim.tabletop import Tabletop
+from vla_infoentropy_ros.variants import Variant
+
+# name: (variant, schedule, settings that differ from the defaults)
+ROWS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "dense": ("dense", "linear", {}),
+    "info_entropy": ("info_entropy", "linear", {}),
+    "info_entropy adaptive": ("info_entropy", "adaptive", {}),
+    "info_entropy half_drift 32": ("info_entropy", "linear", {"form": "half_drift"}),
+    "vla_cache": ("vla_cache", "linear", {}),
+    "vla_pruner 128": ("vla_pruner", "linear", {}),
+    "fastv 128": ("fastv", "linear", {}),
+    "attention_drift 64": ("attention_drift", "linear", {"fresh_tokens": 64}),
+    "attention_drift 48": ("attention_drift", "linear", {"fresh_tokens": 48}),
+    "attention_drift 32": ("attention_drift", "linear", {}),
+    "attention_drift 32 window": ("attention_drift+window", "linear", {}),
+    "attention_drift 24": ("attention_drift", "linear", {"fresh_tokens": 24}),
+    "attention_drift adaptive": ("attention_drift", "adaptive", {"fresh_tokens": 64}),
+    "attention_drift 32, age 10": ("attention_drift", "linear", {"age_limit": 10}),
+    "attention_drift 32, keyframe 10": ("attention_drift", "linear", {"keyframe_every": 10}),
+    "attention_drift 24, top-up 32": (
+        "attention_drift", "linear", {"fresh_tokens": 24, "top_up_to": 32}),
+    "random 32": ("random", "linear", {}),
+    "stale": ("stale", "linear", {}),
+}
+_tables: dict[str, Any] = {}  # per worker process: policy and simulator, made once
+
+
+def main(argv: Sequence[str]) -> int:
+    """Play, print a table, and write it as JSON where asked."""
+    options = _parser().parse_args(argv)
+    rows = options.rows or list(ROWS)
+    seeds = range(FIRST_SEED, FIRST_SEED + options.episodes)
+    jobs = [(row, seed) for seed in seeds for row in rows]
+    outcomes: dict[str, list[tuple[bool, int, float]]] = {row: [] for row in rows}
+    spawn = get_context("spawn")  # a forked renderer would share its context
+    with ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
+        results = pool.map(_play, jobs, chunksize=len(rows))
+        for (row, _), outcome in zip(jobs, tqdm(results, total=len(jobs), unit="ep"),
+                                     strict=True):
+            outcomes[row].append(outcome)
+    table = {row: _figures(played, outcomes.get("dense")) for row, played in outcomes.items()}
+    _print(table)
+    if options.out:
+        record = {
+            "command": "python -m vla_infoentropy_ros bench episodes",
+            "options": vars(options), "hardware": hardware(), "versions": versions(),
+            "rows": table,
+        }
+        Path(options.out).write_text(json.dumps(record, indent=2) + "\n")
+    return 0
+
+
+def _play(job: tuple[str, int]) -> tuple[bool, int, float]:
+    """Success, steps, and mean tokens recomputed after the first step."""
+    row, seed = job
+    if not _tables:
+        torch.set_num_threads(1)
+        _tables.update(policy=load_policy("embedded"), table=Tabletop())
+    name, schedule, changes = ROWS[row]
+    table = _tables["table"]
+    session = Variant.parse(name).session(
+        _tables["policy"], schedule, replace(SelectionSettings(), **changes)
+    )
+    session.set_instruction(table.reset(seed).instruction)
+    fresh: list[int] = []
+    while len(fresh) < table.max_steps and not table.success():
+        result = session.step([table.render()])
+        fresh.append(result.report.fresh)
+        table.step(result.action.values)
+    return table.success(), len(fresh), float(np.mean(fresh[1:] or fresh))
+
+
+def _figures(
+    played: list[tuple[bool, int, float]], dense: list[tuple[bool, int, float]] | None
+) -> dict[str, Any]:
+    won = sum(success for success, _, _ in played)
+    low, high = wilson(won, len(played))
+    figures = {
+        "successes": won, "episodes": len(played), "success_ci95": [low, high],
+        "steps_mean": float(np.mean([steps for _, steps, _ in played])),
+        "fresh_mean": float(np.mean([fresh for _, _, fresh in played])),
+    }
+    if dense is not None:
+        pairs = list(zip(played, dense, strict=True))
+        gained = sum(ours[0] and not base[0] for ours, base in pairs)
+        lost = sum(base[0] and not ours[0] for ours, base in pairs)
+        figures |= {"won_against_dense": gained, "lost_against_dense": lost,
+                    "sign_test_p": sign_test(gained, lost)}
+    return figures
+
+
+def _print(table: dict[str, dict[str, Any]]) -> None:
+    print(f"{'row':34} {'success':>9} {'95 %':>10} {'steps':>6} {'fresh':>6}  "
+          "won/lost against dense")
+    for row, of in table.items():
+        low, high = of["success_ci95"]
+        pairs = (f"{of['won_against_dense']}/{of['lost_against_dense']} (p = "
+                 f"{of['sign_test_p']:.2f})" if "won_against_dense" in of else "")
+        print(f"{row:34} {of['successes']:4}/{of['episodes']:<4} {low:4.0%}-{high:4.0%} "
+              f"{of['steps_mean']:6.1f} {of['fresh_mean']:6.1f}  {pairs}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench episodes",
+                                     description=__doc__)
+    parser.add_argument("--episodes", type=int, default=100, help="seeds, each by every row")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), metavar="ROW",
+                        help=f"which rows (default: all): {', '.join(ROWS)}")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--out", help="write the table as JSON to this file")
+    return parser
