@@ -136,6 +136,32 @@ def test_malformed_samples_are_dropped_with_a_message(
     node.destroy_node()
 
 
+def test_process_with_open_contexts_ends() -> None:
+    """Threads of Cyclone DDS must not wait for an interpreter that is being finalised."""
+    code = (
+        "from vla_infoentropy_ros.standalone import ensure_rclpy\n"
+        "ensure_rclpy()\n"
+        "import random, rclpy\n"
+        "from rclpy.context import Context\n"
+        "from rclpy.node import Node\n"
+        "kept = []\n"
+        "for index in range(12):\n"
+        "    context = Context()\n"
+        "    rclpy.init(args=[], context=context, domain_id=random.randint(1, 200))\n"
+        "    nodes = [Node(f'n{i}', context=context) for i in range(2)]\n"
+        "    nodes[0].destroy_node()\n"
+        "    if index % 2:\n"
+        "        context.shutdown()\n"
+        "    if index % 3 == 0:\n"
+        "        kept.append((context, nodes))\n"
+        "print('end')\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "end\n", "")
+
+
 def test_missing_dependency_is_named() -> None:
     code = (
         "import sys; sys.modules['cyclonedds'] = None\n"
