@@ -27,7 +27,8 @@ def _selection(step: int, selector: str = "dense", **more: Any) -> Any:
 
 
 def _result(seed: int = 7, steps: int = 2, **more: Any) -> Any:
-    given = {"success": True, "reason": "success", "detail": "", "instruction": "do it"} | more
+    given = {"success": True, "reason": "success", "detail": "", "instruction": "do it",
+             "command_latency_ms": [25.0] * steps} | more
     return SimpleNamespace(seed=seed, steps=steps, **given)
 
 
@@ -45,6 +46,7 @@ def test_steps_become_records_in_order() -> None:
     assert record.records[1].k_visual == 50
     assert record.records[0].reasons.shape == (256,)
     assert record.success and record.reason == "success"
+    assert record.command_latency_ms == (25.0, 25.0)
 
 
 def test_late_messages_of_the_last_episode_do_not_count() -> None:

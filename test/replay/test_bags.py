@@ -48,6 +48,7 @@ def episode_message() -> bytes:
     message = types[EPISODE](
         header=types["std_msgs/msg/Header"](stamp=stamp, frame_id=""), seed=1, instruction="a",
         success=True, steps=2, duration=1.0, reason="success", detail="",
+        command_latency_ms=np.zeros(2),
     )
     return bytes(STORE.serialize_cdr(message, EPISODE))
 

@@ -34,7 +34,8 @@ EpisodeEnd when the episode shall stop."""
 
 
 class Episode:
-    """Drives one episode; ``clock_ns`` is the simulated time in lockstep."""
+    """Drives one episode; ``clock_ns`` is the simulated time in lockstep, ``command_latency_ms``
+    holds the time from each image to its command."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Episode:
         self._now_ns = now_ns
         self.clock_ns = 0
         self.steps = 0
+        self.command_latency_ms: list[float] = []
 
     def prepare(self, instruction: str) -> None:
         """Reset, enable and instruct the policy; raises EpisodeEnd if it does not come along."""
@@ -85,8 +87,9 @@ class Episode:
             self.clock_ns += period_ns
             link.forget_commands()
             link.tell_time(self.clock_ns)
-            self._show(self.clock_ns)
+            shown_s = self._show(self.clock_ns)
             twist, opening = self._answer(self.clock_ns)
+            self.command_latency_ms.append((time.monotonic() - shown_s) * 1e3)
             env.step_velocity(twist, opening, env.control_period)
             self.steps += 1
             if env.success():
@@ -114,10 +117,14 @@ class Episode:
                 return True
         return False
 
-    def _show(self, stamp_ns: int) -> None:
+    def _show(self, stamp_ns: int) -> float:
+        """Publish pose and picture; the monotonic time just before the picture went out."""
         state = self._env.state
         self._link.tell_pose(state.hand, state.yaw, stamp_ns)
-        self._link.show(self._env.render(), stamp_ns)
+        picture = self._env.render()
+        now_s = time.monotonic()
+        self._link.show(picture, stamp_ns)
+        return now_s
 
     def _answer(self, stamp_ns: int) -> tuple[NDArray[np.float64], float]:
         link = self._link

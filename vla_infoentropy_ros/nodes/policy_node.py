@@ -246,10 +246,11 @@ class PolicyNode(LifecycleNode):
         issued = self.commander.issue(
             result.action.values, frame.generation, stamp_ns, (stamp_ns - frame.stamp_ns) / 1e9
         )
+        step = None
         if issued is not None:
-            self.telemetry.stepped(frame, result, issued, stamp_ns, runner.instruction)
-            self.telemetry.selection(self.settings)
-        self._tell()
+            step = self.telemetry.stepped(frame, result, issued, stamp_ns, runner.instruction)
+            self.telemetry.selection(self.settings, step)
+        self.telemetry.status(self.settings, self.active, step)
 
     def step_failed(self, frame: Frame, error: Exception) -> None:
         code = faults.INVALID_ACTION if isinstance(error, StepError) else faults.POLICY_EXCEPTION

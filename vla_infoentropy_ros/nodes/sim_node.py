@@ -108,6 +108,7 @@ class SimNode(Node):
         self.clock_ns = episode.clock_ns
         result.duration = time.monotonic() - began_s
         result.steps = episode.steps
+        result.command_latency_ms = episode.command_latency_ms
         self._report(result)
 
     def _report(self, result: EpisodeResult) -> None:

@@ -26,6 +26,9 @@ from vla_infoentropy_ros.nodes.runner import Frame, PolicyRunner
 from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings
 from vla_infoentropy_ros.session import StepResult
 
+Step = tuple[Frame, StepResult, float]
+"""A policy step: what it saw, what came of it, ms from the image's arrival to the command."""
+
 
 class Telemetry:
     """Publishers that never move anything. Step methods run in the worker thread."""
@@ -36,7 +39,7 @@ class Telemetry:
         self._selection = node.create_publisher(TokenSelection, "~/selection", QUEUE)
         self._overlay = node.create_publisher(Image, "~/overlay", NEWEST)
         self._status = node.create_publisher(InferenceStatus, "~/status", STATUS)
-        self._step: tuple[Frame, StepResult, float] | None = None
+        self._step: Step | None = None
         self.runner: PolicyRunner | None = None
 
     def forget(self) -> None:
@@ -45,12 +48,16 @@ class Telemetry:
 
     def stepped(
         self, frame: Frame, result: StepResult, issued: Issued, stamp_ns: int, instruction: str
-    ) -> None:
-        """Publish the action that was just commanded; the rest after it, off the critical path."""
-        self._step = frame, result, (time.monotonic() - frame.arrival_s) * 1e3
+    ) -> Step:
+        """Publish the action that was just commanded; the rest after it, off the critical path.
+
+        The caller hands the step on to `selection` and `status`: whoever gets the action may call
+        for a reset at once, and the step would be forgotten before it was told.
+        """
+        step = self._step = frame, result, (time.monotonic() - frame.arrival_s) * 1e3
         policy = self.runner.policy if self.runner is not None else None
         if policy is None:
-            return
+            return step
         message = to_action(
             frame,
             result,
@@ -65,13 +72,15 @@ class Telemetry:
         message.limited = bool(issued.limited)
         message.dry_run = issued.dry_run
         self._action.publish(message)
+        return step
 
-    def selection(self, settings: PolicyNodeSettings) -> None:
-        """Publish which tokens the last step recomputed, and its picture, where anyone listens."""
-        if self._step is None or self.runner is None or self.runner.policy is None:
+    def selection(self, settings: PolicyNodeSettings, step: Step) -> None:
+        """Publish which tokens a step recomputed, and its picture, where anyone listens."""
+        policy = self.runner.policy if self.runner is not None else None
+        if policy is None:
             return
-        frame, result, _ = self._step
-        policy, names = self.runner.policy, (settings.node.selector, settings.node.schedule)
+        frame, result, _ = step
+        names = settings.node.selector, settings.node.schedule
         if self._selection.get_subscription_count():
             self._selection.publish(to_selection(frame, result, policy.views, policy.grid, names))
         if self._overlay.get_subscription_count():
@@ -88,15 +97,18 @@ class Telemetry:
                 )
             )
 
-    def status(self, settings: PolicyNodeSettings, active: bool) -> InferenceStatus:
-        """Publish the state of the node."""
+    def status(
+        self, settings: PolicyNodeSettings, active: bool, step: Step | None = None
+    ) -> InferenceStatus:
+        """Publish the state of the node, with the figures of ``step``, else of the last one."""
+        step = step or self._step
         message = InferenceStatus()
         with self._commander.lock:
             self._fill_state(message, active)
         self._fill_policy(message, settings)
-        if self._step is not None:
-            fill_step(message, self._step[1])
-            message.image_to_command_ms = self._step[2]
+        if step is not None:
+            fill_step(message, step[1])
+            message.image_to_command_ms = step[2]
         message.header.stamp = to_time(self._commander.output.now_ns())
         self._status.publish(message)
         return message
