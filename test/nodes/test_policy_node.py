@@ -276,7 +276,8 @@ def test_a_mistake_at_startup_is_a_sentence(override, message):
     [
         ({"model": "missing"}, "no such checkpoint"),
         ({"policy_factory": "no.such:thing"}, "no.such"),
-        ({"self_test": "?"}, "self_test='?'"),
+        ({"self_test": "?"}, "self_test='?' failed"),
+        ({"self_test": "a"}, "every token gives gripper 1.00"),
     ],
 )
 def test_a_policy_that_cannot_be_loaded_fails_to_configure(override, message, capfd):
