@@ -242,7 +242,7 @@ def test_a_pruned_step_leaves_nothing_to_reuse(selector):
         result = session.step([frame])
     assert result.report.pruned == 8 and result.report.fresh == 8
     assert (result.report.reasons == reasons.PRUNED).sum() == 8
-    assert session._invalid == "pruned_step"
+    assert session._episode.invalid == "pruned_step"
     # The rule holds on its own, without the reset that a change of selector brings.
     session.selector = build_selector("stale")
     result = session.step([sequence[6]])

@@ -114,6 +114,20 @@ class _Memory:
         self.ages.add_(1).index_fill_(0, fresh, 0)
 
 
+@dataclass
+class _Episode:
+    """All that one step leaves for the next. invalid: why the cache may not be read, or "".
+    draft: (A - 1,) int64, the last action's tokens."""
+
+    invalid: str
+    memory: _Memory | None = None
+    attention: Attention | None = None
+    selector_state: Any = None
+    draft: torch.Tensor | None = None
+    stamp_ns: int | None = None
+    image_shapes: tuple[tuple[int, ...], ...] = ()
+
+
 class Session:
     """Steps a policy through an episode, reusing keys and values between frames.
 
@@ -176,11 +190,11 @@ class Session:
         if self._decoder is None:
             raise PolicyError("no instruction: call set_instruction before the first step")
         self._check_stamp(stamp_ns)
-        invalidated, self._invalid = self._invalid, "exception"
+        invalidated, self._episode.invalid = self._episode.invalid, "exception"
         with torch.inference_mode():
             result = self._run(self._decoder, images, invalidated)
         # A pruned pass leaves holes in the cache: nothing may be read from it.
-        self._invalid = "pruned_step" if result.report.pruned else ""
+        self._episode.invalid = "pruned_step" if result.report.pruned else ""
         self.steps += 1
         return result
 
@@ -193,7 +207,7 @@ class Session:
         visual = self.policy.embed_vision(seen.pixels)
         watch.lap("vision")
         shapes = tuple(image.shape for image in images)
-        if self._memory is not None and shapes != self._image_shapes:
+        if self._episode.memory is not None and shapes != self._episode.image_shapes:
             invalidated = invalidated or "image_changed"
         patches = patches_of(seen.image.to(self._device), self.policy.grid)
         selection = self._select(patches, visual, invalidated)
@@ -209,7 +223,7 @@ class Session:
             raise StepError("the language model produced NaN or infinity; no action is given")
 
         self._remember(decoder, selection, visual, patches, decoded.tokens)
-        self._image_shapes = shapes
+        self._episode.image_shapes = shapes
         report = self._report(selection, decoder.kept)
         watch.lap("select")
         return StepResult(
@@ -229,7 +243,7 @@ class Session:
     ) -> heads.Decoded:
         assert self._text is not None
         parts = [self._bos, visual, self._text]
-        draft = self._draft if self.options.decode == "window" else None
+        draft = self._episode.draft if self.options.decode == "window" else None
         if draft is not None:
             parts.append(self.policy.decoder.model.embed_tokens(draft))
         hidden = decoder.prefill(torch.cat(parts)[None], plan)
@@ -252,7 +266,7 @@ class Session:
         self, patches: torch.Tensor, visual: torch.Tensor, invalidated: str
     ) -> Selection:
         assert self._prompt is not None
-        memory = self._memory
+        memory = self._episode.memory
         if self.selector.reuses and (invalidated or memory is None):
             return self._everything(visual)
         return self.selector.select(SelectionInput(
@@ -262,11 +276,11 @@ class Session:
             embeddings=visual,
             reference_embeddings=visual if memory is None else memory.embeddings,
             ages=self._no_ages() if memory is None else memory.ages,
-            attention=self._attention,
+            attention=self._episode.attention,
             instruction=self._prompt.instruction.to(self._device),
             depth=len(self.policy.decoder.model.layers),
             ridge=self._ridge,
-            state=self._selector_state,
+            state=self._episode.selector_state,
         ))
 
     def _remember(
@@ -274,20 +288,20 @@ class Session:
         patches: torch.Tensor, tokens: torch.Tensor,
     ) -> None:
         fresh = selection.plan.fresh
-        if self._memory is None or fresh.shape[0] == self._visual:
-            self._memory = _Memory(visual.clone(), patches.clone(), self._no_ages())
+        if self._episode.memory is None or fresh.shape[0] == self._visual:
+            self._episode.memory = _Memory(visual.clone(), patches.clone(), self._no_ages())
         else:
-            self._memory.refresh(fresh, visual, patches)
+            self._episode.memory.refresh(fresh, visual, patches)
         if decoder.probe_layers:
-            self._attention = decoder.attention()
-        self._selector_state = selection.state
-        self._draft = tokens[:-1].clone()
+            self._episode.attention = decoder.attention()
+        self._episode.selector_state = selection.state
+        self._episode.draft = tokens[:-1].clone()
 
     def _no_ages(self) -> torch.Tensor:
         return torch.zeros(self._visual, dtype=torch.int64, device=self._device)
 
     def _report(self, selection: Selection, kept: torch.Tensor | None) -> SelectionReport:
-        assert self._memory is not None
+        assert self._episode.memory is not None
         bits = selection.reasons.cpu().numpy().copy()
         fresh = int(selection.plan.fresh.shape[0])
         pruned = 0
@@ -305,7 +319,7 @@ class Session:
             attention_information=signals.get("attention_information", nothing),
             attention_mass=signals.get("attention_mass", nothing),
             drift=signals.get("drift", nothing),
-            ages=self._memory.ages.clamp(max=65535).cpu().numpy().astype(np.uint16),
+            ages=self._episode.memory.ages.clamp(max=65535).cpu().numpy().astype(np.uint16),
             alpha=selection.alpha,
             k_visual=selection.k_visual,
             k_attention=selection.k_attention,
@@ -367,20 +381,14 @@ class Session:
         return step + (choosing if kept is not None else 0)
 
     def _check_stamp(self, stamp_ns: int | None) -> None:
-        last, self._stamp_ns = self._stamp_ns, stamp_ns
+        last, self._episode.stamp_ns = self._episode.stamp_ns, stamp_ns
         if stamp_ns is None or last is None:
             return
         if stamp_ns < last:
             self.reset("clock_backwards")
-            self._stamp_ns = stamp_ns
+            self._episode.stamp_ns = stamp_ns
         elif stamp_ns - last > self.options.frame_gap_limit_s * 1e9:
-            self._invalid = self._invalid or "frame_gap"
+            self._episode.invalid = self._episode.invalid or "frame_gap"
 
     def _forget(self, reason: str) -> None:
-        self._invalid = reason
-        self._memory: _Memory | None = None
-        self._attention: Attention | None = None
-        self._selector_state: Any = None
-        self._draft: torch.Tensor | None = None
-        self._stamp_ns: int | None = None
-        self._image_shapes: tuple[tuple[int, ...], ...] = ()
+        self._episode = _Episode(invalid=reason)

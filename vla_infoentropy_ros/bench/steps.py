@@ -66,7 +66,7 @@ def run_interleaved(
 
 def solved_episode(seed: int) -> tuple[str, list[NDArray[np.uint8]]]:
     """Instruction and frames of the expert's solution."""
-    frames = []
+    frames: list[NDArray[np.uint8]] = []
     with Tabletop() as table:
         task = table.reset(seed)
         while len(frames) < table.max_steps and not table.success():

@@ -20,7 +20,7 @@ class SlotCache:
     def __init__(
         self, config: LlamaConfig, capacity: int, *, device: torch.device, dtype: torch.dtype
     ) -> None:
-        heads = config.num_key_value_heads
+        heads = config.num_key_value_heads or config.num_attention_heads
         head_dim = getattr(config, "head_dim", None) or (
             config.hidden_size // config.num_attention_heads
         )

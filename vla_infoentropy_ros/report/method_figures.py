@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -115,7 +116,7 @@ def _heat(axis: plt.Axes, values: NDArray[np.float32], grid: tuple[int, int], si
     axis.imshow(values.reshape(grid), extent=(0, side, side, 0), cmap="magma", alpha=0.7)
 
 
-def _bare(axes: NDArray[np.object_]) -> None:
+def _bare(axes: NDArray[Any]) -> None:
     for axis in axes.flat:
         axis.set_xticks([])
         axis.set_yticks([])
