@@ -64,9 +64,12 @@ class Figures:
 
 
 def missed_periods(arrivals_s: list[float], rate_hz: float) -> int:
-    """Command periods in which nothing arrived; arrivals (n,) s, ascending."""
+    """Command periods without a command; arrivals (n,) s, ascending.
+
+    A command that is late by less than a period leaves a gap below two periods and is no miss.
+    """
     gaps = np.diff(np.array(arrivals_s)) * rate_hz
-    return int(np.sum(np.maximum(np.round(gaps[gaps > 1.5]) - 1, 0)))
+    return int(np.sum(np.maximum(np.floor(gaps + 1e-6) - 1, 0)))
 
 
 def growth(samples: list[int]) -> float:
