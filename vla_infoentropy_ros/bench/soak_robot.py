@@ -58,7 +58,7 @@ class SoakRobot(Node):
         """Meet, instruct and enable the node, and wait for its first command."""
         wait(lambda: self._status is not None, "the node does not start")
         self._mouth.publish(String(data=instruction))
-        wait(lambda: self._status.instruction == instruction, "the instruction was not taken")
+        wait(lambda: self._instructed == instruction, "the instruction was not taken")
         wait(self._enable.service_is_ready, "no service to enable the node")
         future = self._enable.call_async(SetBool.Request(data=True))
         wait(future.done, "the node cannot be enabled")
@@ -67,6 +67,10 @@ class SoakRobot(Node):
         wait(lambda: bool(self.commands_s), "no command")
         self.commands_s.clear()
         self.overheads_ms.clear()
+
+    @property
+    def _instructed(self) -> str:
+        return "" if self._status is None else str(self._status.instruction)
 
     def look(self) -> None:
         """Publish the next picture."""

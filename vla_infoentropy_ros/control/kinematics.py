@@ -54,7 +54,8 @@ class Chain:
             for joint in root.iter("joint")
             if joint.find("child") is not None
         }
-        joints, link = [], tip
+        joints: list[Joint] = []
+        link = tip
         while link != base:
             if link not in by_child or len(joints) > len(by_child):
                 raise KinematicsError(
@@ -155,7 +156,8 @@ def _joint(element: ElementTree.Element) -> Joint:
 
 
 def _about(axis: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
-    quaternion = (math.cos(angle / 2), *(float(part) for part in math.sin(angle / 2) * axis))
+    x, y, z = (float(part) for part in math.sin(angle / 2) * axis)
+    quaternion = (math.cos(angle / 2), x, y, z)
     return np.stack([rotate(quaternion, unit) for unit in np.eye(3)], axis=1)
 
 
