@@ -66,17 +66,33 @@ def test_unchanged_frames_give_the_dense_action_with_any_reuse(selector, decode)
         assert session.step([frame]).action.token_ids == expected
 
 
+NO_REUSE = {
+    "dense": {},
+    "info_entropy": {"static_cap": 0},
+    "attention_drift": {"fresh_tokens": 16},
+    "vla_cache": {"cache_static": 0},
+    "vla_pruner": {"prune_ratio": 0.0},
+    "fastv": {"prune_ratio": 0.0},
+    "random": {"fresh_tokens": 16},
+    "stale": {"keyframe_every": 1},
+}
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_full_budget_equals_dense_on_changing_frames(dtype):
-    full = build_selector("attention_drift", settings=SelectionSettings(fresh_tokens=16))
+@pytest.mark.parametrize("kv_heads", [4, 2])
+@pytest.mark.parametrize("name", SELECTORS)
+def test_any_selector_without_reuse_is_dense_bit_for_bit(name, kv_heads, dtype):
+    nothing_reused = build_selector(name, settings=SelectionSettings(**NO_REUSE[name]))
     ours, dense = (
-        Session(TinyPolicy(dtype=dtype), selector) for selector in (full, build_selector("dense"))
+        Session(TinyPolicy(dtype=dtype, kv_heads=kv_heads), selector)
+        for selector in (nothing_reused, build_selector("dense"))
     )
     for session in (ours, dense):
         session.set_instruction("pick up")
-    for frame in frames(8, changed=300):
-        tokens = ours.step([frame]).action.token_ids
-        assert tokens == dense.step([frame]).action.token_ids
+    for frame in frames(6, changed=300):
+        result, expected = ours.step([frame]), dense.step([frame])
+        assert result.report.fresh == 16
+        assert result.action.token_ids == expected.action.token_ids
         assert torch.equal(ours._decoder.cache.keys, dense._decoder.cache.keys)
 
 

@@ -70,7 +70,7 @@ class PartialDecoder:
         self._rotary = model.model.rotary_emb(weight[:1, None], self._positions[None])
         self._pruned_from = len(self.layers)
         self._visible: torch.Tensor | None = None  # (total,) bool: keys left after pruning
-        self.kept: torch.Tensor | None = None  # (m,) visual tokens the last step did not prune
+        self.kept: torch.Tensor | None = None  # (m,) what a step that pruned left; else None
 
     def prefill(self, sequence: torch.Tensor, plan: TokenPlan) -> torch.Tensor:
         """Recompute what ``plan`` names, and all positions after the visual tokens.
@@ -152,6 +152,8 @@ class PartialDecoder:
         return _Rows(positions, rotary, mask[None, None], length)
 
     def _prune(self, kept: torch.Tensor, from_layer: int) -> None:
+        if kept.shape[0] == self.layout.visual:
+            return  # nothing to hide: the pass stays the dense one, bit for bit
         visible = torch.ones_like(self._positions, dtype=torch.bool)
         visible[1 : self.layout.tail] = False
         visible[kept + 1] = True
