@@ -39,7 +39,8 @@ def test_a_domain_with_a_foreign_participant_is_left_alone(
 ) -> None:
     monkeypatch.setattr(domain, "_DOMAINS", range(97, 99))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as foreign:
-        foreign.bind(("127.0.0.1", 7400 + 250 * 97 + 10))
+        foreign.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(domain, "_PORT_BASE", foreign.getsockname()[1] - 250 * 97 - 10)
         for _ in range(4):
             with DomainClaim() as claim:
                 assert claim.domain == 98

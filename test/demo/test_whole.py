@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from vla_infoentropy_ros.replay.bag_reader import ACTION, Bag
+from vla_infoentropy_ros.demo import main
+from vla_infoentropy_ros.demo.output import prepare_folder
+from vla_infoentropy_ros.replay.bag_reader import ACTION, Bag, BagError
 
 _READY_S, _RUN_S = 120.0, 240.0
 _ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -74,7 +76,8 @@ class Demo:
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Demo]:
-    running = Demo(tmp_path / "demo", "--episodes", "1")
+    running = Demo(tmp_path / "demo", "--episodes", "1", "--selectors",
+                   "dense,info_entropy,attention_drift")
     yield running
     if running.process.poll() is None:
         running.process.terminate()
@@ -168,19 +171,45 @@ def test_ctrl_c(demo: Demo) -> None:
     assert not any(_alive(pid) for pid in nodes.values())
 
 
+def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+    demo = Demo(tmp_path / "demo", "--model", "/no/such/folder")
+    code, _ = demo.end()
+    assert code == 1
+    assert "error: policy_node ended" in demo.told
+    assert "/no/such/folder" in demo.told
+    assert "Traceback" not in demo.told
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["--selectors", "dense,denze"], "'denze' is not among dense, info_entropy"),
+        (["--selectors", ","], "names none"),
         (["--episodes", "0"], "0 is outside 1 .. 10000"),
         (["--episodes", "many"], "'many' is no whole number"),
         (["--domain", "999"], "domain 999 is outside 0 .. 232"),
-        (["--model", "/no/such/folder"], "/no/such/folder"),
+        (["--out", "/dev/null/demo"], "Not a directory"),
     ],
 )
-def test_mistakes(tmp_path: Path, arguments: list[str], told: str) -> None:
-    demo = Demo(tmp_path / "demo", *arguments)
-    code, _ = demo.end()
+def test_mistakes(
+    tmp_path: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(arguments)
+    except SystemExit as end:  # how argparse refuses
+        code = int(end.code or 0)
     assert code in (1, 2)
-    assert told in demo.told
-    assert "Traceback" not in demo.told
+    assert told in capsys.readouterr().err
+
+
+def test_results_of_an_earlier_run_go_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("summary.json", "report.html", "mine.txt"):
+        (tmp_path / name).touch()
+    prepare_folder(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    (tmp_path / "bag").mkdir()
+    (tmp_path / "bag" / "notes.txt").touch()
+    with pytest.raises(BagError, match="is no bag"):
+        prepare_folder(tmp_path)

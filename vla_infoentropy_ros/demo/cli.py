@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -16,7 +17,12 @@ from typing import Any
 
 from vla_infoentropy_ros.demo.domain import DomainClaim, DomainError
 from vla_infoentropy_ros.demo.launching import Launch, NodeDiedError, launch_command
-from vla_infoentropy_ros.demo.output import print_files, print_table, write_outputs
+from vla_infoentropy_ros.demo.output import (
+    prepare_folder,
+    print_files,
+    print_table,
+    write_outputs,
+)
 from vla_infoentropy_ros.replay.bag_reader import BagError
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.report.records import RunRecord
@@ -55,9 +61,14 @@ def main(argv: list[str]) -> int:
     except (UsageError, DomainError, NodeDiedError, BagError, ImportError) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"\nerror: {error.strerror}: {error.filename or options.out}; name another place "
+              "with --out", file=sys.stderr)
+        return 1
 
 
 def _run(options: argparse.Namespace, selectors: Sequence[str]) -> int:
+    prepare_folder(options.out)
     middleware = ensure_rclpy()
     machine = hardware()
     began_s = time.monotonic()
@@ -67,7 +78,7 @@ def _run(options: argparse.Namespace, selectors: Sequence[str]) -> int:
         print(f"ROS_DOMAIN_ID={claim.domain}: starting policy_node and sim_node ({middleware})",
               file=sys.stderr)
         command = launch_command(middleware, arguments)
-        environment = {"ROS_DOMAIN_ID": str(claim.domain)}
+        environment = {"ROS_DOMAIN_ID": str(claim.domain), **_spin_briefly()}
         with Launch(command, options.out / "nodes.log", environment) as launch:
             measured, facts = _measure(claim.domain, launch, selectors, seeds)
     run = RunRecord(
@@ -77,7 +88,7 @@ def _run(options: argparse.Namespace, selectors: Sequence[str]) -> int:
         episodes=tuple(measured.episodes),
         shown=tuple(measured.shown),
         policy=facts["policy"],
-        hardware=machine,
+        hardware=machine | {"GOMP_SPINCOUNT": _spin_briefly()["GOMP_SPINCOUNT"]},
         versions=versions(),
         settings={name: _read_by(name, facts["settings"]) for name in selectors},
         duration_s=time.monotonic() - began_s,
@@ -87,6 +98,12 @@ def _run(options: argparse.Namespace, selectors: Sequence[str]) -> int:
     print_table(summary)
     print_files(options.out, summary)
     return 0
+
+
+def _spin_briefly() -> dict[str, str]:
+    """Threads of the policy wait by spinning, GNU OpenMP's default is for milliseconds; with all
+    cores in use (simulator, policy, this process) that delays the thread they wait for."""
+    return {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000")}
 
 
 def _measure(

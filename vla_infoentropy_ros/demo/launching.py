@@ -95,7 +95,8 @@ class Launch:
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            # A second Ctrl-C does not wait, but the rest is ended all the same.
+            with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
                 self._process.wait(_GRACE_S)
         for number in (signal.SIGTERM, signal.SIGKILL):
             left = self.processes()

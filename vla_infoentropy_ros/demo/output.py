@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vla_infoentropy_ros.replay.bag_writer import RawMessage, write_bag
+from vla_infoentropy_ros.replay.bag_writer import RawMessage, remove_bag, write_bag
 from vla_infoentropy_ros.report.canvas import overlay_frames
 from vla_infoentropy_ros.report.page import report_page
 from vla_infoentropy_ros.report.records import RunRecord
@@ -17,6 +17,16 @@ from vla_infoentropy_ros.report.verdict import table_rows, verdicts
 from vla_infoentropy_ros.report.video import write_video
 
 _RECORDED = "attention_drift"
+
+
+def prepare_folder(folder: Path) -> None:
+    """Remove the results of an earlier run: after a failure none may pass for those of this run.
+
+    Raises BagError where something that is no bag stands in the bag's place.
+    """
+    remove_bag(folder / "bag")
+    for name in ("summary.json", "report.html", "overlay.mp4", "overlay.gif"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_outputs(

@@ -55,8 +55,7 @@ def write_bag(
     read it; ``about`` becomes the custom data of its metadata. Raises BagError where something
     that is no bag stands in the way.
     """
-    if path.exists():
-        _remove_bag(path)
+    remove_bag(path)
     ordered = sorted(messages, key=lambda message: message.received_ns)
     store = registry().store
     with Writer(path, version=_VERSION, storage_plugin=_STORAGE[storage]) as writer:
@@ -76,8 +75,10 @@ def write_bag(
     return path
 
 
-def _remove_bag(path: Path) -> None:
-    """Remove an earlier bag, and nothing that is not one."""
+def remove_bag(path: Path) -> None:
+    """Remove an earlier bag if there is one; raises BagError for anything that is no bag."""
+    if not path.exists():
+        return
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else {""}
     if not all(n == "metadata.yaml" or n.endswith((".mcap", ".db3")) for n in names):
         raise BagError(f"{path} exists and is no bag: move it away or name another place")
