@@ -94,6 +94,19 @@ def test_info_entropy_static_cap_keeps_the_most_similar():
                   input_of(patches=changed)) == list(range(13))
 
 
+def test_info_entropy_static_cap_rotates_through_what_is_equally_still():
+    settings = SelectionSettings(k1=0, k2=0, static_cap=12)
+    selector = build_selector("info_entropy", "linear", settings)
+    ages, recomputed = torch.zeros(N, dtype=torch.int64), set()
+    for t in range(1, 9):
+        fresh = selector.select(input_of(t=t, ages=ages)).plan.fresh
+        assert len(fresh) == 4
+        recomputed |= set(fresh.tolist())
+        ages = ages + 1
+        ages[fresh] = 0
+    assert recomputed == set(range(N))
+
+
 def test_info_entropy_drift_staleness_reads_embeddings_not_pixels():
     settings = SelectionSettings(k1=0, k2=0, static_cap=16, staleness="drift", drift_threshold=0.5)
     selector = build_selector("info_entropy", "linear", settings)

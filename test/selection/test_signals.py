@@ -110,6 +110,14 @@ def test_top_takes_the_highest_and_breaks_ties_by_index(values, k):
     assert mask.nonzero().squeeze(-1).tolist() == sorted(ranked[:k])
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30),
+       st.integers(0, 35))
+def test_top_breaks_ties_by_the_second_score(pairs, k):
+    scores, ties = torch.tensor(pairs, dtype=torch.float32).T
+    ranked = sorted(range(len(pairs)), key=lambda i: (-pairs[i][0], -pairs[i][1], i))
+    assert top(scores, k, ties).nonzero().squeeze(-1).tolist() == sorted(ranked[:k])
+
+
 def test_top_ranks_nan_last():
     mask = top(torch.tensor([float("nan"), 1.0, float("inf"), 0.0]), 3)
     assert mask.tolist() == [False, True, True, True]

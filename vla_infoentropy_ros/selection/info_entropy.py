@@ -114,7 +114,10 @@ class InfoEntropy:
                 relative_drift(given.embeddings, given.reference_embeddings)
             )
             within = change <= settings.drift_threshold
-        return within & top(-change, settings.static_cap), change
+        # Of patches that did not change at all, those computed last are kept: what is over the
+        # cap is then recomputed in turn, not the same corner of the picture in each step.
+        kept = top(-change, settings.static_cap, ties=-given.per_view(given.ages))
+        return within & kept, change
 
 
 def _named(

@@ -6,13 +6,19 @@ from __future__ import annotations
 import torch
 
 
-def top(scores: torch.Tensor, k: int) -> torch.Tensor:
+def top(scores: torch.Tensor, k: int, ties: torch.Tensor | None = None) -> torch.Tensor:
     """Mask of the k highest scores along the last axis; NaN ranks last.
 
-    scores: (..., n). Returns bool (..., n) with min(k, n) true in each row.
+    scores: (..., n). ties: same shape; of equal scores the higher goes first, and without it, or
+    where it is equal too, the lower index. Returns bool (..., n), min(k, n) true in each row.
     """
     ranked = torch.nan_to_num(scores, nan=float("-inf"), posinf=float("inf"), neginf=float("-inf"))
-    order = ranked.sort(dim=-1, descending=True, stable=True).indices
+    if ties is None:
+        order = ranked.sort(dim=-1, descending=True, stable=True).indices
+    else:
+        first = ties.sort(dim=-1, descending=True, stable=True).indices
+        then = ranked.gather(-1, first).sort(dim=-1, descending=True, stable=True).indices
+        order = first.gather(-1, then)
     mask = torch.zeros_like(scores, dtype=torch.bool)
     return mask.scatter_(-1, order[..., : max(k, 0)], True)
 
