@@ -91,10 +91,9 @@ class QueryTape:
         mask: (R', length) bool or (L, R', length), true where a row may look.
         """
         rows, length = mask.shape[-2:]
-        layers = list(self.layers)
-        queries = self._queries[:, :, :rows]
-        keys = cache.keys[layers, 0, :, :length]
-        return attention_to(queries, keys, mask, visual)
+        every = len(self.layers) == cache.keys.shape[0]
+        keys = cache.keys if every else cache.keys[list(self.layers)]  # the latter copies
+        return attention_to(self._queries[:, :, :rows], keys[:, 0, :, :length], mask, visual)
 
 
 def attention_to(
@@ -112,7 +111,7 @@ def attention_to(
     scores = scores.view(layers, heads, rows, -1)
     allowed = mask if mask.dim() == 2 else mask[:, None]
     weights = scores.masked_fill_(~allowed, float("-inf")).softmax(-1)
-    return weights[..., visual].mean(1)
+    return weights.mean(1)[..., visual]
 
 
 def _sdpa_with_tape(

@@ -30,13 +30,13 @@ def patches_of(image: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
 def image_entropy(patches: torch.Tensor, levels: int = 256) -> torch.Tensor:
     """Normalised entropy H / log2 G of the grey histogram of each patch.
 
-    patches: (V, n, P, 3) uint8 RGB, as the vision tower sees them (`patches_of`). levels: G, a
+    patches: (V, n, P, 3) RGB, integers 0..255 of any type, as the vision tower sees them (`patches_of`). levels: G, a
     power of two up to 256. Returns (V, n) float32 in [0, 1]; 0 for a flat patch.
     """
     views, tokens, pixels, _ = patches.shape
     # The sums stay below 2^24, where float32 counts exactly, and a float product is fast.
     luma = patches.float() @ torch.tensor(_LUMA, dtype=torch.float32, device=patches.device)
-    bins = luma.add_(32768).div_(65536 * (256 // levels)).long().view(views * tokens, pixels)
+    bins = luma.add_(32768).mul_(levels / 2**24).long().view(views * tokens, pixels)
     bins += torch.arange(0, views * tokens * levels, levels, device=patches.device)[:, None]
     counts = torch.bincount(bins.flatten(), minlength=views * tokens * levels)
     # H = log2 P - sum(n log2 n) / P, and n is a small integer: a table replaces the logarithms.
