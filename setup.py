@@ -2,6 +2,7 @@
 """For pip. Where ROS 2 is installed, colcon builds the same tree through CMakeLists.txt."""
 
 from glob import glob
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
@@ -13,7 +14,7 @@ setup(
     version="0.1.0",
     description="ROS 2 nodes that run vision-language-action policies with temporally reused "
     "KV caches",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",

@@ -30,8 +30,9 @@ def patches_of(image: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
 def image_entropy(patches: torch.Tensor, levels: int = 256) -> torch.Tensor:
     """Normalised entropy H / log2 G of the grey histogram of each patch.
 
-    patches: (V, n, P, 3) RGB, integers 0..255 of any type, as the vision tower sees them (`patches_of`). levels: G, a
-    power of two up to 256. Returns (V, n) float32 in [0, 1]; 0 for a flat patch.
+    patches: (V, n, P, 3) RGB, integers 0..255 of any type, as the vision tower sees them
+    (`patches_of`). levels: G, a power of two up to 256. Returns (V, n) float32 in [0, 1]; 0 for
+    a flat patch.
     """
     views, tokens, pixels, _ = patches.shape
     # The sums stay below 2^24, where float32 counts exactly, and a float product is fast.

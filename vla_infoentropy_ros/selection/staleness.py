@@ -9,8 +9,8 @@ import torch
 def patch_cosine(current: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Cosine of raw RGB patches (the papers' static test).
 
-    current, reference: (V, n, F), values 0..255. Returns (V, n) float32 in [0, 1]; two black patches
-    count as equal, a black and a lit one as orthogonal.
+    current, reference: (V, n, F), values 0..255. Returns (V, n) float32 in [0, 1]; two black
+    patches count as equal, a black and a lit one as orthogonal.
     """
     current, reference = current.float(), reference.float()
     dot = torch.linalg.vecdot(current, reference)
