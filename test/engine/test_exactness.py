@@ -236,4 +236,3 @@ def _pruned_by_hand(policy, embeddings, kept, layer):
         rotary = model.rotary_emb(hidden, positions[None])
         hidden = block(hidden, attention_mask=mask, position_embeddings=rotary)
     return model.norm(hidden)
-

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.models.loading import load_policy
@@ -21,9 +21,6 @@ from vla_infoentropy_ros.selection.schedule import budgets
 from vla_infoentropy_ros.session import Session, StepResult
 from vla_infoentropy_ros.sim.tabletop import Tabletop
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-
 SEED = 1_000_004
 SHOWN_STEPS = (2, 7, 12)
 _SELECTORS = ("info_entropy", "vla_cache", "attention_drift")
@@ -31,6 +28,7 @@ _SELECTORS = ("info_entropy", "vla_cache", "attention_drift")
 
 def main(argv: Sequence[str]) -> int:
     """Write signals.png, plans.png and schedules.png."""
+    plt.switch_backend("Agg")
     folder = Path(argv[0] if argv else "docs/figures")
     folder.mkdir(parents=True, exist_ok=True)
     policy = load_policy("embedded")

@@ -41,7 +41,6 @@ class StepRecord:
     image_to_command_ms: float = float("nan")
     decoder_passes: float = float("nan")
 
-
     @property
     def tokens(self) -> int:
         """N, where the selection arrived; else 0."""
