@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -21,10 +22,10 @@ from vla_infoentropy_ros.replay.bag_writer import RawMessage
 from vla_infoentropy_ros.report.records import EpisodeRecord, ShownEpisode, ShownStep
 from vla_infoentropy_ros.standalone.typestore import registry
 
-_IMAGE, _SELECTION = "/image", f"/{POLICY}/selection"
+_IMAGE, _INSTRUCTION, _SELECTION = "/image", "/instruction", f"/{POLICY}/selection"
 _TOPICS: tuple[tuple[str, Any], ...] = (
     (_IMAGE, Image),
-    ("/instruction", String),
+    (_INSTRUCTION, String),
     ("/ee_pose", PoseStamped),
     ("/action", VlaAction),
     ("/twist_command", TwistStamped),
@@ -34,7 +35,7 @@ _TOPICS: tuple[tuple[str, Any], ...] = (
     ("/episode", EpisodeResult),
     ("/clock", Clock),
 )
-_LATCHED = frozenset({"/instruction", f"/{POLICY}/status", "/episode"})
+_LATCHED = frozenset({_INSTRUCTION, f"/{POLICY}/status", "/episode"})
 # Volatile: what was latched before the episode belongs to another one.
 _QOS = QoSProfile(depth=200)
 _MATCHING_S = 5.0
@@ -73,6 +74,7 @@ class EpisodeRecorder:
         for subscription in self._subscriptions:
             self._graph.node.destroy_subscription(subscription)
         self._subscriptions = []
+        self.messages = _instruction_first(self.messages)
 
     def shown(self, episode: EpisodeRecord) -> ShownEpisode:
         """The episode's steps with their pictures; steps whose picture was lost are left out."""
@@ -103,6 +105,19 @@ class EpisodeRecorder:
             )
 
         return keep
+
+
+def _instruction_first(messages: list[RawMessage]) -> list[RawMessage]:
+    """The instruction of an episode before its first image, as it was in force.
+
+    The simulator sends no image before the policy has taken the instruction over, but topics may
+    overtake each other on the way to this recorder.
+    """
+    if not messages:
+        return messages
+    began_ns = min(message.received_ns for message in messages)
+    instructions = [replace(m, received_ns=began_ns) for m in messages if m.topic == _INSTRUCTION]
+    return instructions + [m for m in messages if m.topic != _INSTRUCTION]
 
 
 def _parsed(message: RawMessage) -> Any:
