@@ -7,43 +7,20 @@ import dataclasses
 import json
 
 import numpy as np
-import pytest
 
 from test.report import synthetic
 from vla_infoentropy_ros.report.statistics import (
     paired,
     percentiles,
-    sign_test,
     speedup,
     summarise,
-    wilson,
 )
 from vla_infoentropy_ros.report.verdict import headline, loses, table_rows, verdicts
-
-
-@pytest.mark.parametrize(
-    ("successes", "trials", "low", "high"),
-    [(87, 100, 0.7902, 0.9224), (20, 20, 0.8389, 1.0), (0, 20, 0.0, 0.1611), (0, 0, 0.0, 1.0)],
-)
-def test_wilson(successes: int, trials: int, low: float, high: float) -> None:
-    assert wilson(successes, trials) == pytest.approx((low, high), abs=1e-4)
-
-
-def test_wilson_rejects_impossible_counts() -> None:
-    with pytest.raises(ValueError, match="successes=3 of trials=2"):
-        wilson(3, 2)
 
 
 def test_percentiles_ignore_what_was_not_measured() -> None:
     assert percentiles([1.0, 2.0, 3.0, float("nan")])["p50"] == 2.0
     assert percentiles([]) == {"p50": None, "p95": None, "p99": None}
-
-
-def test_sign_test() -> None:
-    assert sign_test(0, 0) == 1.0
-    assert sign_test(3, 3) == 1.0
-    assert sign_test(5, 0) == pytest.approx(2 / 32)
-    assert sign_test(34, 2) < 1e-7
 
 
 def test_paired_counts_only_common_seeds() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from vla_infoentropy_ros.sim import EVALUATION_SEED, Tabletop, rollout, wilson_interval
+from vla_infoentropy_ros.sim import EVALUATION_SEED, Tabletop, rollout
 from vla_infoentropy_ros.sim.expert import MAX_STEP, TabletopState, expert_action
 from vla_infoentropy_ros.sim.gl import RenderBackendError, choose_backend
 from vla_infoentropy_ros.sim.scene import CUBE_COLOURS
@@ -176,11 +176,3 @@ def test_expert_by_hand(hand: list[float], gap: float, sign: list[int], gripper:
 def test_expert_refuses_absent_objects() -> None:
     with pytest.raises(ValueError, match="blue cube"):
         expert_action(_state([0.4, 0, 0.1]), Goal("blue", "white"))
-
-
-def test_wilson_interval() -> None:
-    low, high = wilson_interval(95, 100)
-    assert low == pytest.approx(0.8882, abs=1e-3) and high == pytest.approx(0.9785, abs=1e-3)
-    assert wilson_interval(0, 10)[0] == 0.0 and wilson_interval(10, 10)[1] == 1.0
-    with pytest.raises(ValueError, match="trials = 0"):
-        wilson_interval(0, 0)

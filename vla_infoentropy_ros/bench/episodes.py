@@ -23,9 +23,9 @@ from tqdm import tqdm
 from vla_infoentropy_ros.bench.steps import FIRST_SEED
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.report.machine import hardware, versions
-from vla_infoentropy_ros.report.statistics import sign_test, wilson
 from vla_infoentropy_ros.selection import SelectionSettings
 from vla_infoentropy_ros.sim.tabletop import Tabletop
+from vla_infoentropy_ros.success_rates import sign_test, wilson_interval
 from vla_infoentropy_ros.variants import Variant
 
 # name: (variant, schedule, settings that differ from the defaults)
@@ -102,7 +102,7 @@ def _figures(
     played: list[tuple[bool, int, float]], dense: list[tuple[bool, int, float]] | None
 ) -> dict[str, Any]:
     won = sum(success for success, _, _ in played)
-    low, high = wilson(won, len(played))
+    low, high = wilson_interval(won, len(played))
     figures = {
         "successes": won, "episodes": len(played), "success_ci95": [low, high],
         "steps_mean": float(np.mean([steps for _, steps, _ in played])),

@@ -10,27 +10,10 @@ from typing import Any
 import numpy as np
 
 from vla_infoentropy_ros.report.records import STAGES, EpisodeRecord, RunRecord
+from vla_infoentropy_ros.success_rates import sign_test, wilson_interval
 
 BASELINE = "dense"
-_Z95 = 1.959963984540054
 _RESAMPLES = 2000
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """Wilson 95 % interval of a success rate; (0, 1) without trials.
-
-    Unlike the normal approximation it stays inside [0, 1] and is usable at 20 of 20.
-    """
-    if not 0 <= successes <= trials:
-        raise ValueError(f"successes={successes} of trials={trials}: need 0 <= successes <= trials")
-    if trials == 0:
-        return 0.0, 1.0
-    rate = successes / trials
-    z2 = _Z95**2
-    centre = rate + z2 / (2 * trials)
-    spread = _Z95 * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2))
-    scale = 1 + z2 / trials
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
 def percentiles(values: Iterable[float]) -> dict[str, float | None]:
@@ -40,15 +23,6 @@ def percentiles(values: Iterable[float]) -> dict[str, float | None]:
         return {"p50": None, "p95": None, "p99": None}
     found = np.percentile(data, (50, 95, 99))
     return {name: round(float(p), 4) for name, p in zip(("p50", "p95", "p99"), found, strict=True)}
-
-
-def sign_test(won: int, lost: int) -> float:
-    """Two-sided exact p-value of ``won`` against ``lost`` among the pairs that differ (McNemar)."""
-    trials = won + lost
-    if trials == 0:
-        return 1.0
-    tail = sum(math.comb(trials, k) for k in range(min(won, lost) + 1))
-    return min(1.0, float(2 * tail / 2**trials))
 
 
 def paired(ours: Sequence[EpisodeRecord], base: Sequence[EpisodeRecord]) -> dict[str, Any]:
@@ -105,7 +79,7 @@ def summarise_selector(episodes: Sequence[EpisodeRecord]) -> dict[str, Any]:
     records = [record for episode in episodes for record in episode.records]
     later = [record for record in records if record.t > 0]
     successes = sum(episode.success for episode in episodes)
-    low, high = wilson(successes, len(episodes))
+    low, high = wilson_interval(successes, len(episodes))
     return {
         "episodes": len(episodes),
         "successes": successes,

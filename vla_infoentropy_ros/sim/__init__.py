@@ -2,7 +2,7 @@
 """MuJoCo tabletop: scene, tasks, expert, closed-loop episodes. Free of ROS and of torch."""
 
 from vla_infoentropy_ros.sim.gl import RenderBackendError
-from vla_infoentropy_ros.sim.rollout import EpisodeResult, rollout, wilson_interval
+from vla_infoentropy_ros.sim.rollout import EpisodeResult, rollout
 from vla_infoentropy_ros.sim.tabletop import CONTROL_PERIOD, MAX_STEPS, Tabletop
 from vla_infoentropy_ros.sim.tasks import EVALUATION_SEED, Goal, Task, parse_instruction
 
@@ -17,5 +17,4 @@ __all__ = [
     "Task",
     "parse_instruction",
     "rollout",
-    "wilson_interval",
 ]

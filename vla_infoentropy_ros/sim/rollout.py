@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Closed-loop episodes and their statistics."""
+"""Closed-loop episodes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -44,14 +43,3 @@ def rollout(
         steps += 1
         done, told_done = env.success(), env.success(heard)
     return EpisodeResult(done, steps, seed, task.instruction, heard, told_done)
-
-
-def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson score interval of a success rate (95 % for z = 1.96)."""
-    if trials <= 0 or not 0 <= successes <= trials:
-        raise ValueError(f"successes = {successes}, trials = {trials}: need 0 <= s <= n, n > 0")
-    rate = successes / trials
-    centre = rate + z * z / (2 * trials)
-    spread = z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    return (max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))

@@ -16,9 +16,10 @@ import torch
 from tqdm import tqdm
 
 from vla_infoentropy_ros.models.embedded import EmbeddedPolicy
-from vla_infoentropy_ros.sim.rollout import EpisodeResult, rollout, wilson_interval
+from vla_infoentropy_ros.sim.rollout import EpisodeResult, rollout
 from vla_infoentropy_ros.sim.tabletop import Tabletop
 from vla_infoentropy_ros.sim.tasks import sample_task
+from vla_infoentropy_ros.success_rates import wilson_interval
 
 CONTROLS = ("none", "wrong_instruction", "stale")
 

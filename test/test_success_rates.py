@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Intervals and tests against values from tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from vla_infoentropy_ros.success_rates import sign_test, wilson_interval
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [
+        (87, 100, 0.7902, 0.9224),
+        (95, 100, 0.8882, 0.9785),
+        (20, 20, 0.8389, 1.0),
+        (0, 20, 0.0, 0.1611),
+        (0, 0, 0.0, 1.0),
+    ],
+)
+def test_wilson_interval(successes: int, trials: int, low: float, high: float) -> None:
+    assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(3, 2), (-1, 2), (0, -1)])
+def test_wilson_interval_rejects_impossible_counts(successes: int, trials: int) -> None:
+    with pytest.raises(ValueError, match=f"successes={successes} of trials={trials}"):
+        wilson_interval(successes, trials)
+
+
+def test_sign_test() -> None:
+    assert sign_test(0, 0) == 1.0
+    assert sign_test(3, 3) == 1.0
+    assert sign_test(5, 0) == pytest.approx(2 / 32)
+    assert sign_test(34, 2) < 1e-7

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What counts of successes say about a rate, and about two methods on equal seeds."""
+
+from __future__ import annotations
+
+import math
+
+_Z95 = 1.959963984540054  # two-sided 95 % of the normal distribution
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson 95 % interval of a success rate; (0, 1) without trials.
+
+    Unlike the normal approximation it stays inside [0, 1] and is usable at 20 of 20.
+    """
+    if not 0 <= successes <= trials:
+        raise ValueError(f"successes={successes} of trials={trials}: need 0 <= successes <= trials")
+    if trials == 0:
+        return 0.0, 1.0
+    rate = successes / trials
+    z2 = _Z95**2
+    centre = rate + z2 / (2 * trials)
+    spread = _Z95 * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2))
+    scale = 1 + z2 / trials
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def sign_test(won: int, lost: int) -> float:
+    """Two-sided exact p-value of ``won`` against ``lost`` among the pairs that differ (McNemar)."""
+    trials = won + lost
+    if trials == 0:
+        return 1.0
+    tail = sum(math.comb(trials, k) for k in range(min(won, lost) + 1))
+    return min(1.0, float(2 * tail / 2**trials))
