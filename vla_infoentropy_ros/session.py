@@ -78,6 +78,11 @@ class SelectionReport:
     reused: int
     pruned: int
 
+    @property
+    def reuse_ratio(self) -> float:
+        """Share of visual tokens that were reused, 0 .. 1."""
+        return self.reused / max(1, self.fresh + self.reused + self.pruned)
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -175,7 +180,7 @@ class Session:
 
     def reset(self, reason: str) -> None:
         """A new episode begins: t = 0, nothing reused, no draft. ``reason`` stands in the next
-        result, unless a reset before it was not yet followed by a step."""
+        result."""
         self.steps = 0
         self._forget(reason)
 

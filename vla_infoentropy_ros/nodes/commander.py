@@ -175,6 +175,12 @@ class Commander:
         if fault is not None:
             self.stop(fault)
 
+    @property
+    def moving(self) -> bool:
+        """A command is being repeated."""
+        with self.lock:
+            return self._hold.moving
+
     def stop(self, fault: Fault | None = None) -> None:
         """Zero at once, then silence; latches ``fault``. What is being computed is dropped."""
         with self.lock:

@@ -117,10 +117,9 @@ def to_selection(
 
 def fill_step(status: InferenceStatus, result: StepResult) -> None:
     """The figures of one step."""
-    report = result.report
     status.steps = result.t + 1
     status.invalidated = result.invalidated
-    status.reuse_ratio = report.reused / max(1, report.fresh + report.reused + report.pruned)
+    status.reuse_ratio = result.report.reuse_ratio
     status.latency_ms = float(result.latency_ms)
     for stage, milliseconds in result.stages_ms.items():
         setattr(status, f"{stage}_ms", float(milliseconds))

@@ -20,6 +20,7 @@ from vla_infoentropy_ros.control import faults
 from vla_infoentropy_ros.control.faults import Fault
 from vla_infoentropy_ros.nodes.commander import Commander
 from vla_infoentropy_ros.nodes.diagnostics import Diagnostics
+from vla_infoentropy_ros.nodes.goals import Goals, Result
 from vla_infoentropy_ros.nodes.inputs import Inputs
 from vla_infoentropy_ros.nodes.live_parameters import LiveParameters, declare
 from vla_infoentropy_ros.nodes.outputs import Output
@@ -56,6 +57,7 @@ class PolicyNode(LifecycleNode):
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/clear_fault", self._on_clear_fault)
+        self._goals = Goals(self)
         self.create_timer(_HOUSEKEEPING_S, self._housekeeping, clock=self._steady)
 
     # Beginning and end
@@ -133,6 +135,7 @@ class PolicyNode(LifecycleNode):
     def _halt(self) -> bool:
         """Zero command, then no more; false if the step in progress did not end."""
         self.active = False
+        self._goals.end(Result.STOPPED)
         self.commander.enable(False)
         self.commander.drain()
         if self._command_timer is not None:
@@ -164,14 +167,16 @@ class PolicyNode(LifecycleNode):
             self.commander.counters.frames_dropped += 1
 
     def _on_instruction(self, text: str) -> None:
-        same = self.runner is not None and text == self.runner.instruction == self._wanted
-        self._wanted = text
-        if self.runner is None or not self.active or same:
+        if text == self._wanted:
             return
-        self.commander.stop()
-        self.runner.set_instruction(text)
+        self._goals.end(Result.SUPERSEDED)
+        self._wanted = text
+        if self.runner is not None and self.active:
+            self.commander.stop()
+            self.runner.set_instruction(text)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._goals.end(Result.RESET)
         self._new_episode("new_episode")
         response.success = self.active
         response.message = (
@@ -211,6 +216,7 @@ class PolicyNode(LifecycleNode):
             self._clock_jumped()
         alive = self.runner is not None and self.runner.alive
         self.commander.tick(alive)
+        self._goals.tick()
 
     def _housekeeping(self) -> None:
         self.commander.check_rivals()
@@ -221,6 +227,8 @@ class PolicyNode(LifecycleNode):
         self.get_logger().warning("ROS time jumped backwards: a new episode begins")
         self.inputs.guard.reset()
         self.commander.clock_jumped()
+        self._goals.tick()  # a fault of the jump is the better reason
+        self._goals.end(Result.RESET)
         self._new_episode("clock_backwards")
 
     def _new_episode(self, reason: str) -> None:
@@ -232,13 +240,29 @@ class PolicyNode(LifecycleNode):
     def _tell(self) -> None:
         self.telemetry.status(self.settings, self.active)
 
+    # What a goal asks for
+
+    def follow(self, instruction: str) -> None:
+        """Begin an episode with this instruction, be it the same as before."""
+        self._wanted = instruction
+        if self.runner is not None:
+            self.runner.set_instruction(instruction)
+        self._new_episode("new_episode")
+
+    def rest(self) -> None:
+        """Stop, and do nothing until there is an instruction again."""
+        self._wanted = ""
+        self.commander.stop()
+        if self.runner is not None:
+            self.runner.rest()
+
     # Called by the worker thread
 
     def step_begins(self, frame: Frame) -> None:
         with self.commander.lock:
             self.commander.watchdog.step_begins(frame.arrival_s)
 
-    def step_done(self, frame: Frame, result: StepResult) -> None:
+    def step_done(self, frame: Frame, result: StepResult, instruction: str) -> None:
         runner = self.runner
         if runner is None or runner.policy is None:
             return
@@ -248,7 +272,8 @@ class PolicyNode(LifecycleNode):
         )
         step = None
         if issued is not None:
-            step = self.telemetry.stepped(frame, result, issued, stamp_ns, runner.instruction)
+            step = self.telemetry.stepped(frame, result, issued, stamp_ns, instruction)
+            self._goals.stepped(step)
             self.telemetry.selection(self.settings, step)
         self.telemetry.status(self.settings, self.active, step)
 

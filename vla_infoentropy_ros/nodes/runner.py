@@ -41,7 +41,7 @@ class Listener(Protocol):
     """Told by the worker thread what happens."""
 
     def step_begins(self, frame: Frame) -> None: ...
-    def step_done(self, frame: Frame, result: StepResult) -> None: ...
+    def step_done(self, frame: Frame, result: StepResult, instruction: str) -> None: ...
     def frame_rejected(self, frame: Frame, reason: str) -> None: ...
     def step_failed(self, frame: Frame, error: Exception) -> None: ...
     def state_changed(self) -> None: ...
@@ -109,7 +109,13 @@ class PolicyRunner:
 
     def set_instruction(self, text: str) -> None:
         """Follow another instruction from the next step on, or reject it with a reason."""
+        self.instruction = self.rejected = ""
         self._request(lambda session: self._instruct(session, text))
+
+    def rest(self) -> None:
+        """Take no more steps until there is another instruction, or the same one again."""
+        self.instruction = self.rejected = ""
+        self._request(lambda session: session.reset("new_episode"))
 
     def reset(self, reason: str) -> None:
         """Begin a new episode with the next frame."""
@@ -142,11 +148,10 @@ class PolicyRunner:
         try:
             session.set_instruction(text)
         except ValueError as error:
-            self.instruction, self.rejected = "", str(error)
+            self.rejected = str(error)
+            session.reset("instruction_changed")  # it keeps the old text while the robot stands
             return
-        if self.rejected:  # the session kept the old text while the robot stood still
-            session.reset("instruction_changed")
-        self.instruction, self.rejected = session.instruction, ""
+        self.instruction = session.instruction
 
     def _step(self, frame: Frame) -> None:
         if self._session is None or not self.instruction:
@@ -163,7 +168,7 @@ class PolicyRunner:
             logging.getLogger(__name__).debug("step failed", exc_info=True)
             self._listener.step_failed(frame, error)
             return
-        self._listener.step_done(frame, result)
+        self._listener.step_done(frame, result, self._session.instruction)
 
 
 def load(settings: PolicyNodeSettings) -> Any:

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's own node: sets parameters, starts episodes, listens. Import after ensure_rclpy()."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import rclpy
+from rcl_interfaces.msg import ParameterType
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Trigger
+
+from vla_infoentropy_ros.demo.observer import EpisodeObserver
+from vla_infoentropy_ros.msg import EpisodeResult, InferenceStatus, TokenSelection
+
+POLICY, SIM = "policy_node", "sim_node"
+_POLL_S = 0.01
+_CALL_TIMEOUT_S = 20.0
+_LATCHED = QoSProfile(depth=50, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_QUEUE = QoSProfile(depth=50)
+
+T = TypeVar("T")
+
+
+class GraphError(RuntimeError):
+    """The nodes do not do what they were asked; the message says which and what."""
+
+
+class DemoGraph:
+    """A node on one domain, spinning in a thread; use it as a context manager.
+
+    check: called while waiting; raises when it is no use to wait any longer.
+    """
+
+    def __init__(self, domain: int, check: Callable[[], None]) -> None:
+        self._check = check
+        # Signals end the demo as KeyboardInterrupt, in order, not by cutting the transport first.
+        rclpy.init(args=[], domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
+        self.node = rclpy.create_node("demo", start_parameter_services=False, enable_rosout=False)
+        self.status: Any = None
+        self._observer: EpisodeObserver | None = None
+        make = self.node.create_subscription
+        make(InferenceStatus, f"{POLICY}/status", self._on_status, _LATCHED)
+        make(TokenSelection, f"{POLICY}/selection", self._on_selection, _QUEUE)
+        make(EpisodeResult, "episode", self._on_episode, _LATCHED)
+        self._set = {n: self.node.create_client(SetParameters, f"{n}/set_parameters")
+                     for n in (POLICY, SIM)}
+        self._get = self.node.create_client(GetParameters, f"{POLICY}/get_parameters")
+        self._start = self.node.create_client(Trigger, f"{SIM}/start_episode")
+        self._clear = self.node.create_client(Trigger, f"{POLICY}/clear_fault")
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._spin, name="demo-spin", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> DemoGraph:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ending.set()
+        self._thread.join()
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown()
+
+    def wait_until_ready(self, timeout_s: float) -> None:
+        """Both nodes serve, and the policy is loaded and active."""
+        clients = [*self._set.values(), self._get, self._start, self._clear]
+
+        def ready() -> bool:
+            active = (InferenceStatus.WAITING, InferenceStatus.RUNNING)
+            return (
+                self.status is not None
+                and self.status.state in active
+                and all(client.service_is_ready() for client in clients)
+            )
+
+        if not self.wait(ready, timeout_s):
+            what = "nothing was heard from the policy node"
+            if self.status is not None:
+                what = f"the policy node says: {self.status.detail or 'nothing'}"
+            raise GraphError(f"the nodes were not ready within {timeout_s:.0f} s: {what}")
+
+    def wait(self, condition: Callable[[], Any], timeout_s: float) -> bool:
+        """Whether the condition came true in time; raises what ``check`` raises."""
+        limit = time.monotonic() + timeout_s
+        checked = 0.0
+        while not condition():
+            now = time.monotonic()
+            if now >= limit:
+                return False
+            if now - checked > 0.2:
+                self._check()
+                checked = now
+            time.sleep(_POLL_S)
+        return True
+
+    def set_parameters(self, node: str, values: Mapping[str, Any]) -> None:
+        """Set parameters of a node while it runs. Raises GraphError with the node's reason."""
+        request = SetParameters.Request(
+            parameters=[Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
+        )
+        answer = self._call(self._set[node], request)
+        for name, result in zip(values, answer.results, strict=True):
+            if not result.successful:
+                raise GraphError(f"{node} refuses {name}={values[name]!r}: {result.reason}")
+
+    def policy_parameters(self, names: Sequence[str]) -> dict[str, str | int | float | bool]:
+        """Values of parameters of the policy node, those that it has."""
+        answer = self._call(self._get, GetParameters.Request(names=list(names)))
+        read = {
+            ParameterType.PARAMETER_BOOL: "bool_value",
+            ParameterType.PARAMETER_INTEGER: "integer_value",
+            ParameterType.PARAMETER_DOUBLE: "double_value",
+            ParameterType.PARAMETER_STRING: "string_value",
+        }
+        return {name: getattr(value, read[value.type])
+                for name, value in zip(names, answer.values, strict=False) if value.type in read}
+
+    def run_episode(self, observer: EpisodeObserver, stall_s: float) -> None:
+        """Start the episode and wait for its end. Raises GraphError when nothing moves."""
+        self._observer = observer
+        try:
+            answer = self._call(self._start, Trigger.Request())
+            if not answer.success:
+                raise GraphError(f"{SIM} does not start an episode: {answer.message}")
+            while not self.wait(lambda: observer.result is not None, 1.0):
+                if time.monotonic() - observer.last_progress_s > stall_s:
+                    raise GraphError(
+                        f"no policy step for {stall_s:.0f} s (seed {observer.seed}, "
+                        f"{observer.selector}, after {observer.steps} steps); see the log"
+                    )
+            # Topics may overtake each other: the outcome before the last step's status.
+            self.wait(lambda: observer.complete, 0.5)
+        finally:
+            self._observer = None
+
+    def clear_fault(self) -> None:
+        """Release a latched fault, so that the next episode can run."""
+        self._call(self._clear, Trigger.Request())
+
+    def _call(self, client: Any, request: Any) -> Any:
+        future = client.call_async(request)
+        if not self.wait(future.done, _CALL_TIMEOUT_S):
+            client.remove_pending_request(future)
+            raise GraphError(f"no answer from {client.srv_name} within {_CALL_TIMEOUT_S:.0f} s")
+        return future.result()
+
+    def _spin(self) -> None:
+        while not self._ending.is_set():
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def _on_status(self, message: Any) -> None:
+        self.status = message
+        observer = self._observer
+        if observer is not None:
+            observer.status(message)
+
+    def _on_selection(self, message: Any) -> None:
+        observer = self._observer
+        if observer is not None:
+            observer.selection(message)
+
+    def _on_episode(self, message: Any) -> None:
+        observer = self._observer
+        if observer is not None:
+            observer.episode(message)
