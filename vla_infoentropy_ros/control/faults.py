@@ -16,6 +16,7 @@ POLICY_EXCEPTION = "policy_exception"
 WORKER_DIED = "worker_died"
 TWO_COMMANDERS = "two_commanders"
 NO_SOLUTION = "no_solution"
+GRIPPER = "gripper"
 
 FAULT_CODES = {
     CAMERA_SILENT: "no image arrived for command.camera_timeout_s",
@@ -29,6 +30,7 @@ FAULT_CODES = {
     WORKER_DIED: "the inference thread ended; deactivate and activate to start a new one",
     TWO_COMMANDERS: "another node publishes on the command topic as well",
     NO_SOLUTION: "the arm cannot follow the action: singular or at a joint limit",
+    GRIPPER: "the gripper's action server is not there, or rejected a goal",
 }
 
 

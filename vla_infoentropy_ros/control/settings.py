@@ -80,6 +80,21 @@ class CommandSettings:
     pose_timeout_s: float = knob(
         0.5, "oldest ee_pose or joint state that may be used, s", low=0.01, high=60.0
     )
+    gripper_action: str = knob(
+        "",
+        "action server of the gripper (control_msgs/action/GripperCommand), such as "
+        "gripper_controller/gripper_cmd; empty: the topic gripper_command, 0 closed .. 1 open",
+    )
+    gripper_open_position: float = knob(
+        0.04, "what gripper_action takes as open, m or rad", low=-10.0, high=10.0
+    )
+    gripper_closed_position: float = knob(
+        0.0, "what gripper_action takes as closed, m or rad", low=-10.0, high=10.0
+    )
+    gripper_max_effort: float = knob(
+        0.0, "largest effort of gripper_action, N or Nm; 0: as its controller decides",
+        low=0.0, high=1000.0,
+    )
     base_frame: str = knob("base_link", "TF name of the robot's base, for policies of frame base")
     tool_frame: str = knob(
         "tool0", "TF name of the end effector, for policies of frame end_effector"

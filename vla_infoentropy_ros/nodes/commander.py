@@ -89,7 +89,7 @@ class Commander:
         if self.settings.dry_run:
             self.output.close()
         else:
-            self.output.open()
+            self.output.open(self.settings)
 
     def issue(
         self, values: NDArray[np.float64], generation: int, stamp_ns: int, age_s: float
@@ -149,7 +149,8 @@ class Commander:
             return Issued(Command(np.zeros(6), 0.0), (), settings.dry_run)
         self._hold.put(command, time.monotonic(), hold_s)
         self.watchdog.arm()
-        self.output.send(command, stamp_ns, new=True)
+        self.output.send(command, stamp_ns)
+        self.output.grip(command, settings)
         return Issued(command, limited.by + ("workspace",) * bool(cut), settings.dry_run)
 
     def tick(self, worker_alive: bool) -> None:
@@ -194,6 +195,7 @@ class Commander:
                 command = self._hold.sample(time.monotonic())
                 if command is not None:
                     self.output.send(command, self.output.now_ns())
+                    self.output.grip(command, self.settings)
 
     def failed(self, fault: Fault) -> None:
         """The policy gave no action."""

@@ -9,13 +9,13 @@ import numpy as np
 from geometry_msgs.msg import TwistStamped
 from numpy.typing import NDArray
 from rclpy.duration import Duration
-from std_msgs.msg import Float64
 
 from vla_infoentropy_ros.control.conventions import rotate
 from vla_infoentropy_ros.control.faults import Fault
 from vla_infoentropy_ros.control.limits import keep_inside
 from vla_infoentropy_ros.control.resampling import Command
 from vla_infoentropy_ros.control.settings import CommandSettings
+from vla_infoentropy_ros.nodes.grippers import Gripper, make_gripper
 from vla_infoentropy_ros.nodes.messages import to_twist_stamped
 from vla_infoentropy_ros.nodes.qos import NEWEST
 from vla_infoentropy_ros.nodes.robot_state import RobotState
@@ -24,7 +24,7 @@ _FLUSH = Duration(seconds=0.2)
 
 
 class Output:
-    """Publishes commands as velocities: twist_command and gripper_command.
+    """Publishes commands as velocities: twist_command, and what the gripper understands.
 
     The publishers exist only while the node is not in dry run: a dry run beside a live controller
     cannot be mistaken for a second commander, and cannot command even by a bug.
@@ -36,7 +36,7 @@ class Output:
     def __init__(self, node: Any, state: RobotState) -> None:
         self._node, self._state = node, state
         self._arm: Any = None
-        self._gripper: Any = None
+        self._gripper: Gripper | None = None
         self.frame_id = ""
         self.end_effector_frame = False
 
@@ -45,18 +45,19 @@ class Output:
         self.end_effector_frame = frame_convention != "base"
         self.frame_id = settings.tool_frame if self.end_effector_frame else settings.base_frame
 
-    def open(self) -> None:
+    def open(self, settings: CommandSettings) -> None:
         """Create the command publishers."""
         if self._arm is None:
             self._arm = self._node.create_publisher(self.message_type, self.topic, NEWEST)
-            self._gripper = self._node.create_publisher(Float64, "gripper_command", NEWEST)
+            self._gripper = make_gripper(self._node, settings)
 
     def close(self) -> None:
         """Remove the command publishers."""
         arm, gripper, self._arm, self._gripper = self._arm, self._gripper, None, None
-        for publisher in (arm, gripper):
-            if publisher is not None:
-                self._node.destroy_publisher(publisher)
+        if arm is not None:
+            self._node.destroy_publisher(arm)
+        if gripper is not None:
+            gripper.close()
 
     @property
     def closed(self) -> bool:
@@ -65,8 +66,13 @@ class Output:
 
     def listeners(self) -> bool:
         """Arm and gripper both have a subscriber."""
-        publishers = (self._arm, self._gripper)
-        return all(each is not None and each.get_subscription_count() for each in publishers)
+        arm, gripper = self._arm, self._gripper
+        return bool(
+            arm is not None
+            and arm.get_subscription_count()
+            and gripper is not None
+            and gripper.listeners()
+        )
 
     def rivals(self) -> int:
         """Publishers on the command topic besides ours."""
@@ -86,17 +92,24 @@ class Output:
 
     def plan(self, command: Command, settings: CommandSettings) -> Fault | None:
         """Prepare a new command; the fault that forbids it, if any."""
-        return None
+        return None if self._gripper is None else self._gripper.fault()
 
-    def send(self, command: Command, stamp_ns: int, new: bool = False) -> None:
-        """Publish a command; ``new``: it is no repetition, the gripper is told too."""
+    def send(self, command: Command, stamp_ns: int) -> None:
+        """Publish a command to the arm."""
         if self._arm is None:
             return
         message = self._message(command, stamp_ns)
         if message is not None:
             self._arm.publish(message)
-        if new and command.gripper is not None:
-            self._gripper.publish(Float64(data=command.gripper))
+
+    def grip(self, command: Command, settings: CommandSettings) -> None:
+        """Tell the gripper what a command asks of it; none: the robot has stopped."""
+        if self._gripper is None:
+            return
+        if command.gripper is None:
+            self._gripper.forget()
+        else:
+            self._gripper.send(command.gripper, settings)
 
     def _message(self, command: Command, stamp_ns: int) -> Any:
         return to_twist_stamped(command.twist, stamp_ns, self.frame_id)

@@ -21,6 +21,7 @@ from vla_infoentropy_ros.control.faults import Fault
 from vla_infoentropy_ros.nodes.commander import Commander
 from vla_infoentropy_ros.nodes.diagnostics import Diagnostics
 from vla_infoentropy_ros.nodes.goals import Goals, Result
+from vla_infoentropy_ros.nodes.grippers import check_gripper
 from vla_infoentropy_ros.nodes.inputs import Inputs
 from vla_infoentropy_ros.nodes.live_parameters import LiveParameters, declare
 from vla_infoentropy_ros.nodes.outputs import Output
@@ -81,6 +82,7 @@ class PolicyNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
+            check_gripper(self.settings.command)
             self.runner = PolicyRunner(self.settings, self)
         except (ValueError, OSError) as error:
             self.get_logger().error(f"cannot configure: {error}")

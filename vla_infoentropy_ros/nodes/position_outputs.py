@@ -39,6 +39,9 @@ class PoseOutput(Output):
         self._target: PoseStamped | None = None
 
     def plan(self, command: Command, settings: CommandSettings) -> Fault | None:
+        return super().plan(command, settings) or self._aim(command, settings)
+
+    def _aim(self, command: Command, settings: CommandSettings) -> Fault | None:
         here = self._state.pose(settings.pose_timeout_s)
         if isinstance(here, Fault):
             return here
@@ -80,6 +83,9 @@ class TrajectoryOutput(Output):
         self._target: NDArray[np.float64] | None = None
 
     def plan(self, command: Command, settings: CommandSettings) -> Fault | None:
+        return super().plan(command, settings) or self._aim(command, settings)
+
+    def _aim(self, command: Command, settings: CommandSettings) -> Fault | None:
         try:
             chain = self._arm_chain(settings)
             if chain is None:

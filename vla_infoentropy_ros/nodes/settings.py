@@ -101,7 +101,7 @@ GROUPS: dict[str, Any] = {
 }
 _LIVE_GROUPS = ("selection.", "session.", "command.")
 _LIVE = ("selector", "schedule")
-_NOT_LIVE = ("command.rate_hz", "command.output")
+_NOT_LIVE = ("command.rate_hz", "command.output", "command.gripper_action")
 
 
 def parameter_specs() -> tuple[ParameterSpec, ...]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Definitions of message and service types, by full name such as ``std_msgs/msg/Header``.
 
-Standard messages come from the type store of rosbags, services from :mod:`.srv_definitions`, and
-our own messages from the ``msg/`` folder of this package.
+Standard messages come from the type store of rosbags, what it lacks from :mod:`.definitions`, and
+our own messages and actions from the ``msg/`` and ``action/`` folders of this package.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 from rosbags.interfaces import Nodetype
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from .definitions import ACTIONS, MESSAGES, SERVICES
 from .share import PACKAGE, share_directory
-from .srv_definitions import ACTIONS, SERVICES
 
 SCALAR, ARRAY, SEQUENCE = "scalar", "array", "sequence"
 EMPTY_MEMBER = "structure_needs_at_least_one_member"
@@ -70,6 +70,8 @@ class TypeRegistry:
         """Load the standard types, our services and our messages."""
         self.store = get_typestore(Stores.ROS2_JAZZY)
         self._defaults: dict[str, dict[str, Any]] = dict(_KNOWN_DEFAULTS)
+        for name, text in MESSAGES.items():
+            self._add_text(name, text)
         for name, (request, response) in SERVICES.items():
             self._add_text(f"{name}_Request", request)
             self._add_text(f"{name}_Response", response)

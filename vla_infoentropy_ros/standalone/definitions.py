@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Service and action types that the standalone rclpy knows, as definition text.
+"""Types that the type store of rosbags lacks, as definition text: services, actions, few messages.
 
-The type store of rosbags carries messages only. Field names, types and order are what goes over
-the wire, so they are the same as in the ROS 2 packages of these names.
+Field names, types and order are what goes over the wire, so they are the same as in the ROS 2
+packages of these names.
 """
 
 from __future__ import annotations
@@ -10,6 +10,12 @@ from __future__ import annotations
 _NAMES = "string[] names\n"
 _SET_RESULTS = "rcl_interfaces/SetParametersResult"
 _TRANSITIONS = "lifecycle_msgs/TransitionDescription[] available_transitions\n"
+_GRIPPER_STATE = "float64 position\nfloat64 effort\nbool stalled\nbool reached_goal\n"
+
+# Messages that the type store lacks
+MESSAGES: dict[str, str] = {
+    "control_msgs/msg/GripperCommand": "float64 position\nfloat64 max_effort\n",
+}
 
 # Services, as (request, response)
 SERVICES: dict[str, tuple[str, str]] = {
@@ -55,6 +61,11 @@ SERVICES: dict[str, tuple[str, str]] = {
 
 # Actions, as (goal, result, feedback)
 ACTIONS: dict[str, tuple[str, str, str]] = {
+    "control_msgs/action/GripperCommand": (
+        "control_msgs/GripperCommand command\n",
+        _GRIPPER_STATE,
+        _GRIPPER_STATE,
+    ),
     "example_interfaces/action/Fibonacci": (
         "int32 order\n",
         "int32[] sequence\n",

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gripper as ros2_control serves it: goals of control_msgs/action/GripperCommand."""
+
+import sys
+from contextlib import contextmanager
+
+import pytest
+from rclpy.action import ActionServer, GoalResponse
+from std_srvs.srv import SetBool
+
+from test.nodes.harness import WORDS, driven, until
+from test.nodes.policies import SCRIPT, STEP
+from test.nodes.test_outputs import ready
+from vla_infoentropy_ros.control.settings import CommandSettings
+from vla_infoentropy_ros.knobs import SettingError
+from vla_infoentropy_ros.nodes.grippers import check_gripper
+
+pytestmark = pytest.mark.usefixtures("ros")
+
+NAME = "gripper_controller/gripper_cmd"
+HAND = {
+    "command__gripper_action": NAME,
+    "command__gripper_open_position": 0.04,
+    "command__gripper_closed_position": 0.01,
+    "command__gripper_max_effort": 20.0,
+}
+
+
+@contextmanager
+def handed(answer=GoalResponse.ACCEPT, serve=True):
+    """An enabled robot, and the goals that its gripper's controller was given."""
+    GripperCommand = pytest.importorskip("control_msgs.action").GripperCommand
+    goals = []
+
+    def decide(goal):
+        goals.append((goal.command.position, goal.command.max_effort))
+        return answer
+
+    def reach(handle):
+        handle.succeed()
+        return GripperCommand.Result(reached_goal=True)
+
+    with driven(meet=False, **HAND) as (robot, node, rig):
+        if serve:
+            rig.do(lambda: ActionServer(robot, GripperCommand, NAME, reach, goal_callback=decide))
+            ready(robot, node, goals)
+        else:
+            until(lambda: robot.camera.get_subscription_count(), "no one takes images")
+            robot.say(WORDS)
+            until(lambda: robot.status.instruction == WORDS, "not instructed")
+            assert robot.call(robot.enable, SetBool.Request(data=True)).success
+            robot.look()
+        yield robot, goals
+
+
+def turn_gripper(opening):
+    SCRIPT.values = (*STEP[:6], opening)
+
+
+def test_a_goal_whenever_the_opening_changes():
+    with handed() as (robot, goals):
+        for opening in (1.0, 1.0, 0.0, 0.0, 1.0):
+            turn_gripper(opening)
+            robot.act()
+        until(lambda: len(goals) == 3, "goals are missing")
+        assert [position for position, _ in goals] == pytest.approx([0.04, 0.01, 0.04])
+        assert {effort for _, effort in goals} == {20.0}
+        assert not robot.openings, "the topic is not used beside the action"
+
+
+def test_after_a_stop_the_gripper_is_told_anew():
+    with handed() as (robot, goals):
+        robot.act()
+        assert robot.call(robot.reset).success
+        robot.act()
+        until(lambda: len(goals) == 2, "not told anew")
+
+
+def test_a_gripper_that_refuses_stops_the_robot():
+    with handed(GoalResponse.REJECT) as (robot, goals):
+        robot.act()
+        until(lambda: goals, "no goal")
+        until(lambda: robot.look() and robot.status.fault, "no fault", lambda: robot.status)
+        assert NAME in robot.status.fault_reason and "rejected" in robot.status.fault_reason
+        robot.faults("gripper")
+
+
+def test_without_the_controller_nothing_moves():
+    with handed(serve=False) as (robot, _):
+        until(lambda: robot.status.fault, "no fault", lambda: robot.status)
+        assert robot.status.fault_code == "gripper" and NAME in robot.status.fault_reason
+        assert not any(twist.any() for twist in robot.twists)
+
+
+def test_the_package_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "control_msgs", None)
+    monkeypatch.setitem(sys.modules, "control_msgs.action", None)
+    with pytest.raises(SettingError, match=r"command.gripper_action.*control_msgs.*install"):
+        check_gripper(CommandSettings(gripper_action=NAME))
+    check_gripper(CommandSettings())
