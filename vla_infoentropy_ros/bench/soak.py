@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import time
-from array import array
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,7 +122,7 @@ def _command(selector: str) -> list[str]:
 
 def _measure(options: argparse.Namespace, child: subprocess.Popen[bytes]) -> Figures:
     # Imported late: these make rclpy importable, and the domain must be chosen before.
-    from vla_infoentropy_ros.bench.soak_robot import SoakRobot, joined
+    from vla_infoentropy_ros.nodes.clients.soak_robot import SoakRobot, joined
 
     with joined() as executor:
         robot = SoakRobot(options.width, options.height)
@@ -176,9 +175,3 @@ def _resident(pid: int) -> int:
 
 def _descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def noise(width: int, height: int, seed: int) -> array[int]:
-    """A picture's bytes, rgb8."""
-    rng = np.random.default_rng(seed)
-    return array("B", rng.integers(0, 256, width * height * 3, dtype=np.uint8).tobytes())

@@ -110,23 +110,23 @@ def _measure(
     domain: int, launch: Launch, selectors: Sequence[str], seeds: Sequence[int]
 ) -> tuple[Any, dict[str, Any]]:
     """The part that needs rclpy, which can be imported only now."""
-    from vla_infoentropy_ros.demo.graph import DemoGraph, GraphError
     from vla_infoentropy_ros.demo.measuring import measure
+    from vla_infoentropy_ros.nodes.clients.episode_client import EpisodeClient, GraphError
     from vla_infoentropy_ros.selection.settings import SelectionSettings
 
     try:
-        with DemoGraph(domain, launch.check) as graph:
-            graph.wait_until_ready(_READY_S)
+        with EpisodeClient(domain, launch.check) as client:
+            client.wait_until_ready(_READY_S)
             names = [f"selection.{knob.name}" for knob in fields(SelectionSettings)]
-            values = graph.policy_parameters([*names, "schedule"])
+            values = client.policy_parameters([*names, "schedule"])
             settings = {name.removeprefix("selection."): v for name, v in values.items()}
             policy = {
-                "checkpoint": graph.status.checkpoint,
-                "revision": graph.status.revision,
-                "norm_key": graph.status.norm_key,
-                "decode": graph.status.decode,
+                "checkpoint": client.status.checkpoint,
+                "revision": client.status.revision,
+                "norm_key": client.status.norm_key,
+                "decode": client.status.decode,
             }
-            return measure(graph, selectors, seeds), {"settings": settings, "policy": policy}
+            return measure(client, selectors, seeds), {"settings": settings, "policy": policy}
     except GraphError as error:
         launch.check()  # a dead node is the better explanation
         raise NodeDiedError(str(error)) from error

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The episodes: every selector on every seed, in turn, with a live line of results."""
+"""The episodes: every selector on every seed, in turn, with a live line of results.
+
+Brings rclpy with it, so it is imported when it is needed.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from tqdm import tqdm
 
-from vla_infoentropy_ros.demo.graph import POLICY, SIM, DemoGraph, GraphError
 from vla_infoentropy_ros.demo.observer import EpisodeObserver
-from vla_infoentropy_ros.demo.recorder import EpisodeRecorder
+from vla_infoentropy_ros.demo.recording import Recording
+from vla_infoentropy_ros.nodes.clients.episode_client import (
+    POLICY,
+    SIM,
+    EpisodeClient,
+    GraphError,
+)
+from vla_infoentropy_ros.nodes.clients.episode_recorder import EpisodeRecorder
 from vla_infoentropy_ros.replay.bag_writer import RawMessage
 from vla_infoentropy_ros.report.records import EpisodeRecord, ShownEpisode
 from vla_infoentropy_ros.report.statistics import latencies
@@ -31,7 +40,7 @@ class Measured:
     recorded: dict[str, list[RawMessage]] = field(default_factory=dict)
 
 
-def measure(graph: DemoGraph, selectors: Sequence[str], seeds: Sequence[int]) -> Measured:
+def measure(client: EpisodeClient, selectors: Sequence[str], seeds: Sequence[int]) -> Measured:
     """First one recorded episode per selector, then the measured ones.
 
     The recorded round also warms everything up; it counts nowhere, so recording costs no
@@ -47,22 +56,23 @@ def measure(graph: DemoGraph, selectors: Sequence[str], seeds: Sequence[int]) ->
     ) as bar:
         bar.set_postfix_str("recording one episode each", refresh=True)
         for selector in selectors:
-            with EpisodeRecorder(graph) as recorder:
-                episode = run_episode(graph, selector, seeds[0])
-            measured.shown.append(recorder.shown(episode))
-            measured.recorded[selector] = recorder.messages
+            recording = Recording()
+            with EpisodeRecorder(client, recording.keep):
+                episode = run_episode(client, selector, seeds[0])
+            measured.shown.append(recording.shown(episode))
+            measured.recorded[selector] = recording.messages
             bar.update()
         for index, seed in enumerate(seeds):
             for place in range(len(selectors)):
                 selector = selectors[(index + place) % len(selectors)]
-                episode = run_episode(graph, selector, seed)
+                episode = run_episode(client, selector, seed)
                 faults = faults + 1 if _faulty(episode) else 0
                 if faults >= _MOST_FAULTS:
                     raise GraphError(f"{faults} episodes in a row could not be run; the last: "
                                      f"{episode.reason}")
                 if _faulty(episode):
                     tqdm.write(f"seed {seed}, {selector}: {episode.reason}", file=sys.stderr)
-                    graph.clear_fault()
+                    client.clear_fault()
                 measured.episodes.append(episode)
                 bar.set_postfix_str(_live(measured.episodes, selectors), refresh=False)
                 bar.update()
@@ -83,13 +93,13 @@ def timed_as_measured(shown: ShownEpisode, episodes: Sequence[EpisodeRecord]) ->
     return replace(shown, episode=twin, steps=steps)
 
 
-def run_episode(graph: DemoGraph, selector: str, seed: int) -> EpisodeRecord:
+def run_episode(client: EpisodeClient, selector: str, seed: int) -> EpisodeRecord:
     """One episode of one selector, or variant such as ``attention_drift+window``."""
     plain, _, decode = selector.partition("+")
-    graph.set_parameters(POLICY, {"selector": plain, "session.decode": decode or "greedy"})
-    graph.set_parameters(SIM, {"seed": seed})
+    client.set_parameters(POLICY, {"selector": plain, "session.decode": decode or "greedy"})
+    client.set_parameters(SIM, {"seed": seed})
     observer = EpisodeObserver(selector, seed)
-    graph.run_episode(observer, _STALL_S)
+    client.run_episode(observer, _STALL_S)
     return observer.record()
 
 

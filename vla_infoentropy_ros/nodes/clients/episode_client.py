@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's own node: sets parameters, starts episodes, listens. Import after ensure_rclpy()."""
+"""Runs episodes from outside: sets parameters of both nodes, starts, listens, clears faults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 import rclpy
 from rcl_interfaces.msg import ParameterType
@@ -18,7 +18,6 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
-from vla_infoentropy_ros.demo.observer import EpisodeObserver
 from vla_infoentropy_ros.msg import EpisodeResult, InferenceStatus, TokenSelection
 
 POLICY, SIM = "policy_node", "sim_node"
@@ -27,14 +26,41 @@ _CALL_TIMEOUT_S = 20.0
 _LATCHED = QoSProfile(depth=50, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _QUEUE = QoSProfile(depth=50)
 
-T = TypeVar("T")
-
 
 class GraphError(RuntimeError):
     """The nodes do not do what they were asked; the message says which and what."""
 
 
-class DemoGraph:
+class EpisodeListener(Protocol):
+    """Gets the messages of one episode, from the client's thread.
+
+    result: None until the outcome is known. last_progress_s: monotonic time of the last step.
+    """
+
+    selector: str
+    seed: int
+    result: Any
+    last_progress_s: float
+
+    def status(self, message: Any) -> None:
+        """An InferenceStatus."""
+
+    def selection(self, message: Any) -> None:
+        """A TokenSelection."""
+
+    def episode(self, message: Any) -> None:
+        """An EpisodeResult."""
+
+    @property
+    def steps(self) -> int:
+        """Steps heard of."""
+
+    @property
+    def complete(self) -> bool:
+        """Nothing of the episode is missing any more."""
+
+
+class EpisodeClient:
     """A node on one domain, spinning in a thread; use it as a context manager.
 
     check: called while waiting; raises when it is no use to wait any longer.
@@ -42,11 +68,15 @@ class DemoGraph:
 
     def __init__(self, domain: int, check: Callable[[], None]) -> None:
         self._check = check
-        # Signals end the demo as KeyboardInterrupt, in order, not by cutting the transport first.
-        rclpy.init(args=[], domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
-        self.node = rclpy.create_node("demo", start_parameter_services=False, enable_rosout=False)
+        # A context of its own leaves signals alone: they end the program in order, instead of
+        # cutting the transport first.
+        self._context = rclpy.Context()
+        rclpy.init(args=[], context=self._context, domain_id=domain,
+                   signal_handler_options=SignalHandlerOptions.NO)
+        self.node = rclpy.create_node("episode_client", context=self._context,
+                                      start_parameter_services=False, enable_rosout=False)
         self.status: Any = None
-        self._observer: EpisodeObserver | None = None
+        self._listener: EpisodeListener | None = None
         make = self.node.create_subscription
         make(InferenceStatus, f"{POLICY}/status", self._on_status, _LATCHED)
         make(TokenSelection, f"{POLICY}/selection", self._on_selection, _QUEUE)
@@ -56,13 +86,13 @@ class DemoGraph:
         self._get = self.node.create_client(GetParameters, f"{POLICY}/get_parameters")
         self._start = self.node.create_client(Trigger, f"{SIM}/start_episode")
         self._clear = self.node.create_client(Trigger, f"{POLICY}/clear_fault")
-        self._executor = SingleThreadedExecutor()
+        self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._spin, name="demo-spin", daemon=True)
+        self._thread = threading.Thread(target=self._spin, name="episode-client", daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> DemoGraph:
+    def __enter__(self) -> EpisodeClient:
         return self
 
     def __exit__(
@@ -75,7 +105,7 @@ class DemoGraph:
         self._thread.join()
         self._executor.shutdown()
         self.node.destroy_node()
-        rclpy.try_shutdown()
+        self._context.try_shutdown()
 
     def wait_until_ready(self, timeout_s: float) -> None:
         """Both nodes serve, and the policy is loaded and active."""
@@ -131,23 +161,23 @@ class DemoGraph:
         return {name: getattr(value, read[value.type])
                 for name, value in zip(names, answer.values, strict=False) if value.type in read}
 
-    def run_episode(self, observer: EpisodeObserver, stall_s: float) -> None:
+    def run_episode(self, listener: EpisodeListener, stall_s: float) -> None:
         """Start the episode and wait for its end. Raises GraphError when nothing moves."""
-        self._observer = observer
+        self._listener = listener
         try:
             answer = self._call(self._start, Trigger.Request())
             if not answer.success:
                 raise GraphError(f"{SIM} does not start an episode: {answer.message}")
-            while not self.wait(lambda: observer.result is not None, 1.0):
-                if time.monotonic() - observer.last_progress_s > stall_s:
+            while not self.wait(lambda: listener.result is not None, 1.0):
+                if time.monotonic() - listener.last_progress_s > stall_s:
                     raise GraphError(
-                        f"no policy step for {stall_s:.0f} s (seed {observer.seed}, "
-                        f"{observer.selector}, after {observer.steps} steps); see the log"
+                        f"no policy step for {stall_s:.0f} s (seed {listener.seed}, "
+                        f"{listener.selector}, after {listener.steps} steps); see the log"
                     )
             # Topics may overtake each other: the outcome before the last step's status.
-            self.wait(lambda: observer.complete, 0.5)
+            self.wait(lambda: listener.complete, 0.5)
         finally:
-            self._observer = None
+            self._listener = None
 
     def clear_fault(self) -> None:
         """Release a latched fault, so that the next episode can run."""
@@ -166,16 +196,16 @@ class DemoGraph:
 
     def _on_status(self, message: Any) -> None:
         self.status = message
-        observer = self._observer
-        if observer is not None:
-            observer.status(message)
+        listener = self._listener
+        if listener is not None:
+            listener.status(message)
 
     def _on_selection(self, message: Any) -> None:
-        observer = self._observer
-        if observer is not None:
-            observer.selection(message)
+        listener = self._listener
+        if listener is not None:
+            listener.selection(message)
 
     def _on_episode(self, message: Any) -> None:
-        observer = self._observer
-        if observer is not None:
-            observer.episode(message)
+        listener = self._listener
+        if listener is not None:
+            listener.episode(message)

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The other end of the topics for `soak`: camera, operator and command recorder."""
+"""A robot for hours: camera, operator and command recorder at the other end of the topics."""
 
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vla_infoentropy_ros.nodes import MIDDLEWARE  # makes rclpy importable
-
-import rclpy  # isort: skip
+import numpy as np
+import rclpy
 from geometry_msgs.msg import TwistStamped
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -18,13 +18,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
-from vla_infoentropy_ros.bench.soak import noise
 from vla_infoentropy_ros.msg import InferenceStatus
 from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST, QUEUE
 
 _PICTURES = 8  # prepared beforehand: making noise must not slow the camera down
-
-assert MIDDLEWARE
 
 
 class SoakRobot(Node):
@@ -99,3 +96,9 @@ def joined() -> Iterator[SingleThreadedExecutor]:
     finally:
         executor.shutdown()
         rclpy.try_shutdown()
+
+
+def noise(width: int, height: int, seed: int) -> array[int]:
+    """A picture's bytes, rgb8."""
+    rng = np.random.default_rng(seed)
+    return array("B", rng.integers(0, 256, width * height * 3, dtype=np.uint8).tobytes())
