@@ -62,11 +62,41 @@ class TestReading:
             <node pkg="vla_infoentropy_ros" exec="sim_node"/>
         """)
         first, second = read(path).processes
-        assert (first.name, first.namespace, first.arguments) == ("p", "cell/left", ("--x",))
+        assert (first.name, first.namespace, first.arguments) == ("p", "/cell/left", ("--x",))
         assert first.remaps == (("image", "/arm_1/image"),)
         assert first.environment["SIZE"] == "red"
         assert first.parameters[2:] == (("text", "1.0"), ("limits.max", 2.5))
         assert (second.name, second.namespace) == ("sim_node", "")
+
+    @pytest.mark.parametrize("tag", ["push_ros_namespace", "push-ros-namespace"])
+    @pytest.mark.parametrize(
+        ("pushed", "own", "full"),
+        [
+            ([], "", ""),
+            ([], "sim", "/sim"),
+            ([], "sim/", "/sim"),
+            ([], "/", "/"),
+            (["cell"], "", "/cell"),
+            (["cell"], "sim", "/cell/sim"),
+            (["/cell/"], "left/sim", "/cell/left/sim"),
+            (["cell"], "/sim", "/sim"),
+            (["cell", "left"], "sim", "/cell/left/sim"),
+            (["cell", "/left"], "sim", "/left/sim"),
+            (["cell", "/"], "sim", "/sim"),
+        ],
+    )
+    def test_namespaces_are_joined_as_launch_ros_joins_them(
+        self, launch_file: Callable[[str], Path], tag: str, pushed: list[str], own: str, full: str
+    ) -> None:
+        pushes = "".join(f'<{tag} namespace="{name}"/>' for name in pushed)
+        node = '<node pkg="vla_infoentropy_ros" exec="sim_node" namespace="$(var own)"/>'
+        path = launch_file(f"""
+            <arg name="own" default="{own}"/>
+            <group>{pushes}{node}</group>
+            <node pkg="vla_infoentropy_ros" exec="sim_node"/>
+        """)
+        inside, outside = read(path).processes
+        assert (inside.namespace, outside.namespace) == (full, "")
 
     def test_parameters_keep_order_and_types(self, tmp_path: Path) -> None:
         process = Process(
@@ -74,7 +104,7 @@ class TestReading:
             name="n",
             package="vla_infoentropy_ros",
             executable="policy_node",
-            namespace="a",
+            namespace="/a",
             parameters=(("s", "1.0"), ("b", True)),
             remaps=(("x", "y"),),
         )
@@ -164,6 +194,9 @@ class TestReading:
             ('<log message="x" if="perhaps"/>', r"use true or false"),
             ('<log message="$(var a"/>', r"unclosed \$\("),
             ('<executable cmd="x" output="paper"/>', r"output is 'paper'"),
+            ('<node pkg="a" exec="b" namespace="1a"/>', r"<node> gives the namespace '/1a'"),
+            ('<push_ros_namespace namespace="a-b"/>', r"gives the namespace '/a-b'"),
+            ('<push_ros_namespace namespace="a//b"/>', r"gives the namespace '/a//b'"),
             ("<group>", r"not well-formed XML: mismatched tag"),
             ('<node pkg="a" exec="b"><param from="/no.yaml"/></node>', r"'/no.yaml'.*not exist"),
         ],
@@ -393,3 +426,11 @@ class TestRunning:
         assert code == 0
         assert "first" in output
         assert "(required)" in output
+
+    @pytest.mark.parametrize("given", ["a", "a:=", ":=1"])
+    def test_malformed_argument(
+        self, launch_file: Callable[[str], Path], start: Callable[..., Launched], given: str
+    ) -> None:
+        code, output = start(launch_file('<arg name="a" default="1"/>'), given).finish()
+        assert code == 2
+        assert f"{given!r} is not of the form name:=value" in output

@@ -51,7 +51,7 @@ def _find(text: str) -> Path:
 
 def _split(text: str) -> tuple[str, str]:
     name, separator, value = text.partition(":=")
-    if not separator or not name:
+    if not separator or not name or not value:  # as `ros2 launch`: nothing can be set to ""
         raise LaunchError(f"Argument {text!r} is not of the form name:=value.")
     return name, value
 

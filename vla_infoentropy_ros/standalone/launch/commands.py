@@ -41,7 +41,7 @@ def command_line(process: Process, scratch: Path, index: int) -> list[str]:
     if process.name:
         command += ["-r", f"__node:={process.name}"]
     if process.namespace:
-        command += ["-r", f"__ns:={_absolute(process.namespace)}"]
+        command += ["-r", f"__ns:={process.namespace}"]
     for number, (path, inline) in enumerate(_grouped(process.parameters)):
         if path is None:
             # A file keeps the types apart: on the command line the text "1.0" would be a number.
@@ -61,10 +61,6 @@ def environment(process: Process) -> dict[str, str]:
     if str(_SOURCE_ROOT) not in path.split(os.pathsep):
         result["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_SOURCE_ROOT), path)))
     return result
-
-
-def _absolute(namespace: str) -> str:
-    return namespace if namespace.startswith("/") else "/" + namespace
 
 
 def _grouped(parameters: tuple[Any, ...]) -> list[tuple[str | None, dict[str, Any]]]:

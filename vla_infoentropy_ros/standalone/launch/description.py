@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ _PARAMETER_TYPES: dict[str, Callable[[Any], Any]] = {
     "list_of_float": float,
     "list_of_str": str,
 }
+_NAMESPACE = re.compile(r"/|(/[A-Za-z_][A-Za-z0-9_]*)+")
 _PROCESS = {
     "if",
     "unless",
@@ -57,7 +59,10 @@ class ParameterFile:
 
 @dataclass(frozen=True)
 class Process:
-    """One process to start; ``package`` is empty for <executable>."""
+    """One process to start.
+
+    package: empty for <executable>. namespace: absolute, or empty where none was given.
+    """
 
     where: str
     name: str
@@ -199,7 +204,21 @@ class Description:
 
     def _push_namespace(self, element: Element) -> None:
         element.allow({"namespace", "if", "unless"}, set())
-        self._namespace = _joined(self._namespace, self._text(element, "namespace"))
+        self._namespace = self._in_namespace(element, self._text(element, "namespace"))
+
+    def _in_namespace(self, element: Element, name: str) -> str:
+        """A namespace within the one pushed last, as launch_ros joins them; "" for none at all."""
+        outer = self._namespace
+        if not (outer or name):
+            return ""
+        joined = name if name.startswith("/") else f"{outer.rstrip('/')}/{name}"
+        joined = joined.rstrip("/") or "/"
+        if not _NAMESPACE.fullmatch(joined):
+            raise element.error(
+                f"gives the namespace {joined!r}; its parts must be letters, digits or '_', must "
+                "not start with a digit, and must not be empty."
+            )
+        return joined
 
     def _group(self, element: Element) -> None:
         element.allow({"if", "unless", "scoped"}, set(_HANDLERS))
@@ -232,7 +251,7 @@ class Description:
                 package=self._text(element, "pkg"),
                 executable=executable,
                 name=process.name,
-                namespace=_joined(self._namespace, self._text(element, "namespace", "")),
+                namespace=self._in_namespace(element, self._text(element, "namespace", "")),
                 arguments=(
                     *shlex.split(self._text(element, "args", "")),
                     *(own[0] if len(own[0]) > 1 else ()),
@@ -324,12 +343,6 @@ class Description:
             raise element.error(f"value {text!r} is not of type {kind or 'YAML'}.") from error
 
 
-def _joined(outer: str, inner: str) -> str:
-    if inner.startswith("/") or not outer:
-        return inner
-    return f"{outer.rstrip('/')}/{inner}" if inner else outer
-
-
 _HANDLERS: dict[str, Callable[[Description, Element], None]] = {
     "arg": Description._arg,
     "let": Description._let,
@@ -337,6 +350,7 @@ _HANDLERS: dict[str, Callable[[Description, Element], None]] = {
     "unset_env": Description._unset_env,
     "log": Description._log,
     "push_ros_namespace": Description._push_namespace,
+    "push-ros-namespace": Description._push_namespace,
     "group": Description._group,
     "include": Description._include,
     "node": Description._node,
