@@ -214,8 +214,7 @@ class Session:
         shapes = tuple(image.shape for image in images)
         if self._episode.memory is not None and shapes != self._episode.image_shapes:
             invalidated = invalidated or "image_changed"
-        # Signals compute in float32; converted here, once for all of them and for the memory.
-        patches = patches_of(seen.image.to(self._device), self.policy.grid).float()
+        patches = patches_of(seen.image.to(self._device), self.policy.grid)
         selection = self._select(patches, visual, invalidated)
         watch.lap("select")
         decoded = self._act(decoder, visual, selection.plan, watch)

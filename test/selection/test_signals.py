@@ -91,9 +91,15 @@ def test_attention_information_modes():
 def test_patch_cosine():
     current = torch.tensor([[[3, 4], [0, 0], [0, 0], [8, 6]]], dtype=torch.uint8)
     before = torch.tensor([[[4, 3], [0, 0], [9, 9], [8, 6]]], dtype=torch.uint8)
-    assert torch.allclose(
-        patch_cosine(current, before), torch.tensor([[24 / 25, 1.0, 0.0, 1.0]])
-    )
+    cosine = patch_cosine(current, before)
+    assert cosine.tolist() == [pytest.approx([24 / 25, 1.0, 0.0, 1.0], abs=1e-6)]
+    assert cosine[0, 1] == cosine[0, 3] == 1.0, "equal patches must tie"
+
+
+@given(st.lists(st.integers(0, 255), min_size=3, max_size=48))
+def test_equal_patches_have_exactly_cosine_one(pixels):
+    patch = torch.tensor(pixels, dtype=torch.uint8)[None, None]
+    assert patch_cosine(patch, patch).item() == 1.0
 
 
 def test_drift_is_the_distance_of_embeddings():

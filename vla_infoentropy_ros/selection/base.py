@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,9 +18,8 @@ from vla_infoentropy_ros.selection.settings import SelectionSettings
 class SelectionInput:
     """Everything a selector may look at; N = views * rows * cols visual tokens.
 
-    t: policy steps executed since the episode began.
-    embeddings: (N, d), today's projected visual
-    tokens. patches: (V, n, P, 3) float32 0..255, today's RGB patches. reference_embeddings and
+    t: policy steps executed since the episode began. embeddings: (N, d), today's projected visual
+    tokens. patches: (V, n, P, 3) uint8, today's RGB patches. reference_embeddings and
     reference_patches: those from which each token's cached keys and values were computed.
     ages: (N,) int64, steps since the token was recomputed. attention: of the step before; None
     only for a selector that reuses nothing and is asked before there was one.
@@ -100,7 +100,5 @@ def indices(mask: torch.Tensor) -> torch.Tensor:
 
 def with_bits(*claims: tuple[torch.Tensor, int]) -> torch.Tensor:
     """Reasons (N,) uint8 from pairs of (mask of N entries, bit)."""
-    total = torch.zeros_like(claims[0][0].flatten(), dtype=torch.uint8)
-    for mask, bit in claims:
-        total |= mask.flatten().to(torch.uint8) * bit
-    return total
+    bits = [mask.flatten().view(torch.uint8) * bit for mask, bit in claims]
+    return functools.reduce(torch.bitwise_or, bits)

@@ -35,16 +35,21 @@ def image_entropy(patches: torch.Tensor, levels: int = 256) -> torch.Tensor:
     a flat patch.
     """
     views, tokens, pixels, _ = patches.shape
-    # The sums stay below 2^24, where float32 counts exactly, and a float product is fast.
-    luma = patches.float() @ torch.tensor(_LUMA, dtype=torch.float32, device=patches.device)
-    bins = luma.add_(32768).mul_(levels / 2**24).long().view(views * tokens, pixels)
-    bins += torch.arange(0, views * tokens * levels, levels, device=patches.device)[:, None]
+    # The sums stay below 2^24, where float32 counts exactly, and so do their halves; a float
+    # product with the rounding and the scale of the bins in it is one pass over the pixels.
+    scale = levels / 2**24
+    weights = torch.tensor(_LUMA, dtype=torch.float32, device=patches.device) * scale
+    half = torch.full((1,), 2**15 * scale, device=patches.device).expand(views * tokens * pixels)
+    bins = torch.addmv(half, patches.float().view(-1, 3), weights).int().view(-1, pixels)
+    bins += torch.arange(0, views * tokens * levels, levels, dtype=torch.int32,
+                         device=patches.device)[:, None]
     counts = torch.bincount(bins.flatten(), minlength=views * tokens * levels)
     # H = log2 P - sum(n log2 n) / P, and n is a small integer: a table replaces the logarithms.
     table = _n_log2_n(pixels, patches.device)
-    spread = table.index_select(0, counts).view(views, tokens, levels).sum(-1)
+    # A product with ones sums the short rows several times faster than `sum` does.
+    spread = table.index_select(0, counts).view(-1, levels).mv(half.new_ones(levels))
     entropy = (math.log2(pixels) - spread / pixels) / math.log2(levels)
-    return entropy.clamp_(0.0, 1.0)
+    return entropy.clamp_(0.0, 1.0).view(views, tokens)
 
 
 @lru_cache(maxsize=8)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from vla_infoentropy_ros.engine.plan import TokenPlan
@@ -51,6 +53,7 @@ class InfoEntropy:
         mass = words.mean(0)
         concentrated = concentration(mass) if self.schedule == "adaptive" else 0.0
         budget = budgets(self.schedule, given.t, settings, concentrated)
+        given = replace(given, patches=given.patches.float())  # for both signals at once
         texture = image_entropy(given.patches, settings.grey_levels)
         information = attention_information(words, settings.attention_mode, settings.temperature)
         choose = self._paper if settings.form == "paper" else self._half_drift

@@ -12,13 +12,12 @@ def top(scores: torch.Tensor, k: int, ties: torch.Tensor | None = None) -> torch
     scores: (..., n). ties: same shape; of equal scores the higher goes first, and without it, or
     where it is equal too, the lower index. Returns bool (..., n), min(k, n) true in each row.
     """
-    ranked = torch.nan_to_num(scores, nan=float("-inf"), posinf=float("inf"), neginf=float("-inf"))
+    ranked = -scores  # a sort puts NaN at the upper end, which must be the far one
     if ties is None:
-        order = ranked.sort(dim=-1, descending=True, stable=True).indices
+        order = ranked.sort(dim=-1, stable=True).indices
     else:
         first = ties.sort(dim=-1, descending=True, stable=True).indices
-        then = ranked.gather(-1, first).sort(dim=-1, descending=True, stable=True).indices
-        order = first.gather(-1, then)
+        order = first.gather(-1, ranked.gather(-1, first).sort(dim=-1, stable=True).indices)
     mask = torch.zeros_like(scores, dtype=torch.bool)
     return mask.scatter_(-1, order[..., : max(k, 0)], True)
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 
 import torch
 
+# Square of a value that every patch is given in common: it decides between black patches only.
+_SPECK = 1e-12
+
 
 def patch_cosine(current: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Cosine of raw RGB patches (the papers' static test).
 
-    current, reference: (V, n, F), values 0..255. Returns (V, n) float32 in [0, 1]; two black
-    patches count as equal, a black and a lit one as orthogonal.
+    current, reference: (V, n, F), integers 0..255. Returns (V, n) float32 in [0, 1], exactly 1
+    for equal patches; two black patches count as equal, a black and a lit one as orthogonal.
     """
     current, reference = current.float(), reference.float()
-    dot = torch.linalg.vecdot(current, reference)
-    squares = torch.linalg.vecdot(current, current), torch.linalg.vecdot(reference, reference)
-    both_black = (squares[0] + squares[1]) == 0
-    cosine = dot / (squares[0].sqrt() * squares[1].sqrt()).clamp_min(1e-12)
-    return torch.where(both_black, 1.0, cosine)
+    dot = torch.linalg.vecdot(current, reference) + _SPECK
+    squares = torch.linalg.vecdot(current, current) + _SPECK
+    squares *= torch.linalg.vecdot(reference, reference) + _SPECK
+    # Rooted last, so that equal patches give 1 and not 1 more or less a rounding error.
+    return dot.square_().div_(squares).sqrt_()
 
 
 def drift(current: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
