@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import rclpy
@@ -175,3 +176,16 @@ def test_missing_dependency_is_named() -> None:
     )
     assert result.returncode == 1
     assert "pip install 'cyclonedds==11.0.1'" in result.stderr
+
+
+def test_the_shipped_configuration_is_the_default_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/ros.md gives a ROS 2 machine must describe the loopback that our nodes join."""
+    monkeypatch.delenv("ROS_AUTOMATIC_DISCOVERY_RANGE", raising=False)
+    monkeypatch.delenv("ROS_STATIC_PEERS", raising=False)
+
+    def settings(element: ElementTree.Element) -> Any:
+        children = sorted((settings(child) for child in element), key=repr)
+        return element.tag, sorted(element.items()), (element.text or "").strip(), children
+
+    shipped = ElementTree.parse(ROOT / "config" / "cyclonedds.xml").getroot()
+    assert settings(shipped) == settings(ElementTree.fromstring(dds.default_config()))
