@@ -69,6 +69,14 @@ def test_launch_files_set_only_parameters_that_exist(path):
                 assert parameter.get("name") in known[node.get("exec")]
 
 
+def test_a_bag_plays_no_commands():
+    launch = ElementTree.parse(ROOT / "launch" / "bag.launch.xml").getroot()
+    played = launch.find("executable").get("cmd").partition("--topics")[2]
+    assert re.findall(r"\S+ \S+", played) == [
+        "$(var image)", "$(var wrist_image)", "$(var instruction_topic)"
+    ]
+
+
 def test_views_show_topics_that_exist():
     """What RViz and Foxglove subscribe to is in the table of topics."""
     page = (ROOT / "docs" / "ros.md").read_text()
