@@ -25,7 +25,8 @@ class Diagnostics:
     """Publishes once per call of `publish`, which the node makes once per second."""
 
     def __init__(self, node: Any, hardware_id: str = "vla_infoentropy_ros") -> None:
-        self._name, self._hardware_id = node.get_name(), hardware_id
+        # With its namespace: the topic is shared by all robots and simulations.
+        self._name, self._hardware_id = node.get_fully_qualified_name().strip("/"), hardware_id
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", QUEUE)
         self._last: tuple[float, InferenceStatus] | None = None
 
