@@ -139,8 +139,8 @@ def _check_bag(path: Path) -> None:
         topics = bag.choose_image_topics([], 1)
         frames = list(bag.frames(topics, bag.choose_instruction_topic()))
         actions = bag.actions()
-        assert bag.topics(ACTION) == ["/action"]
-        assert bag.topics("geometry_msgs/msg/TwistStamped") == ["/twist_command"]
+        assert bag.topics(ACTION) == ["/sim/action"]
+        assert bag.topics("geometry_msgs/msg/TwistStamped") == ["/sim/twist_command"]
     assert len(frames) == len(actions) >= 1
     assert [frame.stamp_ns for frame in frames] == [action.stamp_ns for action in actions]
     assert frames[0].instruction.startswith("put the")

@@ -3,6 +3,7 @@
 
 import json
 import re
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -69,6 +70,26 @@ def test_launch_files_set_only_parameters_that_exist(path):
                 assert parameter.get("name") in known[node.get("exec")]
 
 
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
+def test_a_simulation_cannot_command_a_robot(path):
+    """Without dry run and without a person who decides about this robot: only in a namespace."""
+    launch = ElementTree.parse(path).getroot()
+    given = {arg.get("name"): arg.get("default") for arg in launch.iter("arg")}
+    config = yaml.safe_load((ROOT / "config" / Path(given["robot_file"]).name).read_text())
+    if config["/**"]["ros__parameters"]["command.dry_run"]:
+        return
+    assert given["namespace"] == "sim"
+    for node in launch.iter("node"):
+        assert node.get("namespace") == "$(var namespace)", node.get("name")
+
+
+def test_the_bridge_of_gazebo_stays_in_its_namespace():
+    bridged = yaml.safe_load((ROOT / "config" / "gazebo_bridge.yaml").read_text())
+    names = [entry["ros_topic_name"] for entry in bridged]
+    assert [name for name in names if name.startswith("/")] == ["/clock"]
+    assert {"image", "twist_command"} < set(names)
+
+
 def test_a_bag_plays_no_commands():
     launch = ElementTree.parse(ROOT / "launch" / "bag.launch.xml").getroot()
     played = launch.find("executable").get("cmd").partition("--topics")[2]
@@ -92,6 +113,21 @@ def test_views_show_topics_that_exist():
     for topic in topics:
         name = topic.replace("/policy_node/", "~/").removeprefix("/")
         assert f"`{name}`" in page, topic
+
+
+def test_views_can_be_turned_to_the_simulation(tmp_path):
+    """By the commands in the documentation."""
+    page = (ROOT / "docs" / "ros.md").read_text()
+    shown = re.findall(r"Value: (/\S+)", (ROOT / "config" / "vla.rviz").read_text())
+    assert set(re.findall(r"-r (/\S+):=/sim\1", page)) == set(shown)
+    layout = ROOT / "config" / "foxglove_layout.json"
+    script = re.search(r"^sed -E '(.+)' foxglove", page, re.M)[1]
+    turned = subprocess.run(
+        ["sed", "-E", script, str(layout)], check=True, capture_output=True, text=True
+    ).stdout
+    names = re.findall(r'": "(/[^"]+)"', turned)
+    assert len(names) == len(re.findall(r'": "(/[^"]+)"', layout.read_text()))
+    assert {name for name in names if not name.startswith("/sim/")} == {"/diagnostics"}
 
 
 def test_every_fault_is_documented():

@@ -33,12 +33,15 @@ class Watcher(Robot):
 
 
 @contextmanager
-def table(policy=None, **overrides):
-    """A simulator in its own thread (the renderer belongs to it), a policy node, a watcher."""
+def table(policy=None, namespace="", **overrides):
+    """A simulator in its own thread (the renderer belongs to it), a policy node, a watcher.
+
+    The watcher stays outside of the namespace."""
     policies.SCRIPT.__init__()
     settings = FAST | {"use_sim_time": overrides.get("lockstep", True)} | (policy or {})
-    node = PolicyNode(parameter_overrides=parameters(settings))
-    sim = SimNode(parameter_overrides=parameters({"image_size": 32, "max_steps": 4} | overrides))
+    node = PolicyNode(parameter_overrides=parameters(settings), namespace=namespace)
+    settings = {"image_size": 32, "max_steps": 4} | overrides
+    sim = SimNode(parameter_overrides=parameters(settings), namespace=namespace)
     watcher = Watcher()
     node.start()
     rig, ending = Rig(node, watcher), threading.Event()

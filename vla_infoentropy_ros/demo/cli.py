@@ -16,7 +16,12 @@ from types import FrameType
 from typing import Any
 
 from vla_infoentropy_ros.demo.domain import DomainClaim, DomainError
-from vla_infoentropy_ros.demo.launching import Launch, NodeDiedError, launch_command
+from vla_infoentropy_ros.demo.launching import (
+    NAMESPACE,
+    Launch,
+    NodeDiedError,
+    launch_command,
+)
 from vla_infoentropy_ros.demo.output import (
     prepare_folder,
     print_files,
@@ -73,7 +78,8 @@ def _run(options: argparse.Namespace, selectors: Sequence[str]) -> int:
     machine = hardware()
     began_s = time.monotonic()
     seeds = range(options.seed, options.seed + options.episodes)
-    arguments = {"episodes": "0", "model": options.model, "selector": "dense"}
+    arguments = {"namespace": NAMESPACE, "episodes": "0", "model": options.model,
+                 "selector": "dense"}
     with DomainClaim(options.domain) as claim:
         print(f"ROS_DOMAIN_ID={claim.domain}: starting policy_node and sim_node ({middleware})",
               file=sys.stderr)
@@ -115,7 +121,7 @@ def _measure(
     from vla_infoentropy_ros.selection.settings import SelectionSettings
 
     try:
-        with EpisodeClient(domain, launch.check) as client:
+        with EpisodeClient(domain, launch.check, NAMESPACE) as client:
             client.wait_until_ready(_READY_S)
             names = [f"selection.{knob.name}" for knob in fields(SelectionSettings)]
             values = client.policy_parameters([*names, "schedule"])

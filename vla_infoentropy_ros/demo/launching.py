@@ -21,6 +21,8 @@ from types import TracebackType
 
 from vla_infoentropy_ros.standalone.share import PACKAGE, share_directory
 
+NAMESPACE = "sim"
+"""Of the simulated robot and its policy node: no robot on the domain shall hear them."""
 _MARK = "VLA_INFOENTROPY_DEMO_RUN"
 # `ros2 launch` tells "[name-1]: process has died [pid 7, exit code -9, cmd ...", our own runner
 # "[name-1] process has died: signal SIGKILL (file.xml, line 3)".

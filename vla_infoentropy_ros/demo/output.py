@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vla_infoentropy_ros.demo.launching import NAMESPACE
 from vla_infoentropy_ros.replay.bag_writer import RawMessage, remove_bag, write_bag
 from vla_infoentropy_ros.report.canvas import overlay_frames
 from vla_infoentropy_ros.report.page import report_page
@@ -89,7 +90,8 @@ def _next_steps(folder: Path, selector: str) -> str:
         "--compare dense\n\n"
         "# with ROS 2: what is in the bag, and the bag as a camera\n"
         f"ros2 bag info {folder / 'bag'}\n"
-        f"ros2 bag play {folder / 'bag'}\n\n"
+        f"ros2 launch vla_infoentropy_ros bag.launch.xml bag:={folder / 'bag'} \\\n"
+        f"    image:=/{NAMESPACE}/image instruction_topic:=/{NAMESPACE}/instruction\n\n"
         "# more episodes, narrower intervals\n"
         "make demo EPISODES=100"
     )

@@ -63,17 +63,18 @@ class EpisodeListener(Protocol):
 class EpisodeClient:
     """A node on one domain, spinning in a thread; use it as a context manager.
 
-    check: called while waiting; raises when it is no use to wait any longer.
+    check: called while waiting; raises when it is no use to wait any longer. namespace: that of
+    both nodes.
     """
 
-    def __init__(self, domain: int, check: Callable[[], None]) -> None:
+    def __init__(self, domain: int, check: Callable[[], None], namespace: str = "") -> None:
         self._check = check
         # A context of its own leaves signals alone: they end the program in order, instead of
         # cutting the transport first.
         self._context = rclpy.Context()
         rclpy.init(args=[], context=self._context, domain_id=domain,
                    signal_handler_options=SignalHandlerOptions.NO)
-        self.node = rclpy.create_node("episode_client", context=self._context,
+        self.node = rclpy.create_node("episode_client", context=self._context, namespace=namespace,
                                       start_parameter_services=False, enable_rosout=False)
         self.status: Any = None
         self._listener: EpisodeListener | None = None
@@ -150,7 +151,7 @@ class EpisodeClient:
                 raise GraphError(f"{node} refuses {name}={values[name]!r}: {result.reason}")
 
     def policy_parameters(self, names: Sequence[str]) -> dict[str, str | int | float | bool]:
-        """Values of parameters of the policy node, those that it has."""
+        """Values of parameters of the policy node; it must know every name."""
         answer = self._call(self._get, GetParameters.Request(names=list(names)))
         read = {
             ParameterType.PARAMETER_BOOL: "bool_value",
