@@ -9,14 +9,21 @@ measured by a selector that recomputes everything, like dense, and reads all att
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from vla_infoentropy_ros.bench.steps import FIRST_SEED, run_interleaved, solved_episode
+from vla_infoentropy_ros.bench.steps import (
+    FIRST_SEED,
+    machine_record,
+    run_interleaved,
+    solved_episode,
+)
 from vla_infoentropy_ros.engine.probe import AttentionNeeds
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.selection import (
@@ -28,7 +35,7 @@ from vla_infoentropy_ros.selection import (
     build_selector,
 )
 from vla_infoentropy_ros.selection.dense import Dense
-from vla_infoentropy_ros.session import Session
+from vla_infoentropy_ros.session import Session, StepResult
 
 _LAYERS = ("all", "latter_half", "every_fourth")
 
@@ -70,6 +77,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--episodes", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
+    parser.add_argument("--out", help="write the tables as JSON to this file")
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     policy = load_policy(options.model, device=options.device)
@@ -78,19 +86,44 @@ def main(argv: Sequence[str]) -> int:
     sessions |= {f"probe {layers}": Session(policy, _ProbedDense(layers)) for layers in _LAYERS}
     episodes = [solved_episode(FIRST_SEED + index) for index in range(options.episodes)]
     run_interleaved(sessions, episodes[:1])  # warm-up
+    for selector in timed.values():
+        selector.spent_s.clear()
     results = run_interleaved(sessions, episodes)
-
-    totals = {name: np.median([step.latency_ms for step in steps if step.t])
-              for name, steps in results.items()}
-    dense = totals["dense"]
-    print(f"dense step: {dense:.2f} ms\n"
-          f"{'selector':18} {'choice ms':>9}  of a dense step   {'whole stage ms':>14}")
-    for name in SELECTORS:
-        choice = np.median(timed[name].spent_s) * 1e3
-        stage = np.median([step.stages_ms["select"] for step in results[name] if step.t])
-        print(f"{name:18} {choice:9.2f}  {choice / dense:15.1%}   {stage:14.2f}")
-    print(f"{'probe of layers':18} {'added ms':>9}  of a dense step")
-    for layers in _LAYERS:
-        added = totals[f"probe {layers}"] - dense
-        print(f"{layers:18} {added:9.2f}  {added / dense:6.1%}")
+    tables = _tables(timed, results)
+    _print(tables)
+    if options.out:
+        record = machine_record("selection", options, tables)
+        Path(options.out).write_text(json.dumps(record, indent=2) + "\n")
     return 0
+
+
+def _tables(
+    timed: dict[str, _Timed], results: dict[str, list[StepResult]]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Medians. What a probe adds is taken frame by frame, so that a machine whose clock drifts
+    does not drown it."""
+    dense_ms = np.array([step.latency_ms for step in results["dense"]])
+    later = np.array([step.t > 0 for step in results["dense"]])  # the first of an episode is dense
+    dense = float(np.median(dense_ms[later]))
+    selectors, probes = {}, {}
+    for name in SELECTORS:
+        choice = float(np.median(timed[name].spent_s)) * 1e3
+        stage = [step.stages_ms["select"] for step in results[name] if step.t]
+        selectors[name] = {
+            "choice_ms": choice, "share": choice / dense, "stage_ms": float(np.median(stage))
+        }
+    for layers in _LAYERS:
+        probed_ms = np.array([step.latency_ms for step in results[f"probe {layers}"]])
+        added = float(np.median((probed_ms - dense_ms)[later]))
+        probes[layers] = {"added_ms": added, "share": added / dense}
+    return {"dense": {"step": {"p50_ms": dense}}, "selectors": selectors, "probes": probes}
+
+
+def _print(tables: dict[str, dict[str, dict[str, float]]]) -> None:
+    print(f"dense step: {tables['dense']['step']['p50_ms']:.2f} ms\n"
+          f"{'selector':18} {'choice ms':>9}  of a dense step   {'whole stage ms':>14}")
+    for name, row in tables["selectors"].items():
+        print(f"{name:18} {row['choice_ms']:9.2f}  {row['share']:15.1%}   {row['stage_ms']:14.2f}")
+    print(f"{'probe of layers':18} {'added ms':>9}  of a dense step")
+    for name, row in tables["probes"].items():
+        print(f"{name:18} {row['added_ms']:9.2f}  {row['share']:6.1%}")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,8 @@ def main(argv: Sequence[str]) -> int:
     table = {name: _row(steps) for name, steps in results.items()}
     _print(table)
     if options.out:
-        Path(options.out).write_text(json.dumps(_record(options, table), indent=2) + "\n")
+        record = machine_record("steps", options, {"variants": table})
+        Path(options.out).write_text(json.dumps(record, indent=2) + "\n")
     return 0
 
 
@@ -106,12 +108,14 @@ def _print(table: dict[str, dict[str, object]]) -> None:
               f"{row['fresh']:6.1f} {row['passes']:6.2f} {row['gflops']:6.2f}  {parts}")
 
 
-def _record(options: argparse.Namespace, table: dict[str, dict[str, object]]) -> dict[str, object]:
+def machine_record(
+    benchmark: str, options: argparse.Namespace, tables: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The tables, and what is needed to judge and repeat them."""
     gpu = {"gpu": torch.cuda.get_device_name()} if options.device.startswith("cuda") else {}
     return {
-        "command": "python -m vla_infoentropy_ros bench steps",
-        "options": vars(options), "hardware": hardware() | gpu, "versions": versions(),
-        "variants": table,
+        "command": f"python -m vla_infoentropy_ros bench {benchmark}",
+        "options": vars(options), "hardware": hardware() | gpu, "versions": versions(), **tables,
     }
 
 
