@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
+
+from vla_infoentropy_ros.demo.domain import DomainClaim
+from vla_infoentropy_ros.report.machine import hardware, versions
 
 INSTRUCTION = "put the red cube on the white plate"
 POLICY_RATE_HZ = 5.0
@@ -33,15 +36,20 @@ _START_TIMEOUT_S = 300.0
 
 @dataclass
 class Figures:
-    """Result of a run. missed_share: of command periods. memory_growth: from after the first
-    quarter to the last. overhead_ms: image to command beyond the policy step, median."""
+    """Result of a run. missed: command periods in which none arrived; missed_share: of all.
+    gap: between commands as they arrive. memory_growth: from after the first quarter to the last.
+    overhead_ms: image to command beyond the policy step, median. fault: what stopped the node."""
 
     seconds: float = 0.0
     images: int = 0
     steps: int = 0
     commands: int = 0
+    fault: str = ""
     missed_periods: int = 0
     missed_share: float = 0.0
+    gap_p50_ms: float = 0.0
+    gap_p999_ms: float = 0.0
+    gap_max_ms: float = 0.0
     memory_start_bytes: int = 0
     memory_end_bytes: int = 0
     memory_growth: float = 0.0
@@ -52,6 +60,8 @@ class Figures:
 
     def judge(self) -> None:
         """Fill in the problems."""
+        if self.fault:
+            self.problems.append(f"the node stopped: {self.fault}")
         if self.missed_share > MISSED_LIMIT:
             self.problems.append(f"missed {self.missed_periods} command periods")
         if abs(self.memory_growth) > GROWTH_LIMIT:
@@ -63,7 +73,7 @@ class Figures:
 
 
 def missed_periods(arrivals_s: list[float], rate_hz: float) -> int:
-    """Command periods without a command; arrivals (n,) s, ascending.
+    """Command periods without a command; arrivals (n,) s, ascending, with beginning and end.
 
     A command that is late by less than a period leaves a gap below two periods and is no miss.
     """
@@ -91,17 +101,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--height", type=int, default=480, help="pixels (default: 480)")
     parser.add_argument("--json", metavar="FILE", help="write the figures to a file as well")
     options = parser.parse_args(argv)
-    os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 100))
-    child = subprocess.Popen(_command(options.selector), env=os.environ | {"OMP_NUM_THREADS": "1"})
-    try:
-        figures = _measure(options, child)
-    finally:
-        child.terminate()
-        child.wait(30)
+    machine = {"hardware": hardware(), "versions": versions()}  # the load before ours
+    with DomainClaim() as claim:
+        os.environ |= {"ROS_DOMAIN_ID": str(claim.domain), "OMP_NUM_THREADS": "1"}
+        child = subprocess.Popen(_command(options.selector))
+        try:
+            figures = _measure(options, child)
+        finally:
+            child.terminate()
+            child.wait(30)
     figures.judge()
     print(json.dumps(asdict(figures), indent=2))
     if options.json:
-        Path(options.json).write_text(json.dumps(asdict(figures), indent=2) + "\n")
+        command = f"python -m vla_infoentropy_ros bench soak --minutes {options.minutes:g}"
+        record = {"command": command, "options": vars(options), **machine, **asdict(figures)}
+        Path(options.json).write_text(json.dumps(record, indent=2) + "\n")
     return 1 if figures.problems else 0
 
 
@@ -136,10 +150,16 @@ def _measure(options: argparse.Namespace, child: subprocess.Popen[bytes]) -> Fig
                     raise RuntimeError(f"{problem}; is the node's log above?")
 
         robot.start(wait, INSTRUCTION)
+        began_s = time.monotonic()
         figures, memory = _run(robot, executor, child.pid, options)
+        ended_s = time.monotonic()
         robot.destroy_node()
     rate_hz = robot.command_rate_hz
-    figures.missed_periods = missed_periods(robot.commands_s, rate_hz)
+    gaps_ms = np.diff(robot.commands_s) * 1e3
+    figures.missed_periods = missed_periods([began_s, *robot.commands_s, ended_s], rate_hz)
+    figures.gap_p50_ms, figures.gap_p999_ms = map(float, np.percentile(gaps_ms, (50, 99.9)))
+    figures.gap_max_ms = float(gaps_ms.max())
+    figures.fault = robot.fault
     figures.missed_share = figures.missed_periods / max(1.0, figures.seconds * rate_hz)
     figures.images, figures.steps = robot.images, len(robot.overheads_ms)
     figures.commands = len(robot.commands_s)
@@ -155,6 +175,7 @@ def _run(
     figures, memory = Figures(descriptors_start=_descriptors(pid)), [_resident(pid)]
     began_s = time.monotonic()
     due_s, sample_s, end_s = began_s, began_s + _SAMPLE_S, began_s + options.minutes * 60.0
+    bar = tqdm(total=round(options.minutes * 60), unit="s")
     while (now_s := time.monotonic()) < end_s:
         if now_s >= due_s:
             robot.look()
@@ -162,7 +183,9 @@ def _run(
         if now_s >= sample_s:
             memory.append(_resident(pid))
             sample_s += _SAMPLE_S
+            bar.update(round(_SAMPLE_S))
         executor.spin_once(timeout_sec=max(0.0, min(due_s - time.monotonic(), 0.05)))
+    bar.close()
     figures.seconds = time.monotonic() - began_s
     figures.descriptors_end = _descriptors(pid)
     return figures, memory

@@ -69,6 +69,13 @@ class SoakRobot(Node):
     def _instructed(self) -> str:
         return "" if self._status is None else str(self._status.instruction)
 
+    @property
+    def fault(self) -> str:
+        """Code and reason of the fault that is latched, or empty."""
+        status = self._status
+        latched = status is not None and status.fault
+        return f"{status.fault_code}: {status.fault_reason}" if latched else ""
+
     def look(self) -> None:
         """Publish the next picture."""
         picture = self._pictures[self.images % _PICTURES]
