@@ -9,6 +9,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from vla_infoentropy_ros.models.memory import device_memory
 from vla_infoentropy_ros.msg import InferenceStatus
+from vla_infoentropy_ros.nodes.inputs import Inputs
 from vla_infoentropy_ros.nodes.qos import QUEUE
 from vla_infoentropy_ros.nodes.runner import PolicyRunner
 
@@ -31,12 +32,12 @@ class Diagnostics:
         self._last: tuple[float, InferenceStatus] | None = None
 
     def publish(
-        self, status: InferenceStatus, now_s: float, runner: PolicyRunner | None, camera: str
+        self, status: InferenceStatus, now_s: float, runner: PolicyRunner | None, inputs: Inputs
     ) -> None:
-        """status: newest. now_s: monotonic. camera: what is wrong with the image topic, or ""."""
+        """status: newest. now_s: monotonic."""
         array = DiagnosticArray(
             status=[
-                self._camera(status, now_s, camera),
+                self._camera(status, now_s, inputs),
                 self._policy(status, runner),
                 self._commands(status),
             ]
@@ -45,7 +46,7 @@ class Diagnostics:
         self._last = now_s, status
         self._publisher.publish(array)
 
-    def _camera(self, status: InferenceStatus, now_s: float, problem: str) -> DiagnosticStatus:
+    def _camera(self, status: InferenceStatus, now_s: float, inputs: Inputs) -> DiagnosticStatus:
         rate_hz, rejected = 0.0, 0
         if self._last is not None and now_s > self._last[0]:
             then_s, before = self._last
@@ -54,8 +55,8 @@ class Diagnostics:
             rejected = max(0, status.frames_rejected - before.frames_rejected)
         active = status.state in (InferenceStatus.WAITING, InferenceStatus.RUNNING)
         level, text = _OK, "images arrive"
-        if problem:
-            level, text = _ERROR, problem
+        if inputs.problem:
+            level, text = _ERROR, inputs.problem
         elif rejected:
             level, text = _ERROR, f"{rejected} images rejected within the last second; see the log"
         elif rate_hz == 0.0:
@@ -66,6 +67,7 @@ class Diagnostics:
             text,
             {
                 "rate_hz": f"{rate_hz:.1f}",
+                "image_age_s": f"{inputs.image_age_s:.3f}",
                 "received": status.frames_received,
                 "dropped": status.frames_dropped,
                 "rejected": status.frames_rejected,

@@ -4,6 +4,7 @@ check and store; the decoding is done by the worker."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -71,6 +72,14 @@ class Inputs:
     def cameras(self) -> int:
         """Raw cameras that are listened to."""
         return len(self._subscriptions) * (self._settings.image_transport == "raw")
+
+    @property
+    def image_age_s(self) -> float:
+        """ROS time since the newest usable image was taken; NaN before the first."""
+        newest_ns = self.guard.newest_ns
+        if newest_ns is None:
+            return math.nan
+        return (self._commander.output.now_ns() - newest_ns) / 1e9
 
     def close(self) -> None:
         """Unsubscribe from the cameras."""

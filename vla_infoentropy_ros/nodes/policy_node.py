@@ -223,7 +223,7 @@ class PolicyNode(LifecycleNode):
     def _housekeeping(self) -> None:
         self.commander.check_rivals()
         status = self.telemetry.status(self.settings, self.active)
-        self.diagnostics.publish(status, time.monotonic(), self.runner, self.inputs.problem)
+        self.diagnostics.publish(status, time.monotonic(), self.runner, self.inputs)
 
     def _clock_jumped(self) -> None:
         self.get_logger().warning("ROS time jumped backwards: a new episode begins")
