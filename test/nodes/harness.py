@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
-import os
-import random
+import functools
 import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
@@ -25,7 +26,10 @@ from std_srvs.srv import SetBool, Trigger
 from vla_infoentropy_ros.msg import InferenceStatus, TokenSelection, VlaAction
 
 from test.nodes import policies
-from vla_infoentropy_ros.nodes.messages import from_twist, to_time
+from vla_infoentropy_ros.control import faults
+from vla_infoentropy_ros.control.watchdog import CLOCK_JUMP_S
+from vla_infoentropy_ros.demo.domain import DomainClaim
+from vla_infoentropy_ros.nodes.messages import from_twist, to_ns, to_time
 from vla_infoentropy_ros.nodes.policy_node import PolicyNode
 from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST, QUEUE
 
@@ -43,6 +47,27 @@ FAST = {
     "command.pose_timeout_s": 20.0,
 }
 
+HELD = {"policy_factory": "test.nodes.harness:load_held"}
+"""A command lasts as long as the test: what ends the motion is the stop, not the expiry."""
+
+GATE = threading.Event()
+"""While it is cleared, a step of the held policy does not end."""
+
+
+class HeldPolicy(policies.ScriptedPolicy):
+    """Its actions are to be carried out slowly."""
+
+    convention = replace(policies.ScriptedPolicy.convention, control_period_s=1000.0)
+
+    def decode_action(self, token_ids: Any) -> Any:
+        GATE.wait(PATIENCE_S)
+        return super().decode_action(token_ids)
+
+
+def load_held(model: str, **options: Any) -> HeldPolicy:
+    """A policy_factory."""
+    return HeldPolicy()
+
 
 def image(stamp_ns: int, shape: tuple[int, int, int] = (16, 16, 3), seed: int = 0) -> Image:
     """An rgb8 picture of noise."""
@@ -58,29 +83,177 @@ def image(stamp_ns: int, shape: tuple[int, int, int] = (16, 16, 3), seed: int = 
     )
 
 
+def command_of(message: TwistStamped) -> tuple[int, tuple[float, ...]]:
+    """(stamp in ns, twist in m/s and rad/s)"""
+    return to_ns(message.header.stamp), tuple(from_twist(message.twist).tolist())
+
+
+class Entry(NamedTuple):
+    """kind: tick | due | latched | sent. what: the cause, or (stamp in ns, twist)."""
+
+    kind: str
+    what: Any = None
+
+    @property
+    def motion(self) -> bool:
+        return self.kind == "sent" and any(self.what[1])
+
+
+class Tape:
+    """What the node did, in the order of its lock: ticks of its command timer, commands that it
+    gave to the middleware, and when it had to stop.
+
+    A stop is due at the first turn of the node at whose beginning the cause is there. Whether it
+    is, is judged here, not by the node: so a stop that comes a period late is seen. No time is
+    measured, so a machine on which the turns themselves come late changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self._causes: set[str] = set()
+
+    def add(self, kind: str, what: Any = None) -> None:
+        self.entries.append(Entry(kind, what))
+
+    def judge(self, causes: set[str]) -> None:
+        """A turn of the node begins; these are the causes to stop."""
+        for cause in causes - self._causes:
+            self.add("due", cause)
+        self._causes = causes
+
+    @property
+    def ticks(self) -> int:
+        return sum(entry.kind == "tick" for entry in self.entries)
+
+    def moved(self, since: int) -> bool:
+        """Motion was commanded since then; an index of entries."""
+        return any(entry.motion for entry in self.entries[since:])
+
+    def stopped(self, cause: str, since: int) -> bool:
+        """Zero was sent for a cause that came since then. Fails if it was not the next command
+        that was sent, or later than one period of the command timer, or not the last word."""
+        entries = self.entries[since:]
+        # The node may see what came in the middle of its turn: latched without having been due.
+        found = [
+            n
+            for n, (kind, what) in enumerate(entries)
+            if kind in ("due", "latched") and what == cause
+        ]
+        if not found:
+            return False
+        begin = since + found[0]
+        before = [entry for entry in self.entries[:begin] if entry.kind == "sent"]
+        assert before and before[-1].motion, f"the robot stood still before {cause}"
+        assert not self.moved(begin), f"motion was commanded after {cause}"
+        kinds = [entry.kind for entry in self.entries[begin:]]
+        zero = kinds.index("sent") if "sent" in kinds else len(kinds)
+        assert kinds[:zero].count("tick") <= 1, f"zero came more than a period after {cause}"
+        return zero < len(kinds)
+
+
+class Watched(PolicyNode):
+    """The shipped node, with a tape running."""
+
+    def __init__(self, **options: Any) -> None:
+        self.tape = Tape()
+        self._newest_ns = 0
+        super().__init__(**options)
+        commander, latch = self.commander, self.commander.interlock.latch
+        commander.issue = self._turn(commander.issue)  # type: ignore[method-assign]
+        commander.failed = self._turn(commander.failed)  # type: ignore[method-assign]
+
+        def latched(fault: Any) -> bool:
+            new = latch(fault)
+            if new:
+                self.tape.add("latched", fault.code)
+            return new
+
+        commander.interlock.latch = latched  # type: ignore[method-assign]
+
+    def create_publisher(self, kind: Any, topic: str, *rest: Any, **options: Any) -> Any:
+        publisher = super().create_publisher(kind, topic, *rest, **options)
+        if topic == "twist_command":
+            publish = publisher.publish
+
+            def recorded(message: Any) -> None:
+                self.tape.add("sent", command_of(message))
+                publish(message)
+
+            publisher.publish = recorded
+        return publisher
+
+    def _turn(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def turn(*arguments: Any) -> Any:
+            with self.commander.lock:
+                self.tape.judge(self._causes(method.__name__, arguments))
+                return method(*arguments)
+
+        return turn
+
+    def _tick(self) -> None:
+        with self.commander.lock:
+            self.tape.add("tick")
+            self._turn(super()._tick)()
+
+    def _on_instruction(self, text: str) -> None:
+        self._turn(super()._on_instruction)(text)
+
+    def _causes(self, turn: str, arguments: Any) -> set[str]:
+        """What there is now that the robot must not move with."""
+        settings, watchdog = self.commander.settings, self.commander.watchdog
+        now_s, now_ns = time.monotonic(), self.commander.output.now_ns()
+        began_s = watchdog._step_began_s
+        age_s, values = 0.0, np.zeros(7)
+        if turn == "issue":
+            values, _, _, age_s = arguments
+        causes = {
+            faults.CAMERA_SILENT: now_s - watchdog._arrival_s > settings.camera_timeout_s,
+            faults.CAMERA_FROZEN: now_s - watchdog._fresh_s > settings.camera_timeout_s,
+            faults.STALE_OBSERVATION: age_s > settings.max_observation_age_s,
+            faults.DEADLINE: began_s is not None and now_s - began_s > settings.deadline_s,
+            faults.CLOCK_BACKWARDS: now_ns < self._newest_ns - CLOCK_JUMP_S * 1e9,
+            faults.WORKER_DIED: self.active and not self.runner.alive,
+            faults.INVALID_ACTION: not np.isfinite(values).all(),
+            "instruction": turn == "_on_instruction",
+        }
+        self._newest_ns = now_ns
+        failed = {arguments[0].code} if turn == "failed" else set()
+        return failed | {cause for cause, here in causes.items() if here}
+
+
 class Robot(Node):
     """Publishes images and instructions; records what the policy node sends, in order."""
 
     def __init__(self, name: str = "robot", policy: str = "policy_node", **options: Any) -> None:
         super().__init__(name, **options)
+        self.tape = Tape()  # of a node in this process
+        self.moving_since = 0  # index of the tape's entries
+        self.commands: list[tuple[int, tuple[float, ...]]] = []
         self.twists: list[np.ndarray] = []
         self.openings: list[float] = []
         self.actions: list[VlaAction] = []
         self.statuses: list[InferenceStatus] = []
         self.selections: list[TokenSelection] = []
+        self.diagnostics: dict[str, DiagnosticStatus] = {}
         self.camera = self.create_publisher(Image, "image", NEWEST)
         self.mouth = self.create_publisher(String, "instruction", LATCHED)
         subscribe = self.create_subscription
-        subscribe(
-            TwistStamped, "twist_command", lambda m: self.twists.append(from_twist(m.twist)), QUEUE
-        )
+        subscribe(TwistStamped, "twist_command", self._on_command, QUEUE)
         subscribe(Float64, "gripper_command", lambda m: self.openings.append(m.data), QUEUE)
         subscribe(VlaAction, "action", self.actions.append, QUEUE)
         subscribe(InferenceStatus, f"{policy}/status", self.statuses.append, LATCHED)
         subscribe(TokenSelection, f"{policy}/selection", self.selections.append, QUEUE)
+        subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, QUEUE)
         self.reset = self.create_client(Trigger, f"{policy}/reset")
         self.enable = self.create_client(SetBool, f"{policy}/enable")
         self.clear_fault = self.create_client(Trigger, f"{policy}/clear_fault")
+
+    def _on_command(self, message: TwistStamped) -> None:
+        self.commands.append(command_of(message))
+        self.twists.append(from_twist(message.twist))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.diagnostics |= {each.name: each for each in message.status}
 
     @property
     def status(self) -> InferenceStatus:
@@ -149,6 +322,7 @@ class Robot(Node):
         assert answer.success, answer.message
         self.act()
         until(lambda: any(twist.any() for twist in self.twists), "no motion", lambda: self.status)
+        self.moving_since = len(self.tape.entries)
 
     def ends_in_zero(self) -> None:
         """The last command that ever comes is zero."""
@@ -157,13 +331,61 @@ class Robot(Node):
         time.sleep(0.2)  # several command periods
         assert not any(twist.any() for twist in self.twists[count - 1 :]), "motion after the stop"
 
+    def stops(self, cause: str) -> None:
+        """Within one command period after the cause there is zero, and nothing but zero after it:
+        sent by the node, and come here."""
+        stopped = functools.partial(self.tape.stopped, cause, self.moving_since)
+        until(stopped, f"no zero after {cause}", lambda: self.status)
+        self._periods(5)
+        assert stopped()
+        sent = [entry.what for entry in self.tape.entries if entry.kind == "sent"]
+        until(lambda: self.commands[-1] == sent[-1], "the last command did not come")
+        left = iter(sent)
+        assert all(command in left for command in self.commands), "came in another order"
+
+    def _periods(self, count: int) -> None:
+        """Let command periods pass."""
+        enough = self.tape.ticks + count
+        until(lambda: self.tape.ticks >= enough, "the command timer stands still")
+
     def faults(self, code: str) -> InferenceStatus:
         """The robot stopped for this fault and says so."""
         until(lambda: self.status.fault, f"no fault {code}", lambda: self.status)
         assert self.status.fault_code == code, self.status.fault_reason
         assert self.status.state == InferenceStatus.FAULT
-        self.ends_in_zero()
+        self.stops(code)
+        told = f"fault {code}: {self.status.fault_reason}"
+        until(lambda: self.told("commands") == told, "not in diagnostics")
         return self.status
+
+    def told(self, part: str) -> str:
+        """What the diagnostics have against a part of the node."""
+        found = self.diagnostics.get(f"policy_node: {part}", DiagnosticStatus())
+        return str(found.message) if found.level == DiagnosticStatus.ERROR else ""
+
+    def moves_only_when_told(self) -> None:
+        """After a fault whose cause is gone: motion begins with clear_fault and enable."""
+        tape, code = self.tape, self.status.fault_code
+        begin = len(tape.entries)
+        self._acts_in_vain()
+        answer = self.call(self.enable, SetBool.Request(data=True))
+        assert not answer.success and code in answer.message
+        answer = self.call(self.clear_fault)
+        assert answer.success and "~/enable" in answer.message
+        self._acts_in_vain()
+        assert not tape.moved(begin), "moved by itself"
+        answer = self.call(self.enable, SetBool.Request(data=True))
+        assert answer.success, answer.message
+        self._periods(2)
+        assert not tape.moved(begin), "moved before there was an image"
+        self.act()
+        until(lambda: tape.moved(begin) and self.moving, "no motion", lambda: self.status)
+        self.moving_since = len(tape.entries)
+
+    def _acts_in_vain(self) -> None:
+        """An image, and an action that commands nothing."""
+        assert not from_twist(self.act().command).any()
+        self._periods(2)
 
 
 class Rig:
@@ -226,13 +448,15 @@ def _heard(node: PolicyNode) -> bool:
 
 
 @contextmanager
-def driven(meet: bool = True, **overrides: Any) -> Iterator[tuple[Robot, PolicyNode, Rig]]:
+def driven(meet: bool = True, **overrides: Any) -> Iterator[tuple[Robot, Watched, Rig]]:
     """A robot and an active policy node; ``__`` in a name stands for a dot. ``meet``: wait until
     each has found all of the other."""
     policies.SCRIPT.__init__()  # type: ignore[misc]
+    GATE.set()
     named = {name.replace("__", "."): value for name, value in overrides.items()}
-    node = PolicyNode(parameter_overrides=parameters(FAST | named))
+    node = Watched(parameter_overrides=parameters(FAST | named))
     robot = Robot()
+    robot.tape = node.tape
     node.start()
     rig = Rig(node, robot)
     try:
@@ -247,6 +471,7 @@ def driven(meet: bool = True, **overrides: Any) -> Iterator[tuple[Robot, PolicyN
         )
         yield robot, node, rig
     finally:
+        GATE.set()
         rig.close()
         node.stop()
         for each in (node, robot):
@@ -256,8 +481,9 @@ def driven(meet: bool = True, **overrides: Any) -> Iterator[tuple[Robot, PolicyN
 @contextmanager
 def context() -> Iterator[None]:
     """rclpy, in a domain of its own."""
-    rclpy.init(domain_id=random.Random(os.getpid() + time.monotonic_ns()).randint(1, 100))
-    try:
-        yield
-    finally:
-        rclpy.try_shutdown()
+    with DomainClaim() as claim:
+        rclpy.init(domain_id=claim.domain)
+        try:
+            yield
+        finally:
+            rclpy.try_shutdown()
