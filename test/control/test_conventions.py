@@ -41,6 +41,12 @@ def test_unknown_conventions_name_the_known_ones():
         rotation_vector(np.zeros(3), "quaternion")
 
 
+def test_axis_angle_is_a_rotation_vector_already():
+    values = np.array([0.01, 0.0, -0.02, 0.3, -0.1, 0.2, 1.0])
+    np.testing.assert_allclose(step_to_twist(values, 0.1, "axis_angle"), values[:6] / 0.1)
+    assert not np.allclose(step_to_twist(values, 0.1, "rpy")[3:], values[3:6] / 0.1, atol=1e-3)
+
+
 @given(angles, angles, angles)
 def test_rpy_quaternion_turns_as_the_three_matrices_do(roll, pitch, yaw):
     def matrix(axis, angle):

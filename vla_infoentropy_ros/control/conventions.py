@@ -13,7 +13,7 @@ _GRIPPER = {
     "minus_one_is_open": lambda value: (1.0 - value) / 2.0,
     "one_is_closed": lambda value: 1.0 - value,
 }
-ROTATIONS = ("rpy",)
+ROTATIONS = ("rpy", "axis_angle")
 FRAMES = ("base", "end_effector")
 
 
@@ -28,11 +28,14 @@ def gripper_opening(value: float, convention: str) -> float:
     return min(1.0, max(0.0, float(_GRIPPER[convention](value))))
 
 
-def rotation_vector(rpy: NDArray[np.float64], rotation: str = "rpy") -> NDArray[np.float64]:
-    """Extrinsic roll, pitch, yaw (3,) rad to the rotation vector (3,) rad of the same turn."""
+def rotation_vector(turn: NDArray[np.float64], rotation: str = "rpy") -> NDArray[np.float64]:
+    """Extrinsic roll, pitch, yaw (3,) rad to the rotation vector (3,) rad of the same turn, the
+    short way round; axis_angle is such a vector and comes back as it is."""
     if rotation not in ROTATIONS:
         raise ConventionError(f"rotation={rotation!r} is not among {', '.join(ROTATIONS)}")
-    w, x, y, z = rpy_quaternion(rpy)
+    if rotation == "axis_angle":
+        return np.array(turn, dtype=np.float64)
+    w, x, y, z = rpy_quaternion(turn)
     sine = math.sqrt(x * x + y * y + z * z)
     if sine < 1e-12:
         return np.zeros(3)
