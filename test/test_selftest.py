@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from test.models.tiny_openvla import write_tiny_openvla
+from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.models.openvla import OpenVLAPolicy, load_openvla
 from vla_infoentropy_ros.selftest import SelfTestReport, main, run_selftest
@@ -26,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def policy(folder: Path) -> OpenVLAPolicy:
-    return load_openvla(folder, dtype="float32", unnorm_key="bridge_orig", progress=False)
+    return load_openvla(folder, LoadOptions(unnorm_key="bridge_orig"), progress=False)
 
 
 def _failed(report: SelfTestReport) -> list[str]:
@@ -35,7 +36,9 @@ def _failed(report: SelfTestReport) -> list[str]:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_a_working_checkpoint_passes_again_and_again(folder: Path, dtype: str) -> None:
-    policy = load_openvla(folder, dtype=dtype, unnorm_key="bridge_orig", progress=False)
+    policy = load_openvla(
+        folder, LoadOptions(dtype=dtype, unnorm_key="bridge_orig"), progress=False
+    )
     for _ in range(2):
         report = run_selftest(policy)
         assert report.passed, report.reason
@@ -45,7 +48,7 @@ def test_a_working_checkpoint_passes_again_and_again(folder: Path, dtype: str) -
 @pytest.mark.parametrize("gripper", ["one_is_open", "one_is_closed", "minus_one_is_open"])
 def test_every_gripper_convention_passes(folder: Path, gripper: str) -> None:
     policy = load_openvla(
-        folder, dtype="float32", unnorm_key="bridge_orig", gripper=gripper, progress=False
+        folder, LoadOptions(unnorm_key="bridge_orig", gripper=gripper), progress=False
     )
     assert run_selftest(policy).passed
 
@@ -142,3 +145,14 @@ def test_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "FAIL  loading" in capsys.readouterr().out
     assert main(["--model", str(folder), "--unnorm-key", "bridge_orig",
                  "--instruction", " "]) == 1
+
+
+def test_command_takes_every_option(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = ["--model", str(folder), "--unnorm-key", "bridge_orig"]
+    assert main([*key, "--gripper", "minus_one_is_open", "--trained-rotation", "axis_angle",
+                 "--crop", "centre_0.9_area", "--image-rotation", "half_turn",
+                 "--control-period-s", "0.1", "--dtype", "bfloat16"]) == 0
+    assert "as minus_one_is_open" in capsys.readouterr().out
+    assert main([*key, "--crop", "half"]) == 1
+    out = capsys.readouterr().out
+    assert "FAIL  loading  crop='half' is not among '', 'none', 'centre_0.9_area'" in out

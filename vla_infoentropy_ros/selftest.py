@@ -18,8 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vla_infoentropy_ros.models.action_codec import GRIPPER_CONVENTIONS
+from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import Action, PolicyAdapter, PolicyError
+from vla_infoentropy_ros.models.load_options import (
+    GRIPPER_CONVENTIONS,
+    LoadOptions,
+    add_load_arguments,
+)
 from vla_infoentropy_ros.models.loading import load_policy
 
 # Tried in this order for a policy that names no example of its own.
@@ -310,29 +315,17 @@ def _example(policy: PolicyAdapter) -> str:
     return str(candidates[-1])
 
 
-def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `load_policy`, for commands that load one."""
-    parser.add_argument("--model", default="embedded", help="embedded, a checkpoint folder, or a "
-                        "hub id together with --revision")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
-    parser.add_argument("--unnorm-key", default="", help="data set whose statistics un-normalise")
-    parser.add_argument("--revision", default="", help="commit of a hub id, or a local fingerprint")
-    parser.add_argument("--gripper", default="", help=", ".join(GRIPPER_CONVENTIONS))
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """``python -m vla_infoentropy_ros selftest``: 0 passed, 1 failed or not loadable."""
     parser = argparse.ArgumentParser(prog="selftest", description=__doc__.partition("\n")[0])
-    add_policy_arguments(parser)
     parser.add_argument("--instruction", default="", help="words that the policy knows")
+    add_load_arguments(parser)
     args = parser.parse_args(argv)
     try:
         policy = load_policy(
-            args.model, device=args.device, dtype=args.dtype, unnorm_key=args.unnorm_key,
-            revision=args.revision, gripper=args.gripper, progress=sys.stderr.isatty(),
+            args.model, LoadOptions.from_arguments(args), progress=sys.stderr.isatty()
         )
-    except (PolicyError, OSError) as error:
+    except (PolicyError, SettingError, OSError) as error:
         print(f"self-test of {args.model}\n  FAIL  loading  {error}")
         return 1
     report = run_selftest(policy, args.instruction)

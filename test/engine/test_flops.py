@@ -25,6 +25,7 @@ from vla_infoentropy_ros.engine.flops import (
 )
 from vla_infoentropy_ros.engine.partial_decoder import Layout, PartialDecoder
 from vla_infoentropy_ros.engine.plan import Stage, TokenPlan
+from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla import load_openvla
 
 LAYERS, VISUAL, TEXT, ACTION = 4, 16, 9, 7
@@ -101,7 +102,7 @@ def test_window_step(name: str) -> None:
 
 def test_vision_tower_and_projector(tmp_path: Path) -> None:
     policy = load_openvla(
-        write_tiny_openvla(tmp_path, image_size=56), dtype="float32", unnorm_key="bridge_orig",
+        write_tiny_openvla(tmp_path, image_size=56), LoadOptions(unnorm_key="bridge_orig"),
         progress=False,
     )
     pixels = policy.preprocess([np.zeros((60, 80, 3), np.uint8)]).pixels

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from test.models.tiny_openvla import write_tiny_openvla
+from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla import OpenVLAPolicy, load_openvla
 
 torch.set_num_threads(1)
@@ -22,4 +23,4 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def policy(checkpoint: Path) -> OpenVLAPolicy:
-    return load_openvla(checkpoint, dtype="float32", unnorm_key="bridge_orig", progress=False)
+    return load_openvla(checkpoint, LoadOptions(unnorm_key="bridge_orig"), progress=False)

@@ -4,31 +4,39 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.loading import load_policy
 
 
 def test_checkpoint_folder(checkpoint: Path) -> None:
-    policy = load_policy(str(checkpoint), unnorm_key="bridge_orig", progress=False)
+    policy = load_policy(str(checkpoint), LoadOptions(unnorm_key="bridge_orig"), progress=False)
     assert policy.name == "openvla" and policy.norm_key == "bridge_orig"
 
 
 def test_embedded() -> None:
     policy = load_policy()
     assert policy.name == "embedded"
-    assert load_policy("embedded", unnorm_key=policy.norm_key).revision == policy.revision
+    assert load_policy("embedded", LoadOptions(
+        unnorm_key=policy.norm_key, control_period_s=policy.convention.control_period_s, crop="none"
+    )).revision == policy.revision
 
 
-@pytest.mark.parametrize("option", [
-    {"unnorm_key": "bridge_orig"}, {"gripper": "minus_one_is_open"}, {"revision": "other"},
-    {"dtype": "int8"}, {"device": "tpu"}, {"action_units": "osc_pose"}, {"control_period_s": 9.0},
+@pytest.mark.parametrize(("name", "value"), [
+    ("unnorm_key", "bridge_orig"), ("gripper", "minus_one_is_open"), ("revision", "other"),
+    ("device", "tpu"), ("action_units", "osc_pose"), ("control_period_s", 9.0),
+    ("rotation", "axis_angle"), ("trained_rotation", "axis_angle"), ("crop", "centre_0.9_area"),
+    ("image_rotation", "half_turn"),
 ])
-def test_embedded_refuses_what_it_is_not(option: dict) -> None:
-    with pytest.raises(PolicyError):
-        load_policy("embedded", **option)
+def test_embedded_refuses_what_it_is_not(name: str, value: Any) -> None:
+    with pytest.raises(PolicyError) as caught:
+        load_policy("embedded", LoadOptions(**{name: value}))
+    message = str(caught.value)
+    assert f"{name}={value!r}: " in message and ("leave it at" in message or "cpu" in message)
 
 
 def test_names() -> None:

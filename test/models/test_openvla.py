@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +12,14 @@ import torch
 from safetensors.torch import load_file
 
 from test.models.tiny_openvla import VOCAB, write_tiny_openvla
+from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla import OpenVLAPolicy, load_openvla
 from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
 from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel, unused_parameters
 from vla_infoentropy_ros.selection import build_selector
 from vla_infoentropy_ros.session import Session
 
-KEY: dict[str, Any] = {"unnorm_key": "bridge_orig", "dtype": "float32", "progress": False}
+KEY = LoadOptions(unnorm_key="bridge_orig")
 
 
 def _picture(seed: int = 0) -> np.ndarray:
@@ -74,19 +75,19 @@ def test_every_stored_tensor_arrives(checkpoint: Path, policy: OpenVLAPolicy) ->
 def test_layouts_hold_the_same_weights(
     tmp_path: Path, policy: OpenVLAPolicy, variant: dict
 ) -> None:
-    other = load_openvla(write_tiny_openvla(tmp_path, **variant), **KEY)
+    other = load_openvla(write_tiny_openvla(tmp_path, **variant), KEY, progress=False)
     for (name, left), (_, right) in zip(
         policy.model.named_parameters(), other.model.named_parameters(), strict=True
     ):
         assert torch.equal(left, right), name
 
 
-@pytest.mark.parametrize(("name", "tolerance"), [("bfloat16", 0.15), ("fp16", 0.02)])
+@pytest.mark.parametrize(("name", "tolerance"), [("bfloat16", 0.15), ("float16", 0.02)])
 def test_half_precision(
     checkpoint: Path, policy: OpenVLAPolicy, name: str, tolerance: float
 ) -> None:
-    half = load_openvla(checkpoint, **(KEY | {"dtype": name}))
-    assert half.dtype == {"bfloat16": torch.bfloat16, "fp16": torch.float16}[name]
+    half = load_openvla(checkpoint, replace(KEY, dtype=name), progress=False)
+    assert half.dtype == {"bfloat16": torch.bfloat16, "float16": torch.float16}[name]
     difference = (_embedded(half).float() - _embedded(policy)).abs().max()
     assert difference < tolerance * _embedded(policy).abs().max()
     assert half.decoder.model.rotary_emb.inv_freq.dtype == torch.float32
@@ -94,16 +95,16 @@ def test_half_precision(
 
 def test_statistics_of_a_fine_tune_replace_those_of_the_base(tmp_path: Path) -> None:
     write_tiny_openvla(tmp_path, dataset_statistics=True)
-    tuned = load_openvla(tmp_path, dtype="float32", progress=False)
+    tuned = load_openvla(tmp_path, LoadOptions(), progress=False)
     assert tuned.norm_key == "my_robot"  # the only one, chosen and named
     assert tuned.stats.q99[0] == pytest.approx(0.03)
 
 
 def test_revision_of_a_folder_is_its_fingerprint(tmp_path: Path, policy: OpenVLAPolicy) -> None:
     assert policy.revision.startswith("local-")
-    other = load_openvla(write_tiny_openvla(tmp_path, seed=1), **KEY)
+    other = load_openvla(write_tiny_openvla(tmp_path, seed=1), KEY, progress=False)
     assert other.revision != policy.revision
-    pinned = load_openvla(tmp_path, **KEY, revision=other.revision)
+    pinned = load_openvla(tmp_path, replace(KEY, revision=other.revision), progress=False)
     assert pinned.revision == other.revision
 
 
@@ -140,7 +141,7 @@ def test_action_tokens_count_from_the_unpadded_vocabulary(policy: OpenVLAPolicy)
 
 def test_a_session_runs_it(tmp_path: Path) -> None:
     folder = write_tiny_openvla(tmp_path, image_size=56, llama={"num_key_value_heads": 2})
-    policy = load_openvla(folder, **KEY)
+    policy = load_openvla(folder, KEY, progress=False)
     assert policy.grid == (4, 4)
     session = Session(policy, build_selector("attention_drift"))
     session.set_instruction("pick up the red block")
@@ -178,7 +179,7 @@ def test_hub_id_is_downloaded_at_its_revision(
         return str(snapshot)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    policy = load_openvla("openvla/openvla-7b", **KEY, revision=commit)
+    policy = load_openvla("openvla/openvla-7b", replace(KEY, revision=commit), progress=False)
     assert policy.revision == commit
     assert asked["repo_id"] == "openvla/openvla-7b" and asked["revision"] == commit
     assert "*.py" not in asked["allow_patterns"]

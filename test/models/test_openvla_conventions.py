@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 
 from test.models.tiny_openvla import VOCAB, write_tiny_openvla
 from vla_infoentropy_ros.control.conventions import gripper_opening, rotation_vector
-from vla_infoentropy_ros.models.action_codec import GRIPPER_CONVENTIONS
+from vla_infoentropy_ros.models.load_options import (
+    GRIPPER_CONVENTIONS,
+    ROTATION_CONVENTIONS,
+    LoadOptions,
+)
 from vla_infoentropy_ros.models.openvla import load_openvla
 from vla_infoentropy_ros.models.openvla.conventions import (
+    TrainingConventions,
     conventions_for,
     convert_gripper,
     convert_rotation,
@@ -50,25 +55,50 @@ def test_rotations_are_the_same_turn(values: tuple[float, float, float]) -> None
         assert np.allclose(convert_rotation(rpy, "rpy", "axis_angle"), vector, atol=1e-6)
 
 
+@pytest.mark.parametrize("convention", ROTATION_CONVENTIONS)
+def test_the_robot_side_turns_as_it_is_told(convention: str) -> None:
+    vector = np.array([0.3, -0.5, 0.2])
+    handed_out = convert_rotation(vector, "axis_angle", convention)
+    assert np.allclose(rotation_vector(handed_out, convention), vector, atol=1e-9)
+
+
 def test_same_convention_changes_nothing() -> None:
     vector = np.array([0.1, -0.2, 0.3])
     assert convert_rotation(vector, "rpy", "rpy") is vector
 
 
 def test_table_and_overrides() -> None:
-    assert conventions_for("bridge_orig").control_period_s == 0.2
-    libero = conventions_for("libero_spatial")
+    assert conventions_for("bridge_orig", LoadOptions()).control_period_s == 0.2
+    libero = conventions_for("libero_spatial", LoadOptions())
     assert (libero.units, libero.rotation, libero.crop) == (
         "osc_pose", "axis_angle", "centre_0.9_area")
-    changed = conventions_for("libero_goal", units="si", crop="", control_period_s=0.0)
+    changed = conventions_for("libero_goal", LoadOptions(action_units="si"))
     assert changed.units == "si" and changed.crop == libero.crop
+    assert changed.rotation == "axis_angle" and changed.control_period_s == 0.05
+    plain = conventions_for("libero_goal", LoadOptions(crop="none", trained_rotation="rpy"))
+    assert (plain.crop, plain.rotation, plain.units) == ("none", "rpy", "osc_pose")
+
+
+def test_a_fine_tune_under_a_key_of_its_own() -> None:
+    """The table knows nothing of it: everything is said, or the plain defaults."""
+    said = LoadOptions(
+        trained_rotation="axis_angle", action_units="osc_pose", crop="centre_0.9_area",
+        image_rotation="half_turn", control_period_s=0.05,
+    )
+    assert conventions_for("my_robot", said) == TrainingConventions(
+        rotation="axis_angle", units="osc_pose", crop="centre_0.9_area",
+        image_rotation="half_turn", control_period_s=0.05,
+    )
+    assert conventions_for("my_robot", LoadOptions()) == TrainingConventions()
+    inputs = conventions_for("my_robot", LoadOptions(action_units="osc_pose"))
+    assert inputs.rotation == "axis_angle", "the controller takes no other"
 
 
 def test_libero_actions_leave_in_metres_and_radians(tmp_path: Path) -> None:
     folder = write_tiny_openvla(tmp_path, image_size=56, norm_keys=("libero_spatial",))
-    metric = load_openvla(folder, dtype="float32", gripper="minus_one_is_open", progress=False)
+    metric = load_openvla(folder, LoadOptions(gripper="minus_one_is_open"), progress=False)
     raw = load_openvla(
-        folder, dtype="float32", action_units="si", rotation="axis_angle", progress=False
+        folder, LoadOptions(action_units="si", rotation="axis_angle"), progress=False
     )
     tokens = [VOCAB - 200, VOCAB - 30, VOCAB - 90, VOCAB - 128, VOCAB - 128, VOCAB - 250, VOCAB - 1]
     ours, theirs = metric.decode_action(tokens), raw.decode_action(tokens)

@@ -19,6 +19,7 @@ import torch
 
 from test.models import openvla_reference
 from test.models.tiny_openvla import write_tiny_openvla
+from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla import load_openvla
 
 PYTHON = os.environ.get("OPENVLA_REFERENCE_PYTHON", "")
@@ -29,7 +30,7 @@ CODE = os.environ.get("OPENVLA_REFERENCE_CODE", "")
 def test_towers_equal_timm_bit_for_bit(tmp_path: Path, index: int) -> None:
     timm = pytest.importorskip("timm", reason="needs timm, the library of the published towers")
     folder = write_tiny_openvla(tmp_path, image_size=56)
-    policy = load_openvla(folder, dtype="float32", unnorm_key="bridge_orig", progress=False)
+    policy = load_openvla(folder, LoadOptions(unnorm_key="bridge_orig"), progress=False)
     backbone = policy.model.vision_backbone
     ours = (backbone.featurizer, backbone.fused_featurizer)[index]
     raw = json.loads((folder / "config.json").read_text())
@@ -59,7 +60,7 @@ def test_whole_policy_equals_the_published_code(
         tmp_path / "openvla", image_size=image_size, seed=seed,
         llama={"num_key_value_heads": key_heads}, vocab=32000,
     )
-    policy = load_openvla(folder, dtype="float32", unnorm_key="bridge_orig", progress=False)
+    policy = load_openvla(folder, LoadOptions(unnorm_key="bridge_orig"), progress=False)
     picture = np.random.default_rng(seed).integers(0, 256, (image_size, image_size, 3), np.uint8)
     prompt = policy.tokenize("pick up the red block")
     ids = [policy.bos_token_id, *prompt.token_ids.tolist()]

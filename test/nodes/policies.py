@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from test.tiny_policy import TinyPolicy
 from vla_infoentropy_ros.models.adapter import Action, PolicyError
+from vla_infoentropy_ros.models.load_options import LoadOptions
 
 STEP = (0.02, 0.0, -0.01, 0.0, 0.0, 0.1, 1.0)
 """What the scripted policy does: m and rad per 0.2 s, gripper open."""
@@ -49,10 +50,17 @@ class ScriptedPolicy(TinyPolicy):
         return Action(np.array(SCRIPT.values), action.normalised, action.token_ids)
 
 
-def load(model: str, **options: object) -> ScriptedPolicy:
-    """A policy_factory. ``model`` slow takes 0.2 s per step; two_views needs a wrist camera."""
+def load(model: str, options: LoadOptions) -> ScriptedPolicy:
+    """A policy_factory. ``model`` slow takes 0.2 s per step; two_views needs a wrist camera. Of
+    the options, the control period and the rotation are heeded."""
     if model == "missing":
         raise PolicyError("model=missing: no such checkpoint; give an existing folder")
     if model == "slow":
         SCRIPT.delay_s = 0.2
-    return ScriptedPolicy(views=2 if model == "two_views" else 1)
+    policy = ScriptedPolicy(views=2 if model == "two_views" else 1)
+    own = policy.convention
+    policy.convention = replace(
+        own, rotation=options.rotation or own.rotation,
+        control_period_s=options.control_period_s or own.control_period_s,
+    )
+    return policy

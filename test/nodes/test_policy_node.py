@@ -39,6 +39,22 @@ def test_from_image_to_command():
         robot.ends_in_zero()  # one image only: the command expires
 
 
+def test_how_a_policy_is_loaded_is_fixed_until_cleanup():
+    """The control period of a fine-tune sets the speed of the robot."""
+    with driven(control_period_s=0.4, rotation="axis_angle") as (robot, node, _):
+        assert node.get_parameter("control_period_s").value == 0.4
+        robot.drive()
+        np.testing.assert_allclose(robot.twists[0], np.array(STEP[:6]) / 0.4, atol=1e-9)
+        assert robot.actions[0].rotation_convention == "axis_angle"
+        for name, value in {"control_period_s": 0.1, "crop": "centre_0.9_area"}.items():
+            result = robot.set(node, **{name: value})
+            assert not result.successful
+            assert f"{name} cannot change" in result.reason and "clean up first" in result.reason
+        np.testing.assert_allclose(robot.act().values, STEP)
+        until(lambda: len(robot.twists) > 1, "no second command")
+        np.testing.assert_allclose(robot.twists[-1], np.array(STEP[:6]) / 0.4, atol=1e-9)
+
+
 def test_the_command_is_repeated_until_it_expires():
     with driven(command__hold_periods=5.0) as (robot, _, _):
         robot.drive()
@@ -267,6 +283,12 @@ def test_two_cameras_must_belong_together():
         ({"command.deadline_s": 1}, "decimal point"),
         ({"comand.deadline_s": 1.0}, "did you mean command.deadline_s"),
         ({"policy_factory": "nothing"}, "module:function"),
+        ({"crop": "half"}, "crop='half' is not among '', 'none', 'centre_0.9_area'"),
+        ({"trained_rotation": "quaternion"}, "trained_rotation='quaternion' is not among"),
+        ({"control_period_s": 200.0}, "control_period_s"),
+        ({"control_period_s": 0.0002}, "control_period_s=0.0002: give at least 0.005 s"),
+        ({"control_period_s": 1}, "decimal point"),
+        ({"control_period": 0.2}, "did you mean control_period_s"),
     ],
 )
 def test_a_mistake_at_startup_is_a_sentence(override, message):
@@ -318,6 +340,8 @@ def test_diagnostics_name_camera_policy_and_commands():
             f"policy_node: {part}" for part in ("camera", "policy", "commands")
         }
         assert newest()["policy_node: policy"].level == DiagnosticStatus.OK
+        figures = {each.key: each.value for each in newest()["policy_node: camera"].values}
+        assert 0.0 <= float(figures["image_age_s"]) < 600.0
         robot.camera.publish(Image(encoding="nonsense"))
         until(lambda: newest()["policy_node: camera"].level == DiagnosticStatus.ERROR, "not told")
         SCRIPT.values = (float("nan"),) * 7

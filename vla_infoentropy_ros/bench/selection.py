@@ -20,12 +20,13 @@ import torch
 
 from vla_infoentropy_ros.bench.steps import (
     FIRST_SEED,
+    load_asked,
     machine_record,
     run_interleaved,
     solved_episode,
 )
 from vla_infoentropy_ros.engine.probe import AttentionNeeds
-from vla_infoentropy_ros.models.loading import load_policy
+from vla_infoentropy_ros.models.load_options import add_load_arguments
 from vla_infoentropy_ros.selection import (
     SELECTORS,
     Selection,
@@ -73,14 +74,13 @@ def main(argv: Sequence[str]) -> int:
     """Measure and print two tables: selection by selector, probe by layers."""
     parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench selection",
                                      description=__doc__)
-    parser.add_argument("--model", default="embedded", help="embedded, or a checkpoint folder")
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--episodes", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--out", help="write the tables as JSON to this file")
+    add_load_arguments(parser)
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
-    policy = load_policy(options.model, device=options.device)
+    policy = load_asked(options)
     timed = {name: _Timed(build_selector(name)) for name in SELECTORS}
     sessions = {name: Session(policy, timed[name]) for name in SELECTORS}
     sessions |= {f"probe {layers}": Session(policy, _ProbedDense(layers)) for layers in _LAYERS}

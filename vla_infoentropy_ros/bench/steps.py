@@ -19,6 +19,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from vla_infoentropy_ros.knobs import SettingError
+from vla_infoentropy_ros.models.adapter import PolicyAdapter, PolicyError
+from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.selection import SELECTORS
@@ -33,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     """Measure, print a table, and write it as JSON where asked."""
     options = _parser().parse_args(argv)
     torch.set_num_threads(options.threads)
-    policy = load_policy(options.model, device=options.device, dtype=options.dtype)
+    policy = load_asked(options)
     episodes = [solved_episode(FIRST_SEED + index) for index in range(options.episodes)]
     variants = [
         Variant(name, decode) for name in options.selectors for decode in options.decode
@@ -47,6 +50,14 @@ def main(argv: Sequence[str]) -> int:
         record = machine_record("steps", options, {"variants": table})
         Path(options.out).write_text(json.dumps(record, indent=2) + "\n")
     return 0
+
+
+def load_asked(options: argparse.Namespace) -> PolicyAdapter:
+    """The policy that the flags name, or the end of the command with one sentence."""
+    try:
+        return load_policy(options.model, LoadOptions.from_arguments(options))
+    except (PolicyError, SettingError) as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 def run_interleaved(
@@ -121,9 +132,6 @@ def machine_record(
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench steps", description=__doc__)
-    parser.add_argument("--model", default="embedded", help="embedded, or a checkpoint folder")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--episodes", type=int, default=3)
     parser.add_argument("--selectors", nargs="+", choices=SELECTORS,
@@ -132,4 +140,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--decode", nargs="+", choices=DECODE_MODES,
                         default=list(DECODE_MODES))
     parser.add_argument("--out", help="write the table as JSON to this file")
+    add_load_arguments(parser)
     return parser

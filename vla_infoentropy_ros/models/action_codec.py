@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-GRIPPER_CONVENTIONS = ("one_is_open", "minus_one_is_open", "one_is_closed")
-
 
 class ActionError(ValueError):
     """An action or its statistics cannot be used as given."""

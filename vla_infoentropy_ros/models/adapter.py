@@ -45,9 +45,9 @@ class VisionInput:
 class ActionConvention:
     """How the numbers of an action are to be read.
 
-    rotation: "rpy" (extrinsic roll, pitch, yaw increments in rad). gripper: one of
-    `action_codec.GRIPPER_CONVENTIONS`. frame: "base" or "end_effector", in which the translation
-    (m) and rotation increments of one control period are expressed.
+    rotation, gripper: of `load_options.ROTATION_CONVENTIONS` and `GRIPPER_CONVENTIONS`. frame:
+    "base" or "end_effector", in which the translation (m) and rotation increments of one control
+    period are expressed.
     """
 
     rotation: str

@@ -14,14 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.models.adapter import PolicyError
-
-# How the camera picture is turned before anything else. half_turn: by 180 degrees, as LIBERO's
-# frames were for training.
-IMAGE_ROTATIONS = ("none", "half_turn")
-
-# Which part of the picture is used. centre_0.9_area: the middle nine tenths by area, scaled
-# back up; for checkpoints that were trained with random crops of that size.
-CROPS = ("none", "centre_0.9_area")
+from vla_infoentropy_ros.models.load_options import CROPS, IMAGE_ROTATIONS
 
 # How a picture that is not square becomes square. resize-naive: by stretching; letterbox: by
 # bars in the mean colour; resize-crop: by cutting the longer sides.

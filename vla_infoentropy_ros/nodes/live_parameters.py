@@ -37,7 +37,7 @@ class LiveParameters:
         if not ours:
             return SetParametersResult(successful=True)
         try:
-            settings = PolicyNodeSettings.from_values(self._values() | ours)
+            settings = PolicyNodeSettings.from_values(self.settings.values() | ours)
         except (ValueError, TypeError) as error:
             return SetParametersResult(successful=False, reason=str(error))
         changed = settings.differences(self.settings)
@@ -52,10 +52,3 @@ class LiveParameters:
         if changed:
             self._apply(settings, changed)
         return SetParametersResult(successful=True)
-
-    def _values(self) -> dict[str, Any]:
-        values = {}
-        for name in self._specs:
-            prefix, dot, field = name.rpartition(".")
-            values[name] = getattr(getattr(self.settings, prefix if dot else "node"), field)
-        return values

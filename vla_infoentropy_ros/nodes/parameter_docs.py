@@ -22,16 +22,15 @@ first. Whole numbers of a decimal type must be written with a point (`1.0`).
 def document() -> str:
     """The whole page."""
     parts = [_HEAD]
-    groups = {
-        "policy_node: what to run": "",
-        "policy_node: selection of tokens": "selection.",
-        "policy_node: how steps run": "session.",
-        "policy_node: commands to the robot": "command.",
+    titles = {
+        "node": "what to run",
+        "load": "how the policy is loaded",
+        "selection": "selection of tokens",
+        "session": "how steps run",
+        "command": "commands to the robot",
     }
-    specs = parameter_specs()
-    for title, prefix in groups.items():
-        chosen = [spec for spec in specs if spec.name.rpartition(".")[0] == prefix.rstrip(".")]
-        parts.append(_table(title, chosen))
+    for group, title in titles.items():
+        parts.append(_table(f"policy_node: {title}", parameter_specs(group)))
     parts.append(_table("sim_node", group_specs("", SimSettings)))
     return "\n".join(parts)
 

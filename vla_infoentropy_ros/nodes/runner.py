@@ -173,15 +173,7 @@ class PolicyRunner:
 
 def load(settings: PolicyNodeSettings) -> Any:
     """The policy that the settings name."""
-    node = settings.node
-    return node.factory()(
-        node.model,
-        device=node.device,
-        dtype=node.dtype,
-        unnorm_key=node.unnorm_key,
-        revision=node.revision,
-        gripper=node.gripper,
-    )
+    return settings.node.factory()(settings.node.model, settings.load)
 
 
 def self_test(policy: Any, settings: PolicyNodeSettings) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
+from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.nodes.parameter_specs import (
     ParameterSpec,
     group_specs,
@@ -30,19 +31,6 @@ class NodeSettings:
     model: str = knob(
         "embedded",
         "embedded = the policy of this package, else a checkpoint folder or hub id",
-    )
-    device: str = knob("cpu", "torch device: cpu, cuda, cuda:1, ...")
-    dtype: str = knob(
-        "float32", "number format of weights and cache", choices=("float32", "bfloat16", "float16")
-    )
-    unnorm_key: str = knob(
-        "", "statistics that un-normalise actions; empty: the checkpoint's only ones"
-    )
-    revision: str = knob("", "revision of a hub checkpoint; empty: the newest")
-    gripper: str = knob(
-        "",
-        "gripper convention, where the checkpoint's is to be overridden",
-        choices=("", "one_is_open", "minus_one_is_open", "one_is_closed"),
     )
     policy_factory: str = knob(
         "vla_infoentropy_ros.models.loading:load_policy",
@@ -93,35 +81,38 @@ class NodeSettings:
         return found
 
 
-GROUPS: dict[str, Any] = {
-    "": NodeSettings,
-    "selection.": SelectionSettings,
-    "session.": SessionOptions,
-    "command.": CommandSettings,
+# Fields of PolicyNodeSettings: the prefix of their parameters, and what declares them.
+GROUPS: dict[str, tuple[str, Any]] = {
+    "node": ("", NodeSettings),
+    "load": ("", LoadOptions),
+    "selection": ("selection.", SelectionSettings),
+    "session": ("session.", SessionOptions),
+    "command": ("command.", CommandSettings),
 }
-_LIVE_GROUPS = ("selection.", "session.", "command.")
+_LIVE_GROUPS = ("selection", "session", "command")
 _LIVE = ("selector", "schedule")
 _NOT_LIVE = ("command.rate_hz", "command.output", "command.gripper_action")
 
 
-def parameter_specs() -> tuple[ParameterSpec, ...]:
-    """Every parameter of the policy node, in the order of the documentation."""
+def parameter_specs(*groups: str) -> tuple[ParameterSpec, ...]:
+    """The parameters of the policy node: of the named groups, or all."""
     return tuple(
-        replace(spec, live=_is_live(prefix, spec.name))
-        for prefix, group in GROUPS.items()
-        for spec in group_specs(prefix, group)
+        replace(spec, live=_is_live(name, spec.name))
+        for name in groups or GROUPS
+        for spec in group_specs(*GROUPS[name])
     )
 
 
-def _is_live(prefix: str, name: str) -> bool:
-    return (prefix in _LIVE_GROUPS or name in _LIVE) and name not in _NOT_LIVE
+def _is_live(group: str, name: str) -> bool:
+    return (group in _LIVE_GROUPS or name in _LIVE) and name not in _NOT_LIVE
 
 
 @dataclass(frozen=True)
 class PolicyNodeSettings:
-    """The four groups together."""
+    """The groups together."""
 
     node: NodeSettings = field(default_factory=NodeSettings)
+    load: LoadOptions = field(default_factory=LoadOptions)
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     session: SessionOptions = field(default_factory=SessionOptions)
     command: CommandSettings = field(default_factory=CommandSettings)
@@ -137,18 +128,26 @@ class PolicyNodeSettings:
         if unknown:
             raise SettingError(unknown_parameter(unknown[0], known))
         made: dict[str, Any] = {}
-        for prefix, group in GROUPS.items():
+        for name, (prefix, group) in GROUPS.items():
             named = {
                 entry.name: _plain(values[prefix + entry.name])
                 for entry in fields(group)
                 if prefix + entry.name in values
             }
             try:
-                made[prefix.rstrip(".") or "node"] = group(**named)
+                made[name] = group(**named)
             except ValueError as error:
                 text = str(error)
                 raise SettingError(text if text.startswith(prefix) else prefix + text) from error
         return cls(**made)
+
+    def values(self) -> dict[str, Any]:
+        """Parameter names and values."""
+        return {
+            prefix + entry.name: getattr(getattr(self, name), entry.name)
+            for name, (prefix, group) in GROUPS.items()
+            for entry in fields(group)
+        }
 
     def build_selector(self) -> Any:
         """The selector these settings describe."""
@@ -156,13 +155,8 @@ class PolicyNodeSettings:
 
     def differences(self, other: PolicyNodeSettings) -> set[str]:
         """Names of the parameters whose values differ."""
-        return {
-            prefix + entry.name
-            for prefix, group in GROUPS.items()
-            for entry in fields(group)
-            if getattr(getattr(self, prefix.rstrip(".") or "node"), entry.name)
-            != getattr(getattr(other, prefix.rstrip(".") or "node"), entry.name)
-        }
+        theirs = other.values()
+        return {name for name, value in self.values().items() if value != theirs[name]}
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.replay.bag_reader import Bag, BagError
 from vla_infoentropy_ros.replay.stepping import (
@@ -56,12 +57,13 @@ def replay(options: argparse.Namespace) -> dict[str, Any]:
     """The figures of one replay, as ``--json`` writes them."""
     settings = _settings(options.set)
     check_schedule(options.schedule)
+    loading = LoadOptions.from_arguments(options)
     variants = dict.fromkeys(map(Variant.parse, [options.selector, *options.compare]))
     with Bag(options.bag) as bag:
         # The bag is judged before the policy is loaded: loading a large one takes minutes.
         bag.choose_image_topics(options.image_topic)
         topic = bag.choose_instruction_topic(options.instruction_topic)
-        policy = load_policy(options.model, device=options.device, unnorm_key=options.unnorm_key)
+        policy = load_policy(options.model, loading)
         topics = bag.choose_image_topics(options.image_topic, policy.views)
         sessions = {
             str(each): each.session(policy, options.schedule, settings) for each in variants
@@ -162,9 +164,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--instruction", default="", help="instead of the recorded instruction")
     parser.add_argument("--instruction-topic", default="", metavar="TOPIC",
                         help="std_msgs/String topic; default: the one called instruction")
-    parser.add_argument("--model", default="embedded",
-                        help="checkpoint folder or hub id (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
-    parser.add_argument("--unnorm-key", default="", help="statistics of the checkpoint to use")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    add_load_arguments(parser)
     return parser

@@ -2,26 +2,24 @@
 """How the numbers that a checkpoint emits become metres, radians and a gripper command.
 
 OpenVLA's un-normalised values mean what its training set meant by them. The table below says so
-for the sets whose meaning is published; everything can be overridden by name.
+for the sets whose meaning is published; everything can be overridden by `LoadOptions`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_infoentropy_ros.models.action_codec import GRIPPER_CONVENTIONS
 from vla_infoentropy_ros.models.adapter import PolicyError
-from vla_infoentropy_ros.models.preprocessing import CROPS, IMAGE_ROTATIONS
+from vla_infoentropy_ros.models.load_options import (
+    GRIPPER_CONVENTIONS,
+    ROTATION_CONVENTIONS,
+    LoadOptions,
+)
 
-# rpy: extrinsic roll, pitch, yaw increments. axis_angle: unit axis times angle. Both in rad.
-ROTATION_CONVENTIONS = ("rpy", "axis_angle")
-
-# si: metres and radians. osc_pose: the [-1, 1] inputs of robosuite's OSC_POSE controller in its
-# default scaling, 0.05 m and 0.5 rad per unit (LIBERO's actions).
-ACTION_UNITS = ("si", "osc_pose")
+# robosuite's OSC_POSE controller in its default scaling: m and rad per unit (LIBERO's actions).
 OSC_POSE_SCALE = np.array([0.05, 0.05, 0.05, 0.5, 0.5, 0.5])
 
 
@@ -42,16 +40,6 @@ class TrainingConventions:
     image_rotation: str = "none"
     control_period_s: float = 0.2
 
-    def __post_init__(self) -> None:
-        _check("rotation of the training set", self.rotation, ROTATION_CONVENTIONS)
-        _check("action_units", self.units, ACTION_UNITS)
-        _check("crop", self.crop, CROPS)
-        _check("image_rotation", self.image_rotation, IMAGE_ROTATIONS)
-        if not 0.0 < self.control_period_s <= 10.0:
-            raise PolicyError(
-                f"control_period_s={self.control_period_s}: must be above 0 and at most 10 s"
-            )
-
 
 # Frames are never turned by default: a camera driver usually delivers them upright, LIBERO's
 # simulator does not.
@@ -64,13 +52,20 @@ DATASETS = {
 }
 
 
-def conventions_for(norm_key: str, **overrides: str | float) -> TrainingConventions:
-    """The table's entry for a training set, with every override that is neither "" nor 0."""
+def conventions_for(norm_key: str, options: LoadOptions) -> TrainingConventions:
+    """The table's entry for a training set, except where the options say otherwise."""
     base = LIBERO if norm_key.startswith("libero") else DATASETS.get(
         norm_key, TrainingConventions()
     )
-    given = {name: value for name, value in overrides.items() if value not in ("", 0, 0.0)}
-    return replace(base, **given)  # type: ignore[arg-type]
+    # The controller takes nothing but axis-angle rotations, so its inputs imply them.
+    own_rotation = "axis_angle" if options.action_units == "osc_pose" else base.rotation
+    return TrainingConventions(
+        rotation=options.trained_rotation or own_rotation,
+        units=options.action_units or base.units,
+        crop=options.crop or base.crop,
+        image_rotation=options.image_rotation or base.image_rotation,
+        control_period_s=options.control_period_s or base.control_period_s,
+    )
 
 
 def convert_gripper(value: float, target: str) -> float:

@@ -10,19 +10,13 @@ import torch
 import transformers
 
 from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.models.load_options import DTYPES
 
 TRANSFORMERS_FROM = (5, 17)  # LlamaModel with the cache and attention interfaces we rely on
 TRANSFORMERS_TESTED = (5, 23)
 TRANSFORMERS_BELOW = (6, 0)
 
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-}
+TORCH_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPES}
 
 
 def check_transformers(version: str = transformers.__version__) -> None:
@@ -42,13 +36,6 @@ def check_transformers(version: str = transformers.__version__) -> None:
         )
     if (major, minor) > TRANSFORMERS_TESTED:
         warnings.warn(f"transformers {version} is untested here: {supported}", stacklevel=2)
-
-
-def parse_dtype(name: str) -> torch.dtype:
-    """``float32``, ``bfloat16``, ``float16`` or their short forms."""
-    if name not in DTYPES:
-        raise PolicyError(f"dtype={name!r}: must be one of {', '.join(DTYPES)}")
-    return DTYPES[name]
 
 
 def parse_device(name: str) -> torch.device:

@@ -24,6 +24,7 @@ from vla_infoentropy_ros.models.adapter import (
     PromptTokens,
     VisionInput,
 )
+from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla.checkpoint import (
     check_table,
     fill,
@@ -34,18 +35,17 @@ from vla_infoentropy_ros.models.openvla.checkpoint import (
 from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
 from vla_infoentropy_ros.models.openvla.conventions import (
     OSC_POSE_SCALE,
-    ROTATION_CONVENTIONS,
     TrainingConventions,
     conventions_for,
     convert_gripper,
     convert_rotation,
 )
 from vla_infoentropy_ros.models.openvla.environment import (
+    TORCH_DTYPES,
     check_memory,
     check_transformers,
     free_bytes,
     parse_device,
-    parse_dtype,
 )
 from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel, unused_parameters
 from vla_infoentropy_ros.models.openvla.prompt import Prompt
@@ -90,11 +90,6 @@ class OpenVLAPolicy:
         self.decoder: LlamaForCausalLM = model.language_model
         self.grid = config.grid
         self.bos_token_id = prompt.bos_token_id
-        convert_gripper(0.0, gripper)  # an unknown name fails here, not at the first action
-        if rotation not in ROTATION_CONVENTIONS:
-            raise PolicyError(
-                f"rotation={rotation!r}: must be one of {', '.join(ROTATION_CONVENTIONS)}"
-            )
         self.convention = ActionConvention(
             rotation=rotation, gripper=gripper, frame="base",
             control_period_s=trained.control_period_s,
@@ -163,31 +158,16 @@ class OpenVLAPolicy:
 
 
 def load_openvla(
-    model: str | Path,
-    *,
-    device: str = "cpu",
-    dtype: str = "bfloat16",
-    unnorm_key: str = "",
-    revision: str = "",
-    gripper: str = "",
-    rotation: str = "",
-    action_units: str = "",
-    crop: str = "",
-    image_rotation: str = "",
-    control_period_s: float = 0.0,
-    progress: bool = True,
+    model: str | Path, options: LoadOptions, *, progress: bool = True
 ) -> OpenVLAPolicy:
     """Load OpenVLA or a merged fine-tune of it; nothing is read before everything is checked.
 
-    model: checkpoint folder, or hub id with ``revision``. unnorm_key: data set whose statistics
-    un-normalise; required where there is more than one. gripper, rotation: conventions of the
-    actions handed out ("" is one_is_open, rpy). action_units, crop, image_rotation,
-    control_period_s: what the checkpoint was trained with; "" or 0 takes the table in
-    `conventions`.
+    model: checkpoint folder, or hub id with ``revision``. What the options leave open of how the
+    checkpoint was trained is taken from the table in `conventions`.
     """
     check_transformers()
-    torch_dtype, torch_device = parse_dtype(dtype), parse_device(device)
-    folder, found_revision = locate(str(model), revision)
+    device = parse_device(options.device)
+    folder, revision = locate(str(model), options.revision)
     config = OpenVLAConfig.read(folder)
     if list(folder.glob("action_head--*")):
         raise PolicyError(
@@ -195,11 +175,8 @@ def load_openvla(
             "checkpoints that emit action tokens are supported"
         )
     norm_stats = read_norm_stats(folder, config.norm_stats)
-    norm_key = choose_key(norm_stats, unnorm_key)
-    trained = conventions_for(
-        norm_key, units=action_units, crop=crop, image_rotation=image_rotation,
-        control_period_s=control_period_s,
-    )
+    norm_key = choose_key(norm_stats, options.unnorm_key)
+    trained = conventions_for(norm_key, options)
     visual = config.grid[0] * config.grid[1]
     prompt = Prompt.load(folder, config.max_prompt_tokens - 1 - visual - DOF)
     _check_vocabulary(config, prompt)
@@ -207,12 +184,15 @@ def load_openvla(
         read_optional_json(folder / "preprocessor_config.json"), config.image_size,
         resize=config.resize, rotation=trained.image_rotation, crop=trained.crop,
     )
-    network = _load_network(config, folder, torch_device, torch_dtype, progress=progress)
-    policy = OpenVLAPolicy(
-        config, network, prompt, preprocessing, norm_stats, norm_key, revision=found_revision,
-        trained=trained, rotation=rotation or "rpy", gripper=gripper or "one_is_open",
+    network = _load_network(
+        config, folder, device, TORCH_DTYPES[options.dtype], progress=progress
     )
-    logger.info("%s at %s, unnorm_key %s, %s", model, found_revision, norm_key, trained)
+    policy = OpenVLAPolicy(
+        config, network, prompt, preprocessing, norm_stats, norm_key, revision=revision,
+        trained=trained, rotation=options.rotation or "rpy",
+        gripper=options.gripper or "one_is_open",
+    )
+    logger.info("%s at %s, unnorm_key %s, %s", model, revision, norm_key, trained)
     return policy
 
 
