@@ -64,7 +64,7 @@ class HeldPolicy(policies.ScriptedPolicy):
         return super().decode_action(token_ids)
 
 
-def load_held(model: str, **options: Any) -> HeldPolicy:
+def load_held(model: str, options: Any) -> HeldPolicy:
     """A policy_factory."""
     return HeldPolicy()
 

@@ -73,8 +73,9 @@ class SoakRobot(Node):
     def fault(self) -> str:
         """Code and reason of the fault that is latched, or empty."""
         status = self._status
-        latched = status is not None and status.fault
-        return f"{status.fault_code}: {status.fault_reason}" if latched else ""
+        if status is None or not status.fault:
+            return ""
+        return f"{status.fault_code}: {status.fault_reason}"
 
     def look(self) -> None:
         """Publish the next picture."""
