@@ -52,6 +52,7 @@ HELD = {"policy_factory": "test.nodes.harness:load_held"}
 
 GATE = threading.Event()
 """While it is cleared, a step of the held policy does not end."""
+GATE.set()
 
 
 class HeldPolicy(policies.ScriptedPolicy):

@@ -16,7 +16,8 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from std_srvs.srv import SetBool
 
-from test.nodes.harness import FAST, WORDS, Rig, Robot, parameters, until
+from test.nodes.harness import FAST, HELD, WORDS, Rig, Robot, parameters, until
+from vla_infoentropy_ros.nodes.messages import from_twist, to_ns
 from vla_infoentropy_ros.nodes.sim_node import SimNode
 
 STARTING_S = 400.0  # importing torch takes minutes on a machine that is busy with training
@@ -48,6 +49,11 @@ def process(**overrides):
         child.stderr.close()
 
 
+def runs(child):
+    assert child.poll() is None, child.stderr.read()
+    return True
+
+
 @contextmanager
 def robot_of(child):
     robot = Robot()
@@ -55,7 +61,8 @@ def robot_of(child):
     try:
         until(
             lambda: (
-                robot.statuses
+                runs(child)
+                and robot.statuses
                 and robot.camera.get_subscription_count()
                 and robot.count_publishers("twist_command")
             ),
@@ -71,14 +78,49 @@ def robot_of(child):
         robot.destroy_node()
 
 
+def begin_to_move(robot):
+    """It moves, and no step is under way."""
+    until(lambda: robot.look() and robot.moving, "does not move", lambda: robot.status)
+    last_ns = robot.look()
+    until(
+        lambda: last_ns in (to_ns(action.observation_stamp) for action in robot.actions),
+        "the last step does not end",
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_in_zero_command_and_exit_code_0(number):
-    with process(command__hold_periods=10.0) as child, robot_of(child) as robot:
-        until(lambda: robot.look() and robot.moving, "does not move", lambda: robot.status)
+    with process(**HELD) as child, robot_of(child) as robot:
+        begin_to_move(robot)
         child.send_signal(number)
+        signalled_ns = time.time_ns()  # the clock that stamps the commands
         robot.ends_in_zero()
         assert child.wait(30) == 0
+        late = [twist for stamp_ns, twist in robot.commands if stamp_ns > signalled_ns]
+        assert sum(map(any, late)) <= 1, "only a period that had begun may be ended"
+        assert not any(late[-1]), "zero was not the last word"
         assert "Traceback" not in child.stderr.read()
+
+
+def test_a_killed_node_says_nothing_and_the_next_one_waits_for_the_operator():
+    with process(**HELD) as child, robot_of(child) as robot:
+        begin_to_move(robot)
+        child.send_signal(signal.SIGKILL)
+        child.wait(30)
+        assert robot.moving, "who sends zero for a process that is dead?"
+        statuses, actions = len(robot.statuses), len(robot.actions)
+        with process(**HELD) as heir:
+            until(
+                lambda: (
+                    runs(heir) and robot.statuses[statuses:] and robot.status.instruction == WORDS
+                ),
+                "the next node does not start",
+                patience_s=STARTING_S,
+            )
+            robot.twists.clear()
+            until(lambda: robot.look() and len(robot.actions) > actions, "no action")
+            until(lambda: "~/enable" in robot.status.detail, "not told", lambda: robot.status)
+            assert not from_twist(robot.actions[-1].command).any() and not robot.twists
 
 
 def test_a_killed_node_leaves_a_simulator_that_stops_by_itself():
@@ -93,7 +135,8 @@ def test_a_killed_node_leaves_a_simulator_that_stops_by_itself():
             }
         )
     )
-    moved = []
+    moved, results = [], []
+    sim.link.publish_result = results.append
     drive = sim.env.step_velocity
     sim.env.step_velocity = lambda twist, *rest: (
         moved.append(np.array(twist)),
@@ -106,16 +149,23 @@ def test_a_killed_node_leaves_a_simulator_that_stops_by_itself():
     try:
         with process(command__hold_periods=10.0, command__max_observation_age_s=60.0) as child:
             until(
-                lambda: any(twist.any() for twist in moved),
+                lambda: runs(child) and any(twist.any() for twist in moved),
                 "the hand does not move",
                 patience_s=STARTING_S,
             )
             child.send_signal(signal.SIGKILL)
             child.wait(30)
-            time.sleep(sim.settings.command_timeout_s + 0.5)
-            count = len(moved)
+            timeout_s = sim.settings.command_timeout_s
+            until(lambda: time.monotonic() - sim.link.twist_s > timeout_s, "still commanded")
+            count = len(moved) + 1  # one may be under way
             until(lambda: len(moved) > count + 5, "the simulator does not go on")
             assert not any(twist.any() for twist in moved[count:]), "the command did not expire"
+            until(lambda: results, "the episode goes on without a policy")
+            assert (results[0].reason, results[0].detail) == (
+                "policy_fault",
+                "the policy node has gone",
+            )
+            assert not any(twist.any() for twist in moved[count:]), "motion after the end"
     finally:
         ending.set()
         thread.join(30)
