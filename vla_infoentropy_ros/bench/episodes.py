@@ -33,21 +33,25 @@ ROWS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "dense": ("dense", "linear", {}),
     "info_entropy": ("info_entropy", "linear", {}),
     "info_entropy adaptive": ("info_entropy", "adaptive", {}),
-    "info_entropy half_drift 32": ("info_entropy", "linear", {"form": "half_drift"}),
+    "info_entropy half_drift 32": (
+        "info_entropy", "linear", {"form": "half_drift", "fresh_tokens": 32}),
     "vla_cache": ("vla_cache", "linear", {}),
     "vla_pruner 128": ("vla_pruner", "linear", {}),
     "fastv 128": ("fastv", "linear", {}),
     "attention_drift 64": ("attention_drift", "linear", {"fresh_tokens": 64}),
-    "attention_drift 48": ("attention_drift", "linear", {"fresh_tokens": 48}),
-    "attention_drift 32": ("attention_drift", "linear", {}),
-    "attention_drift 32 window": ("attention_drift+window", "linear", {}),
+    "attention_drift 48": ("attention_drift", "linear", {}),
+    "attention_drift 48 window": ("attention_drift+window", "linear", {}),
+    "attention_drift 40": ("attention_drift", "linear", {"fresh_tokens": 40}),
+    "attention_drift 32": ("attention_drift", "linear", {"fresh_tokens": 32}),
     "attention_drift 24": ("attention_drift", "linear", {"fresh_tokens": 24}),
     "attention_drift adaptive": ("attention_drift", "adaptive", {"fresh_tokens": 64}),
-    "attention_drift 32, age 10": ("attention_drift", "linear", {"age_limit": 10}),
-    "attention_drift 32, keyframe 10": ("attention_drift", "linear", {"keyframe_every": 10}),
+    "attention_drift 32, age 10": (
+        "attention_drift", "linear", {"fresh_tokens": 32, "age_limit": 10}),
+    "attention_drift 32, keyframe 10": (
+        "attention_drift", "linear", {"fresh_tokens": 32, "keyframe_every": 10}),
     "attention_drift 24, top-up 32": (
         "attention_drift", "linear", {"fresh_tokens": 24, "top_up_to": 32}),
-    "random 32": ("random", "linear", {}),
+    "random 48": ("random", "linear", {}),
     "stale": ("stale", "linear", {}),
 }
 _tables: dict[str, Any] = {}  # per worker process: policy and simulator, made once
