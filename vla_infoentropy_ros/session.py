@@ -150,6 +150,7 @@ class Session:
         self._visual = policy.views * policy.grid[0] * policy.grid[1]
         self._prompt: PromptTokens | None = None
         self._text: torch.Tensor | None = None  # (T, d) embedded prompt
+        self._words = torch.zeros(0, dtype=torch.int64)  # its rows that are the instruction's
         self._decoder: PartialDecoder | None = None
         self._device = policy.decoder.model.embed_tokens.weight.device
         self._vision_flops = 0
@@ -270,7 +271,6 @@ class Session:
     def _select(
         self, patches: torch.Tensor, visual: torch.Tensor, invalidated: str
     ) -> Selection:
-        assert self._prompt is not None
         memory = self._episode.memory
         if self.selector.reuses and (invalidated or memory is None):
             return self._everything(visual)
@@ -282,7 +282,7 @@ class Session:
             reference_embeddings=visual if memory is None else memory.embeddings,
             ages=self._no_ages() if memory is None else memory.ages,
             attention=self._episode.attention,
-            instruction=self._prompt.instruction.to(self._device),
+            words=self._words,
             depth=len(self.policy.decoder.model.layers),
             ridge=self._ridge,
             state=self._episode.selector_state,
@@ -340,6 +340,7 @@ class Session:
         embed = self.policy.decoder.model.embed_tokens
         depth = len(self.policy.decoder.model.layers)
         ids = self._prompt.token_ids.to(self._device)
+        self._words = self._prompt.instruction.nonzero().squeeze(-1).to(self._device)
         layout = Layout(self._visual, ids.shape[0], self.policy.action_tokens)
         layers = self.selector.needs(depth).resolve(depth)
         with torch.inference_mode():

@@ -35,7 +35,7 @@ def input_of(**changes) -> SelectionInput:
         patches=patches, reference_patches=patches.clone(),
         embeddings=torch.ones(N, 3), reference_embeddings=torch.ones(N, 3),
         ages=torch.ones(N, dtype=torch.int64), attention=attention,
-        instruction=torch.tensor([True, True, False]), depth=4,
+        words=torch.tensor([0, 1]), depth=4,
     )
     return replace(base, **changes)
 
@@ -367,7 +367,7 @@ def test_any_plan_is_valid_and_pure(data, name, views):
         reference_patches=torch.randint(0, 256, (views, N, 4, 3), dtype=torch.uint8),
         embeddings=torch.randn(total, 3), reference_embeddings=torch.randn(total, 3),
         ages=torch.randint(0, 9, (total,)), attention=attention,
-        instruction=torch.tensor([True, True, False]), depth=4,
+        words=torch.tensor([0, 1]), depth=4,
     )
     before = [given.embeddings.clone(), attention.text.clone(), given.patches.clone()]
     first, second = selector.select(given), selector.select(given)

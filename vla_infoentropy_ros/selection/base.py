@@ -23,7 +23,7 @@ class SelectionInput:
     reference_patches: those from which each token's cached keys and values were computed.
     ages: (N,) int64, steps since the token was recomputed. attention: of the step before; None
     only for a selector that reuses nothing and is asked before there was one.
-    instruction: (T,) bool, which text rows are words of the instruction. depth: decoder layers.
+    words: (W,) int64, the text rows that are words of the instruction. depth: decoder layers.
     ridge: visual tokens a pass recomputes for free, 0 unless the selector asked for it. state:
     what this selector returned last time, None at first.
     """
@@ -35,7 +35,7 @@ class SelectionInput:
     reference_embeddings: torch.Tensor
     ages: torch.Tensor
     attention: Attention | None
-    instruction: torch.Tensor
+    words: torch.Tensor
     depth: int
     ridge: int = 0
     state: Any = None

@@ -49,7 +49,7 @@ class InfoEntropy:
         settings = self.settings
         words = given.last_attention.text.mean(0)
         if settings.words == "instruction":
-            words = words[given.instruction]
+            words = words[given.words]
         mass = words.mean(0)
         concentrated = concentration(mass) if self.schedule == "adaptive" else 0.0
         budget = budgets(self.schedule, given.t, settings, concentrated)
