@@ -25,6 +25,7 @@ setup(
     install_requires=[
         "numpy>=1.26",
         "opencv-python-headless>=4.8",
+        "pillow>=10",
         "pyyaml>=6",
         "safetensors>=0.4",
         "torch>=2.6",
@@ -36,6 +37,6 @@ setup(
         "standalone": ["cyclonedds==11.0.1", "rosbags>=0.11.9,<0.12"],
         # the tabletop, and the pictures of its report
         "sim": ["mujoco>=4.0,<5", "matplotlib>=3.9"],
-        "dev": ["hypothesis>=6.100", "mypy>=1.13", "pillow>=10", "pytest>=8", "ruff>=0.8"],
+        "dev": ["hypothesis>=6.100", "mypy>=1.13", "pytest>=8", "ruff>=0.8"],
     },
 )

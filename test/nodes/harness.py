@@ -10,26 +10,27 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
+from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64, Header, String
 from std_srvs.srv import SetBool, Trigger
 from vla_infoentropy_ros.msg import InferenceStatus, TokenSelection, VlaAction
 
 from test.nodes import policies
-from vla_infoentropy_ros.control import faults
-from vla_infoentropy_ros.control.watchdog import CLOCK_JUMP_S
+from test.nodes.tape import Tape, Watched, command_of
 from vla_infoentropy_ros.demo.domain import DomainClaim
-from vla_infoentropy_ros.nodes.messages import from_twist, to_ns, to_time
+from vla_infoentropy_ros.nodes.messages import from_twist, to_time
 from vla_infoentropy_ros.nodes.policy_node import PolicyNode
 from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST, QUEUE
 
@@ -67,7 +68,7 @@ class HeldPolicy(policies.ScriptedPolicy):
 
 def load_held(model: str, options: Any) -> HeldPolicy:
     """A policy_factory."""
-    return HeldPolicy()
+    return HeldPolicy(views=2 if model == "two_views" else 1)
 
 
 def image(stamp_ns: int, shape: tuple[int, int, int] = (16, 16, 3), seed: int = 0) -> Image:
@@ -82,144 +83,6 @@ def image(stamp_ns: int, shape: tuple[int, int, int] = (16, 16, 3), seed: int = 
         step=channels * width,
         data=array("B", data.tobytes()),
     )
-
-
-def command_of(message: TwistStamped) -> tuple[int, tuple[float, ...]]:
-    """(stamp in ns, twist in m/s and rad/s)"""
-    return to_ns(message.header.stamp), tuple(from_twist(message.twist).tolist())
-
-
-class Entry(NamedTuple):
-    """kind: tick | due | latched | sent. what: the cause, or (stamp in ns, twist)."""
-
-    kind: str
-    what: Any = None
-
-    @property
-    def motion(self) -> bool:
-        return self.kind == "sent" and any(self.what[1])
-
-
-class Tape:
-    """What the node did, in the order of its lock: ticks of its command timer, commands that it
-    gave to the middleware, and when it had to stop.
-
-    A stop is due at the first turn of the node at whose beginning the cause is there. Whether it
-    is, is judged here, not by the node: so a stop that comes a period late is seen. No time is
-    measured, so a machine on which the turns themselves come late changes nothing.
-    """
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self._causes: set[str] = set()
-
-    def add(self, kind: str, what: Any = None) -> None:
-        self.entries.append(Entry(kind, what))
-
-    def judge(self, causes: set[str]) -> None:
-        """A turn of the node begins; these are the causes to stop."""
-        for cause in causes - self._causes:
-            self.add("due", cause)
-        self._causes = causes
-
-    @property
-    def ticks(self) -> int:
-        return sum(entry.kind == "tick" for entry in self.entries)
-
-    def moved(self, since: int) -> bool:
-        """Motion was commanded since then; an index of entries."""
-        return any(entry.motion for entry in self.entries[since:])
-
-    def stopped(self, cause: str, since: int) -> bool:
-        """Zero was sent for a cause that came since then. Fails if it was not the next command
-        that was sent, or later than one period of the command timer, or not the last word."""
-        entries = self.entries[since:]
-        # The node may see what came in the middle of its turn: latched without having been due.
-        found = [
-            n
-            for n, (kind, what) in enumerate(entries)
-            if kind in ("due", "latched") and what == cause
-        ]
-        if not found:
-            return False
-        begin = since + found[0]
-        before = [entry for entry in self.entries[:begin] if entry.kind == "sent"]
-        assert before and before[-1].motion, f"the robot stood still before {cause}"
-        assert not self.moved(begin), f"motion was commanded after {cause}"
-        kinds = [entry.kind for entry in self.entries[begin:]]
-        zero = kinds.index("sent") if "sent" in kinds else len(kinds)
-        assert kinds[:zero].count("tick") <= 1, f"zero came more than a period after {cause}"
-        return zero < len(kinds)
-
-
-class Watched(PolicyNode):
-    """The shipped node, with a tape running."""
-
-    def __init__(self, **options: Any) -> None:
-        self.tape = Tape()
-        self._newest_ns = 0
-        super().__init__(**options)
-        commander, latch = self.commander, self.commander.interlock.latch
-        commander.issue = self._turn(commander.issue)  # type: ignore[method-assign]
-        commander.failed = self._turn(commander.failed)  # type: ignore[method-assign]
-
-        def latched(fault: Any) -> bool:
-            new = latch(fault)
-            if new:
-                self.tape.add("latched", fault.code)
-            return new
-
-        commander.interlock.latch = latched  # type: ignore[method-assign]
-
-    def create_publisher(self, kind: Any, topic: str, *rest: Any, **options: Any) -> Any:
-        publisher = super().create_publisher(kind, topic, *rest, **options)
-        if topic == "twist_command":
-            publish = publisher.publish
-
-            def recorded(message: Any) -> None:
-                self.tape.add("sent", command_of(message))
-                publish(message)
-
-            publisher.publish = recorded
-        return publisher
-
-    def _turn(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def turn(*arguments: Any) -> Any:
-            with self.commander.lock:
-                self.tape.judge(self._causes(method.__name__, arguments))
-                return method(*arguments)
-
-        return turn
-
-    def _tick(self) -> None:
-        with self.commander.lock:
-            self.tape.add("tick")
-            self._turn(super()._tick)()
-
-    def _on_instruction(self, text: str) -> None:
-        self._turn(super()._on_instruction)(text)
-
-    def _causes(self, turn: str, arguments: Any) -> set[str]:
-        """What there is now that the robot must not move with."""
-        settings, watchdog = self.commander.settings, self.commander.watchdog
-        now_s, now_ns = time.monotonic(), self.commander.output.now_ns()
-        began_s = watchdog._step_began_s
-        age_s, values = 0.0, np.zeros(7)
-        if turn == "issue":
-            values, _, _, age_s = arguments
-        causes = {
-            faults.CAMERA_SILENT: now_s - watchdog._arrival_s > settings.camera_timeout_s,
-            faults.CAMERA_FROZEN: now_s - watchdog._fresh_s > settings.camera_timeout_s,
-            faults.STALE_OBSERVATION: age_s > settings.max_observation_age_s,
-            faults.DEADLINE: began_s is not None and now_s - began_s > settings.deadline_s,
-            faults.CLOCK_BACKWARDS: now_ns < self._newest_ns - CLOCK_JUMP_S * 1e9,
-            faults.WORKER_DIED: self.active and not self.runner.alive,
-            faults.INVALID_ACTION: not np.isfinite(values).all(),
-            "instruction": turn == "_on_instruction",
-        }
-        self._newest_ns = now_ns
-        failed = {arguments[0].code} if turn == "failed" else set()
-        return failed | {cause for cause, here in causes.items() if here}
 
 
 class Robot(Node):
@@ -433,6 +296,16 @@ def until(
     while not condition():
         assert time.monotonic() < give_up_s, f"{problem} {what()}"
         time.sleep(0.005)
+
+
+def logged(robot: Robot) -> list[str]:
+    """What all nodes log from now on."""
+    lines: list[str] = []
+    robot.create_subscription(
+        Log, "/rosout", lambda message: lines.append(message.msg), QoSProfile(depth=100)
+    )
+    until(lambda: robot.count_publishers("/rosout") >= 2, "no log")
+    return lines
 
 
 def parameters(values: dict[str, Any]) -> list[Parameter]:

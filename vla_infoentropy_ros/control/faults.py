@@ -17,10 +17,11 @@ WORKER_DIED = "worker_died"
 TWO_COMMANDERS = "two_commanders"
 NO_SOLUTION = "no_solution"
 GRIPPER = "gripper"
+INVALID_PARAMETER = "invalid_parameter"
 
 FAULT_CODES = {
     CAMERA_SILENT: "no image arrived for command.camera_timeout_s",
-    CAMERA_FROZEN: "images arrive, but none with a newer stamp for command.camera_timeout_s",
+    CAMERA_FROZEN: "images arrive, but none that is new and usable for command.camera_timeout_s",
     STALE_OBSERVATION: "an action was based on an image older than command.max_observation_age_s",
     STALE_STATE: "ee_pose or joint_states is missing or older than command.pose_timeout_s",
     CLOCK_BACKWARDS: "ROS time jumped backwards while the robot was being commanded",
@@ -31,6 +32,7 @@ FAULT_CODES = {
     TWO_COMMANDERS: "another node publishes on the command topic as well",
     NO_SOLUTION: "the arm cannot follow the action: singular or at a joint limit",
     GRIPPER: "the gripper's action server is not there, or rejected a goal",
+    INVALID_PARAMETER: "somebody tried to change a parameter of a moving robot to a bad value",
 }
 
 

@@ -80,6 +80,8 @@ class Watchdog:
         self._armed = False
         self._fresh_s = 0.0
         self._arrival_s = 0.0
+        self._decoded_s = 0.0
+        self._doubtful = False  # the newest image to be decoded could not be
         self._step_began_s: float | None = None
         self._misses = 0  # in a row
         self.deadline_misses = 0  # in all
@@ -96,10 +98,21 @@ class Watchdog:
         self._misses = 0
 
     def image(self, now_s: float, usable: bool) -> None:
-        """An image arrived."""
+        """An image arrived; usable: as far as can be seen without decoding it."""
         self._arrival_s = now_s
-        if usable:
+        if usable and not self._doubtful:
             self._fresh_s = now_s
+
+    def decoded(self, arrival_s: float, ok: bool) -> None:
+        """The image that arrived at ``arrival_s`` was decoded, or could not be.
+
+        After one that could not, only decoded images count: a camera whose pictures are garbage
+        is as blind as one that sends none.
+        """
+        self._doubtful = not ok
+        if ok:
+            self._decoded_s = arrival_s
+        self._fresh_s = max(self._fresh_s, arrival_s) if ok else self._decoded_s
 
     def step_begins(self, arrival_s: float) -> None:
         """A policy step begins, on an image that arrived at ``arrival_s``."""
@@ -145,6 +158,6 @@ class Watchdog:
             )
         return Fault(
             CAMERA_FROZEN,
-            f"images arrive, but none with a newer stamp for {silent_s:.2f} s ({limit}); the "
-            "driver repeats or reorders frames",
+            f"images arrive, but none that can be used for {silent_s:.2f} s ({limit}): they are "
+            "rejected, or their stamps repeat or run backwards; see the log",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,10 @@ class Commander:
     before a stop, reset or new instruction moves the robot after it.
     """
 
-    def __init__(self, output: Output, settings: CommandSettings) -> None:
+    def __init__(
+        self, output: Output, settings: CommandSettings, on_fault: Callable[[Fault], None]
+    ) -> None:
+        """on_fault: told of every fault that latches, after the zero command."""
         self.lock = threading.RLock()
         self.output = output
         self.settings = settings
@@ -57,6 +61,7 @@ class Commander:
         self.counters = Counters()
         self.generation = 0
         self.convention: Any = None
+        self._on_fault = on_fault
         self._hold = CommandHold()
 
     def open(self, convention: Any, output: Output) -> None:
@@ -141,6 +146,9 @@ class Commander:
         if isinstance(inside, Fault):
             self.stop(inside)
             return Issued(Command(np.zeros(6), 0.0), (), settings.dry_run)
+        if not np.isfinite(inside).all():
+            self.stop(Fault(faults.INVALID_ACTION, f"the limits gave {inside.tolist()}"))
+            return Issued(Command(np.zeros(6), 0.0), (), settings.dry_run)
         cut = np.any(np.abs(inside - limited.twist) > 1e-9)
         command = Command(inside, gripper_opening(values[6], convention.gripper), period_s)
         fault = self.output.plan(command, settings)
@@ -175,6 +183,8 @@ class Commander:
         fault = self.watchdog.camera_fault(now_s, self.settings)
         if fault is not None:
             self.stop(fault)
+        if self.settings.exclusive and self.interlock.may_move and self.output.rivals():
+            self.stop(self._rival_fault())
 
     @property
     def moving(self) -> bool:
@@ -187,8 +197,7 @@ class Commander:
         with self.lock:
             self.generation += 1
             self.watchdog.disarm()
-            if fault is not None and self.interlock.latch(fault):
-                self.output.report(fault)
+            latched = fault is not None and self.interlock.latch(fault)
             was_sending = not self._hold.quiet
             self._hold.stop()
             if was_sending:
@@ -196,6 +205,19 @@ class Commander:
                 if command is not None:
                     self.output.send(command, self.output.now_ns())
                     self.output.grip(command, self.settings)
+            if fault is not None and latched:
+                self._on_fault(fault)
+
+    def abandoned(self) -> None:
+        """The step ends without an action, since its image could not be decoded."""
+        with self.lock:
+            self.watchdog.step_ends(time.monotonic(), self.settings.deadline_s)
+
+    def refused_change(self, reason: str) -> None:
+        """A parameter could not be changed as asked."""
+        with self.lock:
+            if self.interlock.may_move:
+                self.stop(Fault(faults.INVALID_PARAMETER, reason))
 
     def failed(self, fault: Fault) -> None:
         """The policy gave no action."""
@@ -218,13 +240,8 @@ class Commander:
                 else None
             )
 
-    def check_rivals(self) -> None:
-        """A second publisher on the command topic: two nodes must never drive one arm."""
-        with self.lock:
-            if self.settings.exclusive and self.output.rivals() and self.interlock.may_move:
-                self.stop(self._rival_fault())
-
     def _rival_fault(self) -> Fault:
+        """A second publisher on the command topic: two nodes must never drive one arm."""
         return Fault(
             faults.TWO_COMMANDERS,
             f"{self.output.rivals()} other publisher(s) on {self.output.topic}; stop them, or set "

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.standalone import ensure_cv_bridge
@@ -24,8 +26,7 @@ def check_raw(message: Any) -> None:
         name = message.encoding[:32]
         raise ImageError(f"encoding {name!r} is not supported; use one of {', '.join(CHANNELS)}")
     width, height, step = message.width, message.height, message.step
-    if not (0 < width <= LONGEST_SIDE and 0 < height <= LONGEST_SIDE):
-        raise ImageError(f"size {width}x{height}: each side must lie in 1 .. {LONGEST_SIDE}")
+    _check_size(width, height)
     row = width * CHANNELS[message.encoding]
     if step < row:
         raise ImageError(f"step {step} is below width x channels = {row} bytes")
@@ -39,6 +40,19 @@ def check_compressed(message: Any) -> None:
         raise ImageError("no data in the compressed image")
     if not any(name in message.format.lower() for name in ("jpeg", "jpg", "png")):
         raise ImageError(f"format {message.format[:32]!r} is not supported; use jpeg or png")
+    try:
+        # Reads the header only: a picture of 5 MB may unpack to gigabytes.
+        size = PIL.Image.open(BytesIO(message.data), formats=("JPEG", "PNG")).size
+    except PIL.UnidentifiedImageError as error:
+        raise ImageError("cannot be decoded: the data are neither jpeg nor png") from error
+    except Exception as error:  # Pillow raises many kinds
+        raise ImageError(f"cannot be decoded: {error}") from error
+    _check_size(*size)
+
+
+def _check_size(width: int, height: int) -> None:
+    if not (0 < width <= LONGEST_SIDE and 0 < height <= LONGEST_SIDE):
+        raise ImageError(f"size {width}x{height}: each side must lie in 1 .. {LONGEST_SIDE}")
 
 
 class ImageDecoder:
@@ -65,6 +79,4 @@ class ImageDecoder:
             raise ImageError("cannot be decoded: the data hold no colour or grey image")
         if image.dtype != np.uint8:
             raise ImageError(f"decoded to {image.dtype}; use an image of 8 bits per channel")
-        if max(image.shape[:2]) > LONGEST_SIDE:
-            raise ImageError(f"size {image.shape[1]}x{image.shape[0]} is above {LONGEST_SIDE}")
         return np.require(image, requirements=["C", "W"])

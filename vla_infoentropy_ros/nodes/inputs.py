@@ -104,20 +104,18 @@ class Inputs:
         commander = self._commander
         commander.counters.frames_received += 1
         arrival_s, stamp_ns = time.monotonic(), to_ns(message.header.stamp)
-        usable = False
         try:
             self._check(message)
-            usable = self._stamp_usable(stamp_ns)
-            images = self._complete(message, stamp_ns) if usable else ()
+            images = self._complete(message, stamp_ns) if self._stamp_usable(stamp_ns) else ()
         except ImageError as error:
             self.reject("image", str(error))
             images = ()
         with commander.lock:
-            commander.watchdog.image(arrival_s, usable)
+            commander.watchdog.image(arrival_s, bool(images))
         if images:
             self._on_frame(
                 Frame(
-                    lambda: self._decode(images),
+                    lambda: self._decode(images, arrival_s),
                     stamp_ns,
                     message.header.frame_id,
                     arrival_s,
@@ -163,8 +161,14 @@ class Inputs:
             )
         return (message, self._wrist)
 
-    def _decode(self, messages: Sequence[Any]) -> list[NDArray[np.uint8]]:
+    def _decode(self, messages: Sequence[Any], arrival_s: float) -> list[NDArray[np.uint8]]:
         """Called by the worker."""
         compressed = self._settings.image_transport == "compressed"
         decode = self._decoder.compressed if compressed else self._decoder.raw
-        return [decode(message) for message in messages]
+        decoded: list[NDArray[np.uint8]] = []
+        try:
+            decoded = [decode(message) for message in messages]
+        finally:
+            with self._commander.lock:
+                self._commander.watchdog.decoded(arrival_s, bool(decoded))
+        return decoded

@@ -83,13 +83,6 @@ class Output:
         """ROS time."""
         return int(self._node.get_clock().now().nanoseconds)
 
-    def report(self, fault: Fault) -> None:
-        """Tell the operator of a fault that has just latched."""
-        self._node.get_logger().error(
-            f"fault {fault.code}: {fault.reason}. The robot is stopped; call ~/clear_fault, then "
-            "~/enable."
-        )
-
     def plan(self, command: Command, settings: CommandSettings) -> Fault | None:
         """Prepare a new command; the fault that forbids it, if any."""
         return None if self._gripper is None else self._gripper.fault()

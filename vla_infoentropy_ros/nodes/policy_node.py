@@ -10,10 +10,12 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import Executor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 
 from vla_infoentropy_ros.control import faults
@@ -48,7 +50,8 @@ class PolicyNode(LifecycleNode):
         self._command_timer: Any = None
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._robot_state = RobotState(self)
-        self.commander = Commander(Output(self, self._robot_state), self.settings.command)
+        output = Output(self, self._robot_state)
+        self.commander = Commander(output, self.settings.command, self._on_fault)
         self.telemetry = Telemetry(self, self.commander)
         self.diagnostics = Diagnostics(self)
         self.inputs = Inputs(self, self.commander, self._on_frame, self._on_instruction)
@@ -75,8 +78,11 @@ class PolicyNode(LifecycleNode):
 
     def stop(self) -> None:
         """Zero command, then end."""
+        if self.active:
+            self.get_logger().info("stopping: the robot is sent zero")
         self._halt()
         self._unload()
+        self._tell()
 
     # Transitions: rclpy swallows what they raise, so they log and answer themselves
 
@@ -192,6 +198,13 @@ class PolicyNode(LifecycleNode):
         self._tell()
         return response
 
+    def _on_fault(self, fault: Fault) -> None:
+        self.get_logger().error(
+            f"fault {fault.code}: {fault.reason}. The robot is stopped; call ~/clear_fault, then "
+            "~/enable."
+        )
+        self._tell()
+
     def _on_clear_fault(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
@@ -200,6 +213,14 @@ class PolicyNode(LifecycleNode):
         self.get_logger().info(response.message)
         self._tell()
         return response
+
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """As every node does. A change that is refused stops a moving robot: whoever asked for it
+        wanted another motion than this, and does not get it."""
+        result = super().set_parameters_atomically(parameter_list)
+        if not result.successful:
+            self.commander.refused_change(result.reason)
+        return result
 
     def _change(self, settings: PolicyNodeSettings, changed: set[str]) -> None:
         """Valid new parameters; the selector is exchanged at a step boundary."""
@@ -221,7 +242,6 @@ class PolicyNode(LifecycleNode):
         self._goals.tick()
 
     def _housekeeping(self) -> None:
-        self.commander.check_rivals()
         status = self.telemetry.status(self.settings, self.active)
         self.diagnostics.publish(status, time.monotonic(), self.runner, self.inputs)
 
@@ -285,6 +305,7 @@ class PolicyNode(LifecycleNode):
         self._tell()
 
     def frame_rejected(self, frame: Frame, reason: str) -> None:
+        self.commander.abandoned()
         self.inputs.reject("image", reason)
 
     def state_changed(self) -> None:

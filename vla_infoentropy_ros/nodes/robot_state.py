@@ -15,6 +15,8 @@ from std_msgs.msg import String
 from vla_infoentropy_ros.control.faults import STALE_STATE, Fault
 from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST
 
+_UNIT = 1e-3  # how far the length of a quaternion may be from 1
+
 
 class RobotState:
     """Newest messages and their age; callbacks only store."""
@@ -33,7 +35,18 @@ class RobotState:
         if self._pose is None:
             return self._missing("ee_pose", None, timeout_s)
         age_s = time.monotonic() - self._pose_s
-        return self._pose if age_s <= timeout_s else self._missing("ee_pose", age_s, timeout_s)
+        if age_s > timeout_s:
+            return self._missing("ee_pose", age_s, timeout_s)
+        at, turn = self._pose.pose.position, self._pose.pose.orientation
+        place, quaternion = (at.x, at.y, at.z), (turn.w, turn.x, turn.y, turn.z)
+        # Written so that NaN fails as well.
+        if not (np.isfinite(place).all() and abs(np.linalg.norm(quaternion) - 1.0) < _UNIT):
+            return Fault(
+                STALE_STATE,
+                f"ee_pose is no pose: position {place}, orientation (w, x, y, z) {quaternion}; "
+                "need finite numbers and a unit quaternion",
+            )
+        return self._pose
 
     def joints(self, names: tuple[str, ...], timeout_s: float) -> NDArray[np.float64] | Fault:
         """Positions (n,) rad or m of the named joints, not older than ``timeout_s``."""
@@ -45,7 +58,11 @@ class RobotState:
         absent = [name for name in names if name not in self._joints]
         if absent:
             return Fault(STALE_STATE, f"joint_states lacks {absent[0]}; it has {[*self._joints]}")
-        return np.array([self._joints[name] for name in names])
+        positions = np.array([self._joints[name] for name in names])
+        if not np.isfinite(positions).all():
+            held = dict(zip(names, positions.tolist(), strict=True))
+            return Fault(STALE_STATE, f"joint_states holds no finite positions: {held}")
+        return positions
 
     @staticmethod
     def _missing(topic: str, age_s: float | None, timeout_s: float) -> Fault:

@@ -156,12 +156,12 @@ class PolicyRunner:
     def _step(self, frame: Frame) -> None:
         if self._session is None or not self.instruction:
             return
+        self._listener.step_begins(frame)
         try:
             images = frame.decode()
         except ImageError as error:
             self._listener.frame_rejected(frame, str(error))
             return
-        self._listener.step_begins(frame)
         try:
             result = self._session.step(images, frame.stamp_ns)
         except Exception as error:  # a policy may raise anything; the robot must stop for it

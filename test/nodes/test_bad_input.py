@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images and poses that look sound from outside: what a robot in motion does about them."""
+
+import math
+import struct
+import zlib
+from array import array
+
+import cv2
+import numpy as np
+import pytest
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from test.nodes.harness import HELD, driven, image, logged, until
+from test.nodes.test_outputs import pose, ready
+from vla_infoentropy_ros.nodes.messages import to_time
+from vla_infoentropy_ros.nodes.qos import NEWEST, QUEUE
+
+pytestmark = pytest.mark.usefixtures("ros")
+
+
+def test_a_wrist_camera_that_dies_stops_though_the_other_lives():
+    with driven(**(HELD | {"model": "two_views"})) as (robot, node, _):
+        wrist = robot.create_publisher(Image, "wrist_image", NEWEST)
+        until(wrist.get_subscription_count, "no one takes wrist images")
+        look = robot.look
+
+        def both():
+            stamp = robot.now_ns()
+            wrist.publish(image(stamp))
+            until(lambda: node.inputs._wrist is not None, "no wrist image")
+            look(stamp)
+
+        robot.look = both
+        robot.drive()
+        assert robot.set(node, command__camera_timeout_s=0.5).successful
+        with robot.streaming(look):
+            robot.faults("camera_frozen")
+
+
+def test_pictures_that_cannot_be_decoded_stop_as_no_pictures_do():
+    with driven(**HELD, image_transport="compressed") as (robot, node, _):
+        camera = robot.create_publisher(CompressedImage, "image/compressed", NEWEST)
+        until(camera.get_subscription_count, "no one takes compressed images")
+        noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        whole = cv2.imencode(".png", noise)[1].tobytes()
+
+        def look(data=whole):
+            header = Header(stamp=to_time(robot.now_ns()))
+            camera.publish(CompressedImage(header=header, format="png", data=array("B", data)))
+
+        robot.look = look
+        robot.drive()
+        assert robot.set(node, command__camera_timeout_s=0.5).successful
+        with robot.streaming(lambda: look(whole[:200])):  # header and size are there
+            robot.faults("camera_frozen")
+        assert node.commander.counters.frames_rejected > 0
+
+
+def test_a_picture_too_large_to_unpack_is_refused_by_its_header():
+    with driven(image_transport="compressed") as (robot, node, _):
+        camera = robot.create_publisher(CompressedImage, "image/compressed", NEWEST)
+        until(camera.get_subscription_count, "no one takes compressed images")
+        size = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+        chunks = ((b"IHDR", size), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
+        data = b"\x89PNG\r\n\x1a\n" + b"".join(
+            struct.pack(">I", len(content)) + name + content
+            + struct.pack(">I", zlib.crc32(name + content))
+            for name, content in chunks
+        )
+        lines = logged(robot)
+        header = Header(stamp=to_time(robot.now_ns()))
+        camera.publish(CompressedImage(header=header, format="png", data=array("B", data)))
+        until(lambda: any("400000000 pixels" in line for line in lines), "not told", lambda: lines)
+        assert node.commander.counters.frames_rejected == 1
+
+
+@pytest.mark.parametrize(
+    ("x", "w"), [(math.nan, 1.0), (math.inf, 1.0), (0.4, 0.0), (0.4, math.nan)]
+)
+@pytest.mark.parametrize("output", ["twist", "pose"])
+def test_a_pose_that_is_none_moves_nothing(output, x, w):
+    limits = {"command__limit_workspace": True, "command__output": output}
+    with driven(meet=False, **limits) as (robot, node, _):
+        poses = []
+        robot.create_subscription(PoseStamped, "pose_command", poses.append, QUEUE)
+        hand = robot.create_publisher(PoseStamped, "ee_pose", NEWEST)
+        until(hand.get_subscription_count, "no one takes ee_pose")
+        ready(robot, node, poses)
+        bad = pose(x, 0.0, 0.3)
+        bad.pose.orientation.w = w
+        with robot.streaming(lambda: hand.publish(bad)):
+            until(lambda: node._robot_state._pose is not None, "no pose arrives")
+            robot.look()
+            until(lambda: robot.status.fault, "no fault", lambda: robot.status)
+        assert robot.status.fault_code == "stale_state"
+        assert "ee_pose is no pose" in robot.status.fault_reason
+        assert not poses and not any(map(np.any, robot.twists))
