@@ -232,10 +232,11 @@ def test_descriptions(graph: Graph) -> None:
 
 
 def test_without_services(graph: Graph) -> None:
-    node = graph.node("managed", Managed, enable_communication_interface=False)
+    # A name of its own: the services of an earlier node may still be on the graph.
+    node = graph.node("unattended", Managed, enable_communication_interface=False)
     assert node.trigger_configure() is SUCCESS
     names = [name for name, _ in node.get_service_names_and_types()]
-    assert "/managed/change_state" not in names
+    assert "/unattended/change_state" not in names
 
 
 def test_ids() -> None:

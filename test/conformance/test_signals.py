@@ -34,6 +34,9 @@ except KeyboardInterrupt:
     print("KeyboardInterrupt")
 except ExternalShutdownException:
     print("ExternalShutdownException")
+limit = time.monotonic() + 20
+while rclpy.ok() and time.monotonic() < limit:
+    time.sleep(0.01)  # rclpy's signal handler is a thread of its own
 print("ok", rclpy.ok())
 node.destroy_node()
 rclpy.try_shutdown()
