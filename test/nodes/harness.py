@@ -16,12 +16,10 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
-from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64, Header, String
 from std_srvs.srv import SetBool, Trigger
@@ -296,16 +294,6 @@ def until(
     while not condition():
         assert time.monotonic() < give_up_s, f"{problem} {what()}"
         time.sleep(0.005)
-
-
-def logged(robot: Robot) -> list[str]:
-    """What all nodes log from now on."""
-    lines: list[str] = []
-    robot.create_subscription(
-        Log, "/rosout", lambda message: lines.append(message.msg), QoSProfile(depth=100)
-    )
-    until(lambda: robot.count_publishers("/rosout") >= 2, "no log")
-    return lines
 
 
 def parameters(values: dict[str, Any]) -> list[Parameter]:

@@ -13,7 +13,7 @@ from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from test.nodes.harness import HELD, driven, image, logged, until
+from test.nodes.harness import HELD, driven, image, until
 from test.nodes.test_outputs import pose, ready
 from vla_infoentropy_ros.nodes.messages import to_time
 from vla_infoentropy_ros.nodes.qos import NEWEST, QUEUE
@@ -59,7 +59,7 @@ def test_pictures_that_cannot_be_decoded_stop_as_no_pictures_do():
         assert node.commander.counters.frames_rejected > 0
 
 
-def test_a_picture_too_large_to_unpack_is_refused_by_its_header():
+def test_a_picture_too_large_to_unpack_is_refused_by_its_header(logged):
     with driven(image_transport="compressed") as (robot, node, _):
         camera = robot.create_publisher(CompressedImage, "image/compressed", NEWEST)
         until(camera.get_subscription_count, "no one takes compressed images")
@@ -70,10 +70,9 @@ def test_a_picture_too_large_to_unpack_is_refused_by_its_header():
             + struct.pack(">I", zlib.crc32(name + content))
             for name, content in chunks
         )
-        lines = logged(robot)
         header = Header(stamp=to_time(robot.now_ns()))
         camera.publish(CompressedImage(header=header, format="png", data=array("B", data)))
-        until(lambda: any("400000000 pixels" in line for line in lines), "not told", lambda: lines)
+        until(lambda: any("400000000 pixels" in line for line in logged()), "not told", logged)
         assert node.commander.counters.frames_rejected == 1
 
 

@@ -21,7 +21,6 @@ from test.nodes.harness import (
     WORDS,
     driven,
     image,
-    logged,
     parameters,
     until,
 )
@@ -319,12 +318,12 @@ def test_a_camera_of_other_reliability_takes_over():
         robot.moves_only_when_told()
 
 
-def test_a_robot_of_other_quality_gets_nothing_and_the_log_says_so():
+def test_a_robot_of_other_quality_gets_nothing_and_the_log_says_so(logged):
     with driven() as (robot, _, _):
-        lines, heard = logged(robot), []
+        heard = []
         robot.create_subscription(TwistStamped, "twist_command", heard.append, LATCHED)
         until(
-            lambda: any("'/twist_command'" in line and "DURABILITY" in line for line in lines),
+            lambda: any("twist_command'" in line and "DURABILITY" in line for line in logged()),
             "not told",
         )
         robot.drive()
@@ -335,13 +334,12 @@ def test_a_robot_of_other_quality_gets_nothing_and_the_log_says_so():
     "policy",
     [{"durability": DurabilityPolicy.VOLATILE}, {"reliability": ReliabilityPolicy.BEST_EFFORT}],
 )
-def test_an_instruction_of_other_quality_moves_nothing_and_the_log_says_so(policy):
+def test_an_instruction_of_other_quality_moves_nothing_and_the_log_says_so(policy, logged):
     with driven() as (robot, _, _):
-        lines = logged(robot)
         quality = {"depth": 1, "durability": DurabilityPolicy.TRANSIENT_LOCAL} | policy
         mouth = robot.create_publisher(String, "instruction", QoSProfile(**quality))
         kind = next(iter(policy)).upper()
-        until(lambda: any("'/instruction'" in li and kind in li for li in lines), "not told")
+        until(lambda: any("instruction'" in li and kind in li for li in logged()), "not told")
         assert robot.call(robot.enable, SetBool.Request(data=True)).success
         mouth.publish(String(data=WORDS))
         robot.look()
