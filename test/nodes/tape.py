@@ -118,8 +118,14 @@ class Watched(PolicyNode):
     def _turn(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def turn(*arguments: Any) -> Any:
             with self.commander.lock:
-                self.tape.judge(self._causes(method.__name__, arguments))
-                return method(*arguments)
+                causes = self._causes(method.__name__, arguments)
+                self.tape.judge(causes)
+                begin, misses = len(self.tape.entries), self.commander.watchdog.deadline_misses
+                result = method(*arguments)
+                missed = self.commander.watchdog.deadline_misses > misses
+                if missed and faults.DEADLINE not in causes:  # it passed within this turn
+                    self.tape.entries.insert(begin, Entry("due", faults.DEADLINE))
+                return result
 
         return turn
 

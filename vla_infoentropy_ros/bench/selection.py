@@ -4,6 +4,9 @@
 The choice is the selector alone: signals, ranking, plan. The whole stage ``select`` adds reading
 the probe, the memory of what was computed when, and the report. The probe inside the step is
 measured by a selector that recomputes everything, like dense, and reads all attention.
+
+Each runs in turn with dense alone, frame by frame: with more of them in turn each would find the
+processor's caches full of the others' keys and pictures, as it never is on a robot.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from vla_infoentropy_ros.bench.steps import (
     FIRST_SEED,
@@ -26,6 +30,7 @@ from vla_infoentropy_ros.bench.steps import (
     solved_episode,
 )
 from vla_infoentropy_ros.engine.probe import AttentionNeeds
+from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.models.load_options import add_load_arguments
 from vla_infoentropy_ros.selection import (
     SELECTORS,
@@ -37,6 +42,9 @@ from vla_infoentropy_ros.selection import (
 )
 from vla_infoentropy_ros.selection.dense import Dense
 from vla_infoentropy_ros.session import Session, StepResult
+
+Episode = tuple[str, list[NDArray[np.uint8]]]
+"""Instruction and frames."""
 
 _LAYERS = ("all", "latter_half", "every_fourth")
 
@@ -81,15 +89,11 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     policy = load_asked(options)
-    timed = {name: _Timed(build_selector(name)) for name in SELECTORS}
-    sessions = {name: Session(policy, timed[name]) for name in SELECTORS}
-    sessions |= {f"probe {layers}": Session(policy, _ProbedDense(layers)) for layers in _LAYERS}
     episodes = [solved_episode(FIRST_SEED + index) for index in range(options.episodes)]
-    run_interleaved(sessions, episodes[:1])  # warm-up
-    for selector in timed.values():
-        selector.spent_s.clear()
-    results = run_interleaved(sessions, episodes)
-    tables = _tables(timed, results)
+    tables = {
+        "selectors": {name: _choice(policy, name, episodes) for name in SELECTORS},
+        "probes": {layers: _probe(policy, layers, episodes) for layers in _LAYERS},
+    }
     _print(tables)
     if options.out:
         record = machine_record("selection", options, tables)
@@ -97,33 +101,47 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _tables(
-    timed: dict[str, _Timed], results: dict[str, list[StepResult]]
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Medians. What a probe adds is taken frame by frame, so that a machine whose clock drifts
-    does not drown it."""
-    dense_ms = np.array([step.latency_ms for step in results["dense"]])
-    later = np.array([step.t > 0 for step in results["dense"]])  # the first of an episode is dense
-    dense = float(np.median(dense_ms[later]))
-    selectors, probes = {}, {}
-    for name in SELECTORS:
-        choice = float(np.median(timed[name].spent_s)) * 1e3
-        stage = [step.stages_ms["select"] for step in results[name] if step.t]
-        selectors[name] = {
-            "choice_ms": choice, "share": choice / dense, "stage_ms": float(np.median(stage))
-        }
-    for layers in _LAYERS:
-        probed_ms = np.array([step.latency_ms for step in results[f"probe {layers}"]])
-        added = float(np.median((probed_ms - dense_ms)[later]))
-        probes[layers] = {"added_ms": added, "share": added / dense}
-    return {"dense": {"step": {"p50_ms": dense}}, "selectors": selectors, "probes": probes}
+def _choice(policy: PolicyAdapter, name: str, episodes: Sequence[Episode]) -> dict[str, float]:
+    """Medians of one selector, ms, and of the dense steps beside it."""
+    selector = _Timed(build_selector(name))
+    dense, steps = _beside_dense(policy, selector, episodes)
+    dense_ms = float(np.median([step.latency_ms for step in dense]))
+    choice_ms = float(np.median(selector.spent_s[-len(steps) :])) * 1e3
+    stage_ms = float(np.median([step.stages_ms["select"] for step in steps]))
+    return {
+        "choice_ms": choice_ms, "share": choice_ms / dense_ms, "stage_ms": stage_ms,
+        "dense_ms": dense_ms,
+    }
+
+
+def _probe(policy: PolicyAdapter, layers: str, episodes: Sequence[Episode]) -> dict[str, float]:
+    """What a probe adds, ms: the median over frames of the difference to dense, so that a machine
+    whose clock drifts does not drown it."""
+    dense, steps = _beside_dense(policy, _ProbedDense(layers), episodes)
+    dense_ms = float(np.median([step.latency_ms for step in dense]))
+    pairs = zip(steps, dense, strict=True)
+    added_ms = float(np.median([ours.latency_ms - base.latency_ms for ours, base in pairs]))
+    return {"added_ms": added_ms, "share": added_ms / dense_ms, "dense_ms": dense_ms}
+
+
+def _beside_dense(
+    policy: PolicyAdapter, selector: Selector, episodes: Sequence[Episode]
+) -> tuple[list[StepResult], list[StepResult]]:
+    """Steps of dense and of ``selector``, without the first of an episode, which is dense."""
+    sessions = {"dense": Session(policy, Dense()), "ours": Session(policy, selector)}
+    run_interleaved(sessions, episodes[:1])  # warm-up
+    results = run_interleaved(sessions, episodes)
+    dense, ours = ([step for step in results[name] if step.t] for name in sessions)
+    return dense, ours
 
 
 def _print(tables: dict[str, dict[str, dict[str, float]]]) -> None:
-    print(f"dense step: {tables['dense']['step']['p50_ms']:.2f} ms\n"
-          f"{'selector':18} {'choice ms':>9}  of a dense step   {'whole stage ms':>14}")
+    print(f"{'selector':18} {'choice ms':>9}  of a dense step   {'whole stage ms':>14} "
+          f"{'dense step ms':>14}")
     for name, row in tables["selectors"].items():
-        print(f"{name:18} {row['choice_ms']:9.2f}  {row['share']:15.1%}   {row['stage_ms']:14.2f}")
+        print(f"{name:18} {row['choice_ms']:9.2f}  {row['share']:15.1%}   {row['stage_ms']:14.2f} "
+              f"{row['dense_ms']:14.2f}")
     print(f"{'probe of layers':18} {'added ms':>9}  of a dense step")
     for name, row in tables["probes"].items():
-        print(f"{name:18} {row['added_ms']:9.2f}  {row['share']:6.1%}")
+        print(f"{name:18} {row['added_ms']:9.2f}  {row['share']:15.1%}   {'':14} "
+              f"{row['dense_ms']:14.2f}")

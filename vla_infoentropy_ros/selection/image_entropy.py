@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 
@@ -35,24 +36,38 @@ def image_entropy(patches: torch.Tensor, levels: int = 256) -> torch.Tensor:
     a flat patch.
     """
     views, tokens, pixels, _ = patches.shape
-    # The sums stay below 2^24, where float32 counts exactly, and so do their halves; a float
-    # product with the rounding and the scale of the bins in it is one pass over the pixels.
-    scale = levels / 2**24
-    weights = torch.tensor(_LUMA, dtype=torch.float32, device=patches.device) * scale
-    half = torch.full((1,), 2**15 * scale, device=patches.device).expand(views * tokens * pixels)
-    bins = torch.addmv(half, patches.float().view(-1, 3), weights).int().view(-1, pixels)
-    bins += torch.arange(0, views * tokens * levels, levels, dtype=torch.int32,
-                         device=patches.device)[:, None]
-    counts = torch.bincount(bins.flatten(), minlength=views * tokens * levels)
-    # H = log2 P - sum(n log2 n) / P, and n is a small integer: a table replaces the logarithms.
-    table = _n_log2_n(pixels, patches.device)
+    given = _constants(views * tokens, pixels, levels, patches.device)
+    bins = torch.addmv(given.half, patches.float().view(-1, 3), given.weights).int()
+    bins = bins.view(-1, pixels).add_(given.offsets).flatten()
+    counts = torch.bincount(bins, minlength=views * tokens * levels)
     # A product with ones sums the short rows several times faster than `sum` does.
-    spread = table.index_select(0, counts).view(-1, levels).mv(half.new_ones(levels))
+    spread = given.n_log2_n.index_select(0, counts).view(-1, levels).mv(given.ones)
     entropy = (math.log2(pixels) - spread / pixels) / math.log2(levels)
     return entropy.clamp_(0.0, 1.0).view(views, tokens)
 
 
+class _Constants(NamedTuple):
+    """weights: (3,) luma in units of a bin. half: (rows * pixels,) what rounds it. offsets:
+    (rows, 1) int32, first bin of every patch. n_log2_n: (pixels + 1,). ones: (levels,)."""
+
+    weights: torch.Tensor
+    half: torch.Tensor
+    offsets: torch.Tensor
+    n_log2_n: torch.Tensor
+    ones: torch.Tensor
+
+
 @lru_cache(maxsize=8)
-def _n_log2_n(limit: int, device: torch.device) -> torch.Tensor:
-    n = torch.arange(limit + 1, dtype=torch.float64, device=device)
-    return torch.where(n > 0, n * n.clamp_min(1).log2(), n).float()
+def _constants(rows: int, pixels: int, levels: int, device: torch.device) -> _Constants:
+    # The sums of luma stay below 2^24, where float32 counts exactly, and so do their fractions: a
+    # float product with the rounding and the scale of the bins in it is one pass over the pixels.
+    scale = levels / 2**24
+    # H = log2 P - sum(n log2 n) / P, and n is a small integer: a table replaces the logarithms.
+    n = torch.arange(pixels + 1, dtype=torch.float64, device=device)
+    return _Constants(
+        weights=torch.tensor(_LUMA, dtype=torch.float32, device=device) * scale,
+        half=torch.full((1,), 2**15 * scale, device=device).expand(rows * pixels),
+        offsets=torch.arange(0, rows * levels, levels, dtype=torch.int32, device=device)[:, None],
+        n_log2_n=torch.where(n > 0, n * n.clamp_min(1).log2(), n).float(),
+        ones=torch.ones(levels, device=device),
+    )
