@@ -13,15 +13,3 @@ def ros():
 
     with context():
         yield
-
-
-@pytest.fixture
-def logged(capfd):
-    """A function that gives the lines that the nodes of this test have logged."""
-    seen = []
-
-    def lines():
-        seen.append("".join(capfd.readouterr()))
-        return "".join(seen).splitlines()
-
-    return lines

@@ -16,10 +16,12 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
+from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import qos_profile_rosout_default
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64, Header, String
 from std_srvs.srv import SetBool, Trigger
@@ -97,6 +99,7 @@ class Robot(Node):
         self.statuses: list[InferenceStatus] = []
         self.selections: list[TokenSelection] = []
         self.diagnostics: dict[str, DiagnosticStatus] = {}
+        self.log: list[str] = []  # of all nodes
         self.camera = self.create_publisher(Image, "image", NEWEST)
         self.mouth = self.create_publisher(String, "instruction", LATCHED)
         subscribe = self.create_subscription
@@ -106,6 +109,7 @@ class Robot(Node):
         subscribe(InferenceStatus, f"{policy}/status", self.statuses.append, LATCHED)
         subscribe(TokenSelection, f"{policy}/selection", self.selections.append, QUEUE)
         subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, QUEUE)
+        subscribe(Log, "/rosout", lambda m: self.log.append(m.msg), qos_profile_rosout_default)
         self.reset = self.create_client(Trigger, f"{policy}/reset")
         self.enable = self.create_client(SetBool, f"{policy}/enable")
         self.clear_fault = self.create_client(Trigger, f"{policy}/clear_fault")
@@ -243,6 +247,14 @@ class Robot(Node):
         self.act()
         until(lambda: tape.moved(begin) and self.moving, "no motion", lambda: self.status)
         self.moving_since = len(tape.entries)
+
+    def reads(self, *parts: str) -> None:
+        """Someone logged a line that has all of these parts."""
+        until(
+            lambda: any(all(part in line for part in parts) for line in self.log),
+            f"nobody logs {parts}:",
+            lambda: self.log,
+        )
 
     def _acts_in_vain(self) -> None:
         """An image, and an action that commands nothing."""
