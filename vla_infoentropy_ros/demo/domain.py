@@ -10,7 +10,6 @@ import random
 import socket
 import tempfile
 from pathlib import Path
-from types import TracebackType
 
 # Above 101 the UDP ports of a domain reach into Linux's range of ephemeral ports.
 _DOMAINS = range(1, 102)
@@ -50,12 +49,7 @@ class DomainClaim:
     def __enter__(self) -> DomainClaim:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         os.close(self._descriptor)
 
 
