@@ -78,6 +78,10 @@ def test_remapping_of_one_node(graph: Graph) -> None:
     assert node.resolve_service_name("~/reset") == "/ns/reset"
     assert node.create_publisher(String, "/absolute", 1).topic_name == "/ns/relative"
     assert node.create_publisher(String, "other", 1).topic_name == "/ns/other"
+    # The graph is asked for the name that is given, not for what it was remapped to.
+    assert graph.until(lambda: node.count_publishers("/camera/image") == 2)
+    assert node.count_publishers("image") == 0
+    assert node.count_publishers(node.resolve_topic_name("image")) == 2
 
 
 def test_name_and_namespace_from_arguments(graph: Graph) -> None:

@@ -3,6 +3,7 @@
 
 import math
 import struct
+import time
 import zlib
 from array import array
 
@@ -10,13 +11,15 @@ import cv2
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseStamped
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import Header, String
+from trajectory_msgs.msg import JointTrajectory
 
+from test.control.test_kinematics import ARM, BENT, urdf
 from test.nodes.harness import HELD, driven, image, until
 from test.nodes.test_outputs import pose, ready
 from vla_infoentropy_ros.nodes.messages import to_time
-from vla_infoentropy_ros.nodes.qos import NEWEST, QUEUE
+from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST, QUEUE
 
 pytestmark = pytest.mark.usefixtures("ros")
 
@@ -59,7 +62,7 @@ def test_pictures_that_cannot_be_decoded_stop_as_no_pictures_do():
         assert node.commander.counters.frames_rejected > 0
 
 
-def test_a_picture_too_large_to_unpack_is_refused_by_its_header(logged):
+def test_a_picture_too_large_to_unpack_is_refused_by_its_header():
     with driven(image_transport="compressed") as (robot, node, _):
         camera = robot.create_publisher(CompressedImage, "image/compressed", NEWEST)
         until(camera.get_subscription_count, "no one takes compressed images")
@@ -72,7 +75,7 @@ def test_a_picture_too_large_to_unpack_is_refused_by_its_header(logged):
         )
         header = Header(stamp=to_time(robot.now_ns()))
         camera.publish(CompressedImage(header=header, format="png", data=array("B", data)))
-        until(lambda: any("400000000 pixels" in line for line in logged()), "not told", logged)
+        robot.reads("400000000 pixels")
         assert node.commander.counters.frames_rejected == 1
 
 
@@ -91,9 +94,51 @@ def test_a_pose_that_is_none_moves_nothing(output, x, w):
         bad = pose(x, 0.0, 0.3)
         bad.pose.orientation.w = w
         with robot.streaming(lambda: hand.publish(bad)):
-            until(lambda: node._robot_state._pose is not None, "no pose arrives")
+            until(lambda: node._robot_state._pose_problem, "no pose arrives")
             robot.look()
             until(lambda: robot.status.fault, "no fault", lambda: robot.status)
         assert robot.status.fault_code == "stale_state"
         assert "ee_pose is no pose" in robot.status.fault_reason
         assert not poses and not any(map(np.any, robot.twists))
+
+
+def test_an_arm_that_moves_by_poses_stops_where_it_was_last_seen():
+    with driven(**HELD, command__output="pose", meet=False) as (robot, node, _):
+        poses, seen = [], [pose(0.4, 0.1, 0.3)]
+        robot.create_subscription(PoseStamped, "pose_command", poses.append, QUEUE)
+        hand = robot.create_publisher(PoseStamped, "ee_pose", NEWEST)
+        until(hand.get_subscription_count, "no one takes ee_pose")
+        ready(robot, node, poses)
+        with robot.streaming(lambda: hand.publish(seen[-1])):
+            until(lambda: node._robot_state.last_pose is not None, "no pose arrives")
+            robot.look()
+            until(lambda: poses, "no motion", lambda: robot.status)
+            assert poses[0].pose.position.x != 0.4
+            seen.append(pose(math.nan, 0.1, 0.3))
+            until(lambda: node._robot_state._pose_problem, "NaN was taken for a pose")
+            robot.look()
+            until(lambda: robot.status.fault, "no fault", lambda: robot.status)
+            until(lambda: poses[-1].pose.position.x == 0.4, "no stop")
+        assert robot.status.fault_code == "stale_state"
+
+
+def test_joints_of_the_arm_grow_old_though_the_gripper_lives():
+    frames = {"command__base_frame": "l0", "command__tool_frame": "tool0"}
+    with driven(command__output="trajectory", meet=False, **frames) as (robot, node, _):
+        commands = []
+        robot.create_subscription(JointTrajectory, "joint_trajectory", commands.append, QUEUE)
+        robot.create_publisher(String, "robot_description", LATCHED).publish(String(data=urdf()))
+        joints = robot.create_publisher(JointState, "joint_states", NEWEST)
+        until(lambda: joints.get_subscription_count() and node._robot_state.description, "not met")
+        joints.publish(JointState(name=list(ARM.names), position=[float(v) for v in BENT]))
+        until(lambda: node._robot_state._joints, "no joint state arrives")
+        ready(robot, node, commands)
+        assert robot.set(node, command__pose_timeout_s=0.2).successful
+        with robot.streaming(lambda: joints.publish(JointState(name=["finger"], position=[0.0]))):
+            oldest = ARM.names[0]
+            until(lambda: time.monotonic() - node._robot_state._joints[oldest][1] > 0.3, "time")
+            robot.look()
+            until(lambda: robot.status.fault, "no fault", lambda: robot.status)
+        assert robot.status.fault_code == "stale_state"
+        assert f"{oldest} in joint_states is" in robot.status.fault_reason
+        assert not commands

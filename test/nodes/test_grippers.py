@@ -34,7 +34,7 @@ def handed(answer=GoalResponse.ACCEPT, serve=True):
 
     def decide(goal):
         goals.append((goal.command.position, goal.command.max_effort))
-        return answer
+        return answer if isinstance(answer, GoalResponse) else answer[len(goals) - 1]
 
     def reach(handle):
         handle.succeed()
@@ -83,6 +83,19 @@ def test_a_gripper_that_refuses_stops_the_robot():
         until(lambda: robot.look() and robot.status.fault, "no fault", lambda: robot.status)
         assert NAME in robot.status.fault_reason and "rejected" in robot.status.fault_reason
         robot.faults("gripper")
+
+
+def test_a_refusal_does_not_outlive_its_fault():
+    with handed([GoalResponse.REJECT, GoalResponse.ACCEPT]) as (robot, goals):
+        robot.act()
+        until(lambda: goals, "no goal")
+        robot.ends_in_zero()  # the command has expired before the fault
+        until(lambda: robot.look() and robot.status.fault, "no fault", lambda: robot.status)
+        robot.call(robot.clear_fault)
+        assert robot.call(robot.enable, SetBool.Request(data=True)).success
+        count = len(robot.actions)
+        until(lambda: robot.look() and len(goals) == 2, "not told again", lambda: robot.status)
+        until(lambda: len(robot.actions) > count and not robot.status.fault, "still refuses")
 
 
 def test_without_the_controller_nothing_moves():

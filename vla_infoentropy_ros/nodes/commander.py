@@ -137,29 +137,36 @@ class Commander:
     def _send(self, values: NDArray[np.float64], stamp_ns: int) -> Issued:
         settings, convention = self.settings, self.convention
         if not self.interlock.may_move:
-            return Issued(Command(np.zeros(6), 0.0), (), settings.dry_run)
+            return self._nothing()
         period_s = convention.control_period_s
         hold_s = period_s * settings.hold_periods
         wanted = step_to_twist(values, period_s, convention.rotation)
         limited = limit_twist(wanted, self._hold.twist, period_s, settings)
         inside = self.output.inside_workspace(limited.twist, settings, hold_s)
         if isinstance(inside, Fault):
-            self.stop(inside)
-            return Issued(Command(np.zeros(6), 0.0), (), settings.dry_run)
+            return self._refuse(inside)
         if not np.isfinite(inside).all():
-            self.stop(Fault(faults.INVALID_ACTION, f"the limits gave {inside.tolist()}"))
-            return Issued(Command(np.zeros(6), 0.0), (), settings.dry_run)
+            return self._refuse(
+                Fault(faults.INVALID_ACTION, f"the limits gave {inside.tolist()}")
+            )
         cut = np.any(np.abs(inside - limited.twist) > 1e-9)
-        command = Command(inside, gripper_opening(values[6], convention.gripper), period_s)
+        opening = gripper_opening(values[6], convention.gripper)
+        command = Command(inside, opening, period_s)
         fault = self.output.plan(command, settings)
         if fault is not None:
-            self.stop(fault)
-            return Issued(Command(np.zeros(6), 0.0), (), settings.dry_run)
+            return self._refuse(fault)
         self._hold.put(command, time.monotonic(), hold_s)
         self.watchdog.arm()
         self.output.send(command, stamp_ns)
-        self.output.grip(command, settings)
+        self.output.grip(opening, settings)
         return Issued(command, limited.by + ("workspace",) * bool(cut), settings.dry_run)
+
+    def _refuse(self, fault: Fault) -> Issued:
+        self.stop(fault)
+        return self._nothing()
+
+    def _nothing(self) -> Issued:
+        return Issued(Command(np.zeros(6), 0.0), (), self.settings.dry_run)
 
     def tick(self, worker_alive: bool) -> None:
         """Repeat the command, or stop; at command rate, from the executor."""
@@ -204,7 +211,7 @@ class Commander:
                 command = self._hold.sample(time.monotonic())
                 if command is not None:
                     self.output.send(command, self.output.now_ns())
-                    self.output.grip(command, self.settings)
+            self.output.forget_grip()
             if fault is not None and latched:
                 self._on_fault(fault)
 

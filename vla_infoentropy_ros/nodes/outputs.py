@@ -76,7 +76,8 @@ class Output:
 
     def rivals(self) -> int:
         """Publishers on the command topic besides ours."""
-        count = int(self._node.count_publishers(self.topic))
+        # By its remapped name: rclpy counts the name that it is given.
+        count = int(self._node.count_publishers(self._node.resolve_topic_name(self.topic)))
         return max(0, count - (self._arm is not None))
 
     def now_ns(self) -> int:
@@ -95,14 +96,15 @@ class Output:
         if message is not None:
             self._arm.publish(message)
 
-    def grip(self, command: Command, settings: CommandSettings) -> None:
-        """Tell the gripper what a command asks of it; none: the robot has stopped."""
-        if self._gripper is None:
-            return
-        if command.gripper is None:
+    def grip(self, opening: float, settings: CommandSettings) -> None:
+        """Tell the gripper how far to open, 0 .. 1."""
+        if self._gripper is not None:
+            self._gripper.send(opening, settings)
+
+    def forget_grip(self) -> None:
+        """The robot has stopped: whatever the gripper is told next is new."""
+        if self._gripper is not None:
             self._gripper.forget()
-        else:
-            self._gripper.send(command.gripper, settings)
 
     def _message(self, command: Command, stamp_ns: int) -> Any:
         return to_twist_stamped(command.twist, stamp_ns, self.frame_id)

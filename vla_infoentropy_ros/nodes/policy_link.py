@@ -41,8 +41,10 @@ class PolicyLink:
         self._instruction = publisher(String, "instruction", LATCHED)
         self._episode = publisher(EpisodeResult, "episode", LATCHED)
         subscription(InferenceStatus, f"{policy}/status", self._on_status, LATCHED)
-        subscription(VlaAction, "action", self._on_action, QUEUE)
-        subscription(TwistStamped, "twist_command", self._on_twist, QUEUE)
+        self._commands = (
+            subscription(VlaAction, "action", self._on_action, QUEUE),
+            subscription(TwistStamped, "twist_command", self._on_twist, QUEUE),
+        )
         subscription(Float64, "gripper_command", self._on_gripper, QUEUE)
         self.reset = node.create_client(Trigger, f"{policy}/reset")
         self.enable = node.create_client(SetBool, f"{policy}/enable")
@@ -85,9 +87,8 @@ class PolicyLink:
 
     def connected(self) -> bool:
         """Someone takes our images and someone sends commands."""
-        count = self._node.count_publishers
-        return bool(
-            self._image.get_subscription_count() and count("action") and count("twist_command")
+        return bool(self._image.get_subscription_count()) and all(
+            each.get_publisher_count() for each in self._commands
         )
 
     def answer(self, stamp_ns: int) -> tuple[NDArray[np.float64], float] | None:

@@ -62,14 +62,10 @@ class PoseOutput(Output):
         return None
 
     def _message(self, command: Command, stamp_ns: int) -> PoseStamped | None:
-        target = self._target if command.period_s else self._here()
+        target = self._target if command.period_s else self._state.last_pose
         if target is not None:
             target.header.stamp = to_time(stamp_ns)
         return target
-
-    def _here(self) -> PoseStamped | None:
-        here = self._state.pose(math.inf)
-        return None if isinstance(here, Fault) else here
 
 
 class TrajectoryOutput(Output):
@@ -118,8 +114,8 @@ class TrajectoryOutput(Output):
         if self._chain is None:
             return None
         names, moving = self._chain[1].names, command.period_s > 0.0
-        positions = self._target if moving else self._state.joints(names, math.inf)
-        if positions is None or isinstance(positions, Fault):
+        positions = self._target if moving else self._state.last_joints(names)
+        if positions is None:
             return None
         duration_ns = round((command.period_s if moving else _STOP_S) * 1e9)
         point = JointTrajectoryPoint(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -19,50 +20,57 @@ _UNIT = 1e-3  # how far the length of a quaternion may be from 1
 
 
 class RobotState:
-    """Newest messages and their age; callbacks only store."""
+    """Newest messages and their age. What is no pose or position is not stored: it makes what was
+    there before unfit to move by, and leaves it to stop by."""
 
     def __init__(self, node: Any) -> None:
         self.description = ""
         self._pose: PoseStamped | None = None
-        self._pose_s = self._joints_s = 0.0
-        self._joints: dict[str, float] = {}
+        self._pose_s = 0.0
+        self._pose_problem = ""
+        self._joints: dict[str, tuple[float, float]] = {}  # position, s when it arrived
+        self._bad_joints: dict[str, float] = {}
         node.create_subscription(PoseStamped, "ee_pose", self._store_pose, NEWEST)
         node.create_subscription(JointState, "joint_states", self._store_joints, NEWEST)
         node.create_subscription(String, "robot_description", self._store_description, LATCHED)
 
     def pose(self, timeout_s: float) -> PoseStamped | Fault:
         """The end effector's pose in the base frame, not older than ``timeout_s``."""
+        if self._pose_problem:
+            return Fault(STALE_STATE, self._pose_problem)
         if self._pose is None:
             return self._missing("ee_pose", None, timeout_s)
         age_s = time.monotonic() - self._pose_s
-        if age_s > timeout_s:
-            return self._missing("ee_pose", age_s, timeout_s)
-        at, turn = self._pose.pose.position, self._pose.pose.orientation
-        place, quaternion = (at.x, at.y, at.z), (turn.w, turn.x, turn.y, turn.z)
-        # Written so that NaN fails as well.
-        if not (np.isfinite(place).all() and abs(np.linalg.norm(quaternion) - 1.0) < _UNIT):
-            return Fault(
-                STALE_STATE,
-                f"ee_pose is no pose: position {place}, orientation (w, x, y, z) {quaternion}; "
-                "need finite numbers and a unit quaternion",
-            )
+        return self._pose if age_s <= timeout_s else self._missing("ee_pose", age_s, timeout_s)
+
+    @property
+    def last_pose(self) -> PoseStamped | None:
+        """The newest pose, however old; to stop by."""
         return self._pose
 
     def joints(self, names: tuple[str, ...], timeout_s: float) -> NDArray[np.float64] | Fault:
-        """Positions (n,) rad or m of the named joints, not older than ``timeout_s``."""
-        age_s = time.monotonic() - self._joints_s
+        """Positions (n,) rad or m of the named joints, none older than ``timeout_s``."""
+        bad = {name: self._bad_joints[name] for name in names if name in self._bad_joints}
+        if bad:
+            return Fault(STALE_STATE, f"joint_states holds no finite positions: {bad}")
         if not self._joints:
             return self._missing("joint_states", None, timeout_s)
-        if age_s > timeout_s:
-            return self._missing("joint_states", age_s, timeout_s)
         absent = [name for name in names if name not in self._joints]
         if absent:
             return Fault(STALE_STATE, f"joint_states lacks {absent[0]}; it has {[*self._joints]}")
-        positions = np.array([self._joints[name] for name in names])
-        if not np.isfinite(positions).all():
-            held = dict(zip(names, positions.tolist(), strict=True))
-            return Fault(STALE_STATE, f"joint_states holds no finite positions: {held}")
-        return positions
+        # Each by itself: a gripper's driver may live on, on the same topic, where the arm's died.
+        oldest = min(names, key=lambda name: self._joints[name][1])
+        age_s = time.monotonic() - self._joints[oldest][1]
+        if age_s > timeout_s:
+            return self._missing(f"{oldest} in joint_states", age_s, timeout_s)
+        return self._positions(names)
+
+    def last_joints(self, names: tuple[str, ...]) -> NDArray[np.float64] | None:
+        """The newest positions (n,), however old; to stop by. None where one never came."""
+        return self._positions(names) if all(name in self._joints for name in names) else None
+
+    def _positions(self, names: tuple[str, ...]) -> NDArray[np.float64]:
+        return np.array([self._joints[name][0] for name in names])
 
     @staticmethod
     def _missing(topic: str, age_s: float | None, timeout_s: float) -> Fault:
@@ -74,11 +82,25 @@ class RobotState:
         )
 
     def _store_pose(self, message: PoseStamped) -> None:
-        self._pose, self._pose_s = message, time.monotonic()
+        at, turn = message.pose.position, message.pose.orientation
+        place, quaternion = (at.x, at.y, at.z), (turn.w, turn.x, turn.y, turn.z)
+        # Written so that NaN fails as well.
+        if np.isfinite(place).all() and abs(np.linalg.norm(quaternion) - 1.0) < _UNIT:
+            self._pose, self._pose_s, self._pose_problem = message, time.monotonic(), ""
+        else:
+            self._pose_problem = (
+                f"ee_pose is no pose: position {place}, orientation (w, x, y, z) {quaternion}; "
+                "need finite numbers and a unit quaternion"
+            )
 
     def _store_joints(self, message: JointState) -> None:
-        self._joints |= dict(zip(message.name, message.position, strict=False))
-        self._joints_s = time.monotonic()
+        now_s = time.monotonic()
+        for name, position in zip(message.name, message.position, strict=False):
+            if math.isfinite(position):
+                self._joints[name] = position, now_s
+                self._bad_joints.pop(name, None)
+            else:
+                self._bad_joints[name] = position
 
     def _store_description(self, message: String) -> None:
         self.description = message.data

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped, TwistStamped
@@ -56,17 +55,12 @@ class EpisodeRecorder:
                 node.create_subscription(kind, topic, self._keeper(topic, kind), _QOS, raw=True)
             )
         self._client.wait(
-            lambda: all(node.count_publishers(topic) for topic, _ in _TOPICS), _MATCHING_S
+            lambda: all(each.get_publisher_count() for each in self._subscriptions), _MATCHING_S
         )
-        time.sleep(_SETTLE_S)  # known is not yet matched
+        time.sleep(_SETTLE_S)  # the publishers may not know of it yet
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for subscription in self._subscriptions:
             self._client.node.destroy_subscription(subscription)
         self._subscriptions = []

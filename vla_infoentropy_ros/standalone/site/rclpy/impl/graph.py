@@ -22,15 +22,16 @@ class NodeGraph:
         return [name for name, _ in self.get_node_names_and_namespaces()]
 
     def count_publishers(self, topic_name: str) -> int:
-        """Number of publishers of a topic in the domain."""
+        """Number of publishers of a topic in the domain; its name is expanded, not remapped."""
         return len(self._endpoints_of(topic_name, writers=True))
 
     def count_subscribers(self, topic_name: str) -> int:
-        """Number of subscriptions of a topic in the domain."""
+        """Number of subscriptions of a topic in the domain; its name is not remapped."""
         return len(self._endpoints_of(topic_name, writers=False))
 
     def _endpoints_of(self, topic_name: str, writers: bool) -> list[Endpoint]:
-        wire = "rt" + self.resolve_topic_name(topic_name)  # type: ignore[attr-defined]
+        name = self.resolve_topic_name(topic_name, only_expand=True)  # type: ignore[attr-defined]
+        wire = "rt" + name
         return [item for item in self._participant.endpoints(writers) if item.topic == wire]
 
     def get_topic_names_and_types(self, no_demangle: bool = False) -> list[tuple[str, list[str]]]:
