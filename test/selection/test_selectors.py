@@ -94,9 +94,11 @@ def test_info_entropy_static_cap_keeps_the_most_similar():
                   input_of(patches=changed)) == list(range(13))
 
 
-def test_info_entropy_static_cap_rotates_through_what_is_equally_still():
-    settings = SelectionSettings(k1=0, k2=0, static_cap=12)
-    selector = build_selector("info_entropy", "linear", settings)
+@pytest.mark.parametrize("name", ["info_entropy", "vla_cache"])
+def test_a_static_cap_rotates_through_what_is_equally_still(name):
+    settings = SelectionSettings(k1=0, k2=0, static_cap=12, cache_static=12, cache_evicted=0,
+                                 cache_attention_layer=0, cache_layers=(0,))
+    selector = build_selector(name, settings=settings)
     ages, recomputed = torch.zeros(N, dtype=torch.int64), set()
     for t in range(1, 9):
         fresh = selector.select(input_of(t=t, ages=ages)).plan.fresh

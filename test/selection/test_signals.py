@@ -18,7 +18,7 @@ from vla_infoentropy_ros.selection.image_entropy import image_entropy, patches_o
 from vla_infoentropy_ros.selection.ranking import covering, top
 from vla_infoentropy_ros.selection.schedule import SCHEDULES, budgets, concentration
 from vla_infoentropy_ros.selection.settings import SelectionSettings
-from vla_infoentropy_ros.selection.staleness import drift, patch_cosine, relative_drift
+from vla_infoentropy_ros.selection.staleness import drift, patch_cosine, relative_drift, stillness
 
 
 def grey(values: np.ndarray) -> torch.Tensor:
@@ -116,12 +116,23 @@ def test_top_takes_the_highest_and_breaks_ties_by_index(values, k):
     assert mask.nonzero().squeeze(-1).tolist() == sorted(ranked[:k])
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30),
-       st.integers(0, 35))
-def test_top_breaks_ties_by_the_second_score(pairs, k):
-    scores, ties = torch.tensor(pairs, dtype=torch.float32).T
-    ranked = sorted(range(len(pairs)), key=lambda i: (-pairs[i][0], -pairs[i][1], i))
-    assert top(scores, k, ties).nonzero().squeeze(-1).tolist() == sorted(ranked[:k])
+_STILL = st.floats(0.5, 1.0, width=32)
+
+
+@given(st.lists(st.tuples(_STILL | st.sampled_from([0.75, 1.0]), st.integers(0, 2**12)),
+                min_size=1, max_size=30))
+def test_stillness_ranks_by_similarity_then_by_age(pairs):
+    similarity = torch.tensor([pair[0] for pair in pairs], dtype=torch.float32)
+    ages = torch.tensor([pair[1] for pair in pairs])
+    for score in (similarity, similarity - 1.0):  # cosine, and a change with its sign turned
+        order = stillness(score, ages).sort(descending=True, stable=True).indices
+        ranked = sorted(range(len(pairs)), key=lambda i: (-pairs[i][0], pairs[i][1], i))
+        assert order.tolist() == ranked
+
+
+def test_stillness_has_an_oldest_age():
+    like = stillness(torch.tensor([1.0, 1.0 - 2**-24]), torch.tensor([10**6, 0]))
+    assert like[0] > like[1]
 
 
 def test_top_ranks_nan_last():

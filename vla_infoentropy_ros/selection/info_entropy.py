@@ -22,7 +22,12 @@ from vla_infoentropy_ros.selection.image_entropy import image_entropy
 from vla_infoentropy_ros.selection.ranking import top
 from vla_infoentropy_ros.selection.schedule import Budgets, budgets, check_schedule, concentration
 from vla_infoentropy_ros.selection.settings import SelectionSettings, scaled_layer
-from vla_infoentropy_ros.selection.staleness import drift, patch_cosine, relative_drift
+from vla_infoentropy_ros.selection.staleness import (
+    drift,
+    patch_cosine,
+    relative_drift,
+    stillness,
+)
 
 
 class InfoEntropy:
@@ -117,9 +122,7 @@ class InfoEntropy:
                 relative_drift(given.embeddings, given.reference_embeddings)
             )
             within = change <= settings.drift_threshold
-        # Of patches that did not change at all, those computed last are kept: what is over the
-        # cap is then recomputed in turn, not the same corner of the picture in each step.
-        kept = top(-change, settings.static_cap, ties=-given.per_view(given.ages))
+        kept = top(stillness(-change, given.per_view(given.ages)), settings.static_cap)
         return within & kept, change
 
 

@@ -6,18 +6,13 @@ from __future__ import annotations
 import torch
 
 
-def top(scores: torch.Tensor, k: int, ties: torch.Tensor | None = None) -> torch.Tensor:
+def top(scores: torch.Tensor, k: int) -> torch.Tensor:
     """Mask of the k highest scores along the last axis; NaN ranks last.
 
-    scores: (..., n). ties: same shape; of equal scores the higher goes first, and without it, or
-    where it is equal too, the lower index. Returns bool (..., n), min(k, n) true in each row.
+    scores: (..., n). Returns bool (..., n), min(k, n) true in each row.
     """
-    ranked = -scores  # a sort puts NaN at the upper end, which must be the far one
-    if ties is None:
-        order = ranked.sort(dim=-1, stable=True).indices
-    else:
-        first = ties.sort(dim=-1, descending=True, stable=True).indices
-        order = first.gather(-1, ranked.gather(-1, first).sort(dim=-1, stable=True).indices)
+    # A sort puts NaN at the upper end, which must be the far one.
+    order = (-scores).sort(dim=-1, stable=True).indices
     mask = torch.zeros_like(scores, dtype=torch.bool)
     return mask.scatter_(-1, order[..., : max(k, 0)], True)
 

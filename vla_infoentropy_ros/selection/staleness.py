@@ -8,6 +8,10 @@ import torch
 # Square of a value that every patch is given in common: it decides between black patches only.
 _SPECK = 1e-12
 
+# A step of age, small enough that the oldest still ranks before what changed by one float32 step.
+_OLDEST = 2**12
+_AGE = 2.0**-25 / _OLDEST
+
 
 def patch_cosine(current: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Cosine of raw RGB patches (the papers' static test).
@@ -21,6 +25,16 @@ def patch_cosine(current: torch.Tensor, reference: torch.Tensor) -> torch.Tensor
     squares *= torch.linalg.vecdot(reference, reference) + _SPECK
     # Rooted last, so that equal patches give 1 and not 1 more or less a rounding error.
     return dot.square_().div_(squares).sqrt_()
+
+
+def stillness(similarity: torch.Tensor, ages: torch.Tensor) -> torch.Tensor:
+    """Score that ranks by similarity and, of equals, those first that were computed last.
+
+    Many patches do not change at all, and a cap that kept the same ones of them in every step
+    would recompute the rest for ever. similarity: float32, at most 1. ages: int64, same shape,
+    steps since the token was recomputed. Returns float64.
+    """
+    return similarity.double().sub_(ages.clamp(max=_OLDEST), alpha=_AGE)
 
 
 def drift(current: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from vla_infoentropy_ros.selection import reasons
 from vla_infoentropy_ros.selection.base import Selection, SelectionInput, indices, with_bits
 from vla_infoentropy_ros.selection.ranking import top
 from vla_infoentropy_ros.selection.settings import SelectionSettings, scaled_layer
-from vla_infoentropy_ros.selection.staleness import patch_cosine
+from vla_infoentropy_ros.selection.staleness import patch_cosine, stillness
 
 
 class VlaCache:
@@ -19,8 +19,8 @@ class VlaCache:
 
     As published, but for two decisions: the reference frame of a token is the one its keys and
     values were computed from, not the one before (a neighbour-only comparison never sees slow
-    drift), and of the static tokens the least changed are reused first (``cache_order: raster``
-    gives the order of the released code).
+    drift), and of the static tokens the least changed are reused first, of equals those computed
+    last (``cache_order: raster`` gives the order of the released code).
     """
 
     name = "vla_cache"
@@ -36,12 +36,15 @@ class VlaCache:
     def select(self, given: SelectionInput) -> Selection:
         settings, attention = self.settings, given.last_attention
         similarity = patch_cosine(given.patches.flatten(2), given.reference_patches.flatten(2))
-        static = (similarity >= settings.static_threshold) & top(similarity, settings.cache_static)
+        order = similarity
+        if settings.cache_order == "score":
+            order = stillness(similarity, given.per_view(given.ages))
+        static = (similarity >= settings.static_threshold) & top(order, settings.cache_static)
         layer = scaled_layer(settings.cache_attention_layer, given.depth)
         mass = attention.text[layer].mean(0)
         attended = top(given.per_view(mass), settings.cache_evicted)
         reusable = (static & ~attended).flatten()
-        plan = TokenPlan(self._stages(given, reusable, similarity.flatten()))
+        plan = TokenPlan(self._stages(given, reusable, order.flatten()))
         fresh = torch.zeros_like(reusable).index_fill_(0, plan.fresh, True)
         # What is static and yet recomputed is so for its attention, or for that of its layer.
         return Selection(
@@ -51,7 +54,7 @@ class VlaCache:
         )
 
     def _stages(
-        self, given: SelectionInput, reusable: torch.Tensor, similarity: torch.Tensor
+        self, given: SelectionInput, reusable: torch.Tensor, order: torch.Tensor
     ) -> tuple[Stage, ...]:
         """Nested: a token whose rows were dropped at one layer cannot come back at a deeper one,
         so the share never falls."""
@@ -59,7 +62,7 @@ class VlaCache:
         shares = reuse_proportions(given.last_attention, settings.cache_damping)
         count = reusable.sum()
         if settings.cache_order == "score":
-            rank = torch.where(reusable, similarity, float("-inf"))
+            rank = torch.where(reusable, order, float("-inf"))
             place = rank.argsort(descending=True, stable=True).argsort()
         else:
             place = reusable.cumsum(0) - 1
