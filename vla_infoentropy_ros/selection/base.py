@@ -99,6 +99,6 @@ def indices(mask: torch.Tensor) -> torch.Tensor:
 
 
 def with_bits(*claims: tuple[torch.Tensor, int]) -> torch.Tensor:
-    """Reasons (N,) uint8 from pairs of (mask of N entries, bit)."""
-    bits = [mask.flatten().view(torch.uint8) * bit for mask, bit in claims]
-    return functools.reduce(torch.bitwise_or, bits)
+    """Reasons (N,) uint8 from pairs of (mask of N entries, bit); masks of one shape."""
+    bits = [mask.view(torch.uint8) * bit for mask, bit in claims]
+    return functools.reduce(torch.bitwise_or, bits).flatten()

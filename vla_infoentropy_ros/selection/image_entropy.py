@@ -41,19 +41,20 @@ def image_entropy(patches: torch.Tensor, levels: int = 256) -> torch.Tensor:
     bins = bins.view(-1, pixels).add_(given.offsets).flatten()
     counts = torch.bincount(bins, minlength=views * tokens * levels)
     # A product with ones sums the short rows several times faster than `sum` does.
-    spread = given.n_log2_n.index_select(0, counts).view(-1, levels).mv(given.ones)
-    entropy = (math.log2(pixels) - spread / pixels) / math.log2(levels)
-    return entropy.clamp_(0.0, 1.0).view(views, tokens)
+    terms = given.terms.index_select(0, counts).view(-1, levels)
+    return torch.addmv(given.most, terms, given.ones).clamp_(0.0, 1.0).view(views, tokens)
 
 
 class _Constants(NamedTuple):
     """weights: (3,) luma in units of a bin. half: (rows * pixels,) what rounds it. offsets:
-    (rows, 1) int32, first bin of every patch. n_log2_n: (pixels + 1,). ones: (levels,)."""
+    (rows, 1) int32, first bin of every patch. most: (rows,), the entropy of as many colours as
+    pixels. terms: (pixels + 1,), what a bin with n pixels takes from that. ones: (levels,)."""
 
     weights: torch.Tensor
     half: torch.Tensor
     offsets: torch.Tensor
-    n_log2_n: torch.Tensor
+    most: torch.Tensor
+    terms: torch.Tensor
     ones: torch.Tensor
 
 
@@ -64,10 +65,13 @@ def _constants(rows: int, pixels: int, levels: int, device: torch.device) -> _Co
     scale = levels / 2**24
     # H = log2 P - sum(n log2 n) / P, and n is a small integer: a table replaces the logarithms.
     n = torch.arange(pixels + 1, dtype=torch.float64, device=device)
+    terms = -n * n.clamp_min(1).log2() / (pixels * math.log2(levels))
+    most = math.log2(pixels) / math.log2(levels)
     return _Constants(
         weights=torch.tensor(_LUMA, dtype=torch.float32, device=device) * scale,
         half=torch.full((1,), 2**15 * scale, device=device).expand(rows * pixels),
         offsets=torch.arange(0, rows * levels, levels, dtype=torch.int32, device=device)[:, None],
-        n_log2_n=torch.where(n > 0, n * n.clamp_min(1).log2(), n).float(),
+        most=torch.full((1,), most, device=device).expand(rows),
+        terms=terms.float(),
         ones=torch.ones(levels, device=device),
     )

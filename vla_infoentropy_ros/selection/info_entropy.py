@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 
@@ -52,48 +52,54 @@ class InfoEntropy:
 
     def select(self, given: SelectionInput) -> Selection:
         settings = self.settings
-        words = given.last_attention.text.mean(0)
+        words = given.last_attention.text
         if settings.words == "instruction":
-            words = words[given.words]
+            words = words[:, given.words]
+        words = words.mean(0)
         mass = words.mean(0)
         concentrated = concentration(mass) if self.schedule == "adaptive" else 0.0
         budget = budgets(self.schedule, given.t, settings, concentrated)
-        given = replace(given, patches=given.patches.float())  # for both signals at once
-        texture = image_entropy(given.patches, settings.grey_levels)
-        information = attention_information(words, settings.attention_mode, settings.temperature)
+        pixels = given.patches.float()  # once for two signals
+        seen = _Seen(
+            pixels,
+            image_entropy(pixels, settings.grey_levels),
+            given.per_view(
+                attention_information(words, settings.attention_mode, settings.temperature)
+            ),
+            mass,
+        )
         choose = self._paper if settings.form == "paper" else self._half_drift
-        return choose(given, budget, texture, information, mass)
+        return choose(given, seen, budget)
 
-    def _paper(
-        self, given: SelectionInput, budget: Budgets, texture: torch.Tensor,
-        information: torch.Tensor, mass: torch.Tensor,
-    ) -> Selection:
-        by_texture = top(texture, budget.visual)
-        by_attention = top(given.per_view(information), budget.attention)
-        unchanged, change = self._unchanged(given)
-        fresh = ~unchanged | by_texture | by_attention
+    def _paper(self, given: SelectionInput, seen: _Seen, budget: Budgets) -> Selection:
+        change, limit = self._change(given, seen.pixels)
+        still = stillness(-change, given.per_view(given.ages))
+        by_texture, by_attention, stillest = top(
+            torch.stack((seen.texture, seen.information, still)),
+            (budget.visual, budget.attention, self.settings.static_cap),
+        )
+        stale = ~((change <= limit) & stillest)
+        fresh = stale | by_texture | by_attention
         layer = scaled_layer(self.settings.reuse_from_layer, given.depth)
         return Selection(
             TokenPlan.reuse(indices(fresh), fresh.numel(), layer),
             with_bits(
                 (by_texture, reasons.IMAGE_ENTROPY),
                 (by_attention, reasons.ATTENTION),
-                (~unchanged, reasons.STALE),
+                (stale, reasons.STALE),
             ),
-            _named(texture, information, mass, change),
+            seen.signals(change),
             budget.alpha, budget.visual, budget.attention,
         )
 
-    def _half_drift(
-        self, given: SelectionInput, budget: Budgets, texture: torch.Tensor,
-        information: torch.Tensor, mass: torch.Tensor,
-    ) -> Selection:
+    def _half_drift(self, given: SelectionInput, seen: _Seen, budget: Budgets) -> Selection:
         total = self.settings.fresh_tokens
         both = max(budget.visual + budget.attention, 1)
         k_visual = total // 2 * budget.visual // both
         k_attention = total // 2 - k_visual
-        by_texture = top(texture, k_visual)
-        by_attention = top(given.per_view(information), k_attention)
+        by_texture, by_attention = top(
+            torch.stack((seen.texture, seen.information)), (k_visual, k_attention)
+        )
         change = given.per_view(drift(given.embeddings, given.reference_embeddings))
         important = by_texture | by_attention
         # The important come first, so that drift fills exactly what is left of the budget.
@@ -105,33 +111,35 @@ class InfoEntropy:
                 (by_attention, reasons.ATTENTION),
                 (fresh & ~important, reasons.STALE),
             ),
-            _named(texture, information, mass, change),
+            seen.signals(change),
             budget.alpha, k_visual, k_attention,
         )
 
-    def _unchanged(self, given: SelectionInput) -> tuple[torch.Tensor, torch.Tensor]:
-        """S_t as a mask, and how much each token changed, both (V, n)."""
+    def _change(
+        self, given: SelectionInput, pixels: torch.Tensor
+    ) -> tuple[torch.Tensor, float]:
+        """How much each token changed, (V, n), and how much counts as unchanged."""
         settings = self.settings
         if settings.staleness == "pixel":
-            similarity = patch_cosine(
-                given.patches.flatten(2), given.reference_patches.flatten(2)
-            )
-            change, within = 1.0 - similarity, similarity >= settings.static_threshold
-        else:
-            change = given.per_view(
-                relative_drift(given.embeddings, given.reference_embeddings)
-            )
-            within = change <= settings.drift_threshold
-        kept = top(stillness(-change, given.per_view(given.ages)), settings.static_cap)
-        return within & kept, change
+            similarity = patch_cosine(pixels.flatten(2), given.reference_patches.flatten(2))
+            return 1.0 - similarity, 1.0 - settings.static_threshold
+        change = relative_drift(given.embeddings, given.reference_embeddings)
+        return given.per_view(change), settings.drift_threshold
 
 
-def _named(
-    texture: torch.Tensor, information: torch.Tensor, mass: torch.Tensor, change: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    return {
-        "image_entropy": texture.flatten(),
-        "attention_information": information,
-        "attention_mass": mass,
-        "drift": change.flatten(),
-    }
+class _Seen(NamedTuple):
+    """pixels: (V, n, P, 3) float32. texture, information: (V, n), what claims a token. mass:
+    (N,), attention of the words."""
+
+    pixels: torch.Tensor
+    texture: torch.Tensor
+    information: torch.Tensor
+    mass: torch.Tensor
+
+    def signals(self, change: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {
+            "image_entropy": self.texture.flatten(),
+            "attention_information": self.information.flatten(),
+            "attention_mass": self.mass,
+            "drift": change.flatten(),
+        }

@@ -3,18 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 
-def top(scores: torch.Tensor, k: int) -> torch.Tensor:
+def top(scores: torch.Tensor, k: int | Sequence[int]) -> torch.Tensor:
     """Mask of the k highest scores along the last axis; NaN ranks last.
 
-    scores: (..., n). Returns bool (..., n), min(k, n) true in each row.
+    scores: (..., n). k: for all alike, or a number for each along the first axis (one sort of
+    several scores costs hardly more than that of one). Returns bool (..., n), min(k, n) true in
+    each row.
     """
     # A sort puts NaN at the upper end, which must be the far one.
     order = (-scores).sort(dim=-1, stable=True).indices
     mask = torch.zeros_like(scores, dtype=torch.bool)
-    return mask.scatter_(-1, order[..., : max(k, 0)], True)
+    if isinstance(k, int):
+        return mask.scatter_(-1, order[..., : max(k, 0)], True)
+    for row, ranked, limit in zip(mask, order, k, strict=True):
+        row.scatter_(-1, ranked[..., : max(limit, 0)], True)
+    return mask
 
 
 def covering(scores: torch.Tensor, share: float) -> torch.Tensor:

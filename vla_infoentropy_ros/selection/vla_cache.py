@@ -43,13 +43,14 @@ class VlaCache:
         layer = scaled_layer(settings.cache_attention_layer, given.depth)
         mass = attention.text[layer].mean(0)
         attended = top(given.per_view(mass), settings.cache_evicted)
-        reusable = (static & ~attended).flatten()
+        static = static.flatten()
+        reusable = static & ~attended.flatten()
         plan = TokenPlan(self._stages(given, reusable, order.flatten()))
         fresh = torch.zeros_like(reusable).index_fill_(0, plan.fresh, True)
         # What is static and yet recomputed is so for its attention, or for that of its layer.
         return Selection(
             plan,
-            with_bits((~static, reasons.STALE), (fresh & static.flatten(), reasons.ATTENTION)),
+            with_bits((~static, reasons.STALE), (fresh & static, reasons.ATTENTION)),
             {"attention_mass": mass, "drift": (1.0 - similarity).flatten()},
         )
 
