@@ -106,7 +106,8 @@ class StepResult:
 
 @dataclass
 class _Memory:
-    """What the cached keys and values were computed from. Shapes as in SelectionInput."""
+    """What the cached keys and values were computed from. Shapes as in SelectionInput; patches
+    in float32, so that only those of fresh tokens are converted."""
 
     embeddings: torch.Tensor
     patches: torch.Tensor
@@ -115,7 +116,7 @@ class _Memory:
     def refresh(self, fresh: torch.Tensor, embeddings: torch.Tensor, patches: torch.Tensor) -> None:
         self.embeddings.index_copy_(0, fresh, embeddings[fresh])
         flat, today = self.patches.flatten(0, 1), patches.flatten(0, 1)
-        flat.index_copy_(0, fresh, today[fresh])
+        flat.index_copy_(0, fresh, today[fresh].float())
         self.ages.add_(1).index_fill_(0, fresh, 0)
 
 
@@ -294,7 +295,7 @@ class Session:
     ) -> None:
         fresh = selection.plan.fresh
         if self._episode.memory is None or fresh.shape[0] == self._visual:
-            self._episode.memory = _Memory(visual.clone(), patches.clone(), self._no_ages())
+            self._episode.memory = _Memory(visual.clone(), patches.float(), self._no_ages())
         else:
             self._episode.memory.refresh(fresh, visual, patches)
         if decoder.probe_layers:

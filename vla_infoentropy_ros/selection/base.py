@@ -20,7 +20,8 @@ class SelectionInput:
 
     t: policy steps executed since the episode began. embeddings: (N, d), today's projected visual
     tokens. patches: (V, n, P, 3) uint8, today's RGB patches. reference_embeddings and
-    reference_patches: those from which each token's cached keys and values were computed.
+    reference_patches (float32): those from which each token's cached keys and values were
+    computed.
     ages: (N,) int64, steps since the token was recomputed. attention: of the step before; None
     only for a selector that reuses nothing and is asked before there was one.
     words: (W,) int64, the text rows that are words of the instruction. depth: decoder layers.

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import torch
 
-# Square of a value that every patch is given in common: it decides between black patches only.
-_SPECK = 1e-12
+# Length of what every patch is given in common: it decides between black patches only.
+_SPECK = 1e-6
+
+# Steps of a cosine: coarse beside float32's rounding of 600 products, fine beside any camera.
+_COSINE_STEPS = 2.0**18
 
 # A step of age, small enough that the oldest still ranks before what changed by one float32 step.
 _OLDEST = 2**12
@@ -14,17 +17,17 @@ _AGE = 2.0**-25 / _OLDEST
 
 
 def patch_cosine(current: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Cosine of raw RGB patches (the papers' static test).
+    """Cosine of raw RGB patches (the papers' static test), in steps of 2^-18.
 
     current, reference: (V, n, F), integers 0..255. Returns (V, n) float32 in [0, 1], exactly 1
     for equal patches; two black patches count as equal, a black and a lit one as orthogonal.
     """
     current, reference = current.float(), reference.float()
-    dot = torch.linalg.vecdot(current, reference) + _SPECK
-    squares = torch.linalg.vecdot(current, current) + _SPECK
-    squares *= torch.linalg.vecdot(reference, reference) + _SPECK
-    # Rooted last, so that equal patches give 1 and not 1 more or less a rounding error.
-    return dot.square_().div_(squares).sqrt_()
+    dot = torch.linalg.vecdot(current, reference).add_(_SPECK**2)
+    lengths = torch.linalg.vector_norm(current, dim=-1).add_(_SPECK)
+    lengths *= torch.linalg.vector_norm(reference, dim=-1).add_(_SPECK)
+    # In steps, so that equal patches give 1 and not 1 more or less a rounding error.
+    return dot.div_(lengths).mul_(_COSINE_STEPS).round_().div_(_COSINE_STEPS)
 
 
 def stillness(similarity: torch.Tensor, ages: torch.Tensor) -> torch.Tensor:
