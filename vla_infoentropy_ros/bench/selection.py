@@ -2,9 +2,10 @@
 """What selection costs beside a dense step, and what the attention probe costs inside one.
 
 The choice is the selector alone: signals, ranking, plan; in its place in a step, behind a model
-that has filled the processor's caches, and by itself, again and again. The whole stage ``select`` adds reading
-the probe, the memory of what was computed when, and the report. The probe inside the step is
-measured by a selector that recomputes everything, like dense, and reads all attention.
+that has filled the processor's caches, and by itself, again and again. The whole stage
+``select`` adds reading the probe, the memory of what was computed when, and the report. The
+probe inside the step is measured by a selector that recomputes everything, like dense, and reads
+all attention.
 
 Each runs in turn with dense alone, frame by frame: with more of them in turn each would find the
 processor's caches full of the others' keys and pictures, as it never is on a robot.
