@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pruning baselines: VLA-Pruner (arXiv 2511.16449) and FastV. They drop tokens, reuse nothing."""
+"""Pruning baselines: VLA-Pruner (arXiv 2511.16449) and FastV. They drop tokens, reuse nothing.
+
+Both keep M tokens of every view, so that no camera goes dark because another looks busier.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import torch
 from vla_infoentropy_ros.engine.plan import Pruning, Stage, TokenPlan
 from vla_infoentropy_ros.engine.probe import AttentionNeeds
 from vla_infoentropy_ros.selection import reasons
-from vla_infoentropy_ros.selection.base import Selection, SelectionInput
+from vla_infoentropy_ros.selection.base import Selection, SelectionInput, indices
 from vla_infoentropy_ros.selection.ranking import top
 from vla_infoentropy_ros.selection.settings import SelectionSettings, scaled_layer
 
@@ -28,10 +31,10 @@ class VlaPruner:
 
     Two levels: the semantic score is this step's mean prefill attention at the layer before the
     pruning, the action score the smoothed attention of the action tokens over the last steps.
-    The union of both top-M sets is filtered by greedy max-min diversity down to M. The first
-    ``prune_window`` steps, while the smoothing fills, are unpruned. A token that was pruned, and
-    so could not be attended, keeps its last known action score (the released code counts it 0,
-    and weighs the oldest step most; the paper does neither).
+    In each view the union of both top-M sets is filtered by greedy max-min diversity down to M.
+    The first ``prune_window`` steps, while the smoothing fills, are unpruned. A token that was
+    pruned, and so could not be attended, keeps its last known action score (the released code
+    counts it 0, and weighs the oldest step most; the paper does neither).
     """
 
     name = "vla_pruner"
@@ -53,12 +56,14 @@ class VlaPruner:
             return Selection(TokenPlan.dense(count, given.embeddings.device), unpruned,
                              state=history)
         action = smoothed(history.scores, settings.prune_decay)
-        keep = round(count * (1.0 - settings.prune_ratio))
+        keep = _kept_per_view(given, settings.prune_ratio)
+        acted = top(given.per_view(action), keep)
         unit = torch.nn.functional.normalize(given.embeddings.float(), dim=-1)
+        unit = unit.view(*acted.shape, -1)
 
         def choose(semantic: torch.Tensor) -> torch.Tensor:
-            union = top(semantic, keep) | top(action, keep)
-            return diverse(unit, union, semantic, keep)
+            seen = given.per_view(semantic)
+            return indices(diverse(unit, top(seen, keep) | acted, seen, keep))
 
         plan = _pruned(count, scaled_layer(settings.prune_layer, given.depth), choose, given)
         return Selection(plan, unpruned, {"attention_mass": action}, state=history)
@@ -89,13 +94,18 @@ class FastV:
 
     def select(self, given: SelectionInput) -> Selection:
         count = given.embeddings.shape[0]
-        keep = round(count * (1.0 - self.settings.prune_ratio))
+        keep = _kept_per_view(given, self.settings.prune_ratio)
 
         def choose(semantic: torch.Tensor) -> torch.Tensor:
-            return top(semantic, keep).nonzero().squeeze(-1)
+            return indices(top(given.per_view(semantic), keep))
 
         plan = _pruned(count, scaled_layer(self.settings.fastv_layer, given.depth), choose, given)
         return Selection(plan, torch.full((count,), reasons.REFRESH, dtype=torch.uint8))
+
+
+def _kept_per_view(given: SelectionInput, ratio: float) -> int:
+    """M, what is left of the tokens of one view when ``ratio`` of them is dropped."""
+    return round(given.embeddings.shape[0] // given.views * (1.0 - ratio))
 
 
 def _pruned(count: int, layer: int, choose: Any, given: SelectionInput) -> TokenPlan:
@@ -116,21 +126,21 @@ def smoothed(scores: tuple[torch.Tensor, ...], decay: float) -> torch.Tensor:
 def diverse(
     unit: torch.Tensor, candidates: torch.Tensor, first: torch.Tensor, keep: int
 ) -> torch.Tensor:
-    """Greedy max-min diversity: start with the candidate of the highest ``first`` score, then
-    take again and again the candidate farthest from all taken, by distance 1 - cos.
+    """Greedy max-min diversity in each view: start with the candidate of the highest ``first``
+    score, then take again and again the candidate farthest from all taken, by distance 1 - cos.
 
-    unit: (N, d) unit vectors. candidates: (N,) bool, at least ``keep`` true. first: (N,).
-    Returns the sorted indices (keep,) int64. Ties go to the lower index.
+    unit: (V, n, d) unit vectors. candidates: (V, n) bool, at least ``keep`` true in each view.
+    first: (V, n). Returns bool (V, n), ``keep`` true in each view. Ties go to the lower index.
     """
-    pool = candidates.nonzero().squeeze(-1)
-    vectors = unit[pool]
-    distance = 1.0 - vectors @ vectors.T
-    taken = torch.empty(keep, dtype=torch.int64, device=unit.device)
-    nearest = torch.full_like(first[pool], float("inf"))
-    current = first[pool].argmax()
-    for index in range(keep):
-        taken[index] = current
-        nearest = torch.minimum(nearest, distance[current])
-        nearest.index_fill_(0, current[None], float("-inf"))
-        current = nearest.argmax()
-    return pool[taken].sort().values
+    views, tokens = candidates.shape
+    never = float("-inf")
+    distance = 1.0 - unit @ unit.transpose(-1, -2)
+    distance.diagonal(dim1=-2, dim2=-1).fill_(never)  # what is taken is not taken again
+    distance = distance.view(-1, tokens)
+    rows = torch.arange(0, views * tokens, tokens, device=unit.device)
+    nearest = torch.where(candidates, -never, never)
+    current = torch.where(candidates, first, never).argmax(-1)
+    for _ in range(keep):
+        nearest = torch.minimum(nearest, distance.index_select(0, rows + current))
+        current = nearest.argmax(-1)
+    return candidates & nearest.isneginf()
