@@ -64,7 +64,16 @@ class TokenPlan:
         return self.stages[-1].fresh
 
     def rows_per_layer(self, layers: int, kept: int | None = None) -> list[int]:
-        """Visual rows that enter each of ``layers`` decoder layers; ``kept`` once pruned."""
+        """Visual rows that enter each of ``layers`` decoder layers; ``kept`` once pruned.
+
+        Raises PlanError where the plan begins something behind the last of them: it would not
+        happen, and yet be reported.
+        """
+        deepest = max(self.stages[-1].layer, self.pruning.layer if self.pruning else 0)
+        if deepest >= layers:
+            raise PlanError(
+                f"plan layer={deepest}: must be in 0..{layers - 1}, the decoder has {layers} layers"
+            )
         counts: list[int] = []
         for index in range(layers):
             current = [stage for stage in self.stages if stage.layer <= index][-1]

@@ -11,13 +11,14 @@ from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
 
 # The papers give layer numbers for OpenVLA's language model.
 _PAPER_DEPTH = 32
+_LAST_LAYER = _PAPER_DEPTH - 1
 
 
 @dataclass(frozen=True)
 class SelectionSettings:
     """Hyperparameters of all selectors and schedules; each selector reads the ones it names.
 
-    Token counts are per view. Layers are those of a 32-layer decoder; see `scaled_layer`.
+    Token counts are per view. Layers are those of a 32-layer decoder, 0..31; see `scaled_layer`.
     Raises SettingError, naming the parameter, its value and the allowed range.
     """
 
@@ -33,9 +34,9 @@ class SelectionSettings:
     form: str = knob("paper", "info_entropy: paper = recompute what changed or is important; "
                      "half_drift = fresh_tokens in all, half of them the most important, half "
                      "those that drifted most (ours)", choices=("paper", "half_drift"))
-    reuse_from_layer: int = knob(2, "info_entropy: first layer that keeps the last step's keys "
-                                 "and values; below it all tokens are recomputed",
-                                 low=0, high=1024)
+    reuse_from_layer: int = knob(2, "info_entropy: first layer, of 32, that keeps the last step's "
+                                 "keys and values; below it all tokens are recomputed",
+                                 low=0, high=_LAST_LAYER)
     # signals
     staleness: str = knob("pixel", "how a token is judged unchanged: pixel = cosine of RGB "
                           "patches (paper), drift = distance of projected embeddings (ours)",
@@ -72,10 +73,10 @@ class SelectionSettings:
                              low=0, high=4096)
     cache_evicted: int = knob(120, "vla_cache: most attended tokens, recomputed though unchanged",
                               low=0, high=4096)
-    cache_attention_layer: int = knob(15, "vla_cache: layer whose attention says what is "
-                                      "attended", low=0, high=1024)
-    cache_layers: tuple[int, ...] = knob((2, 6, 9, 11), "vla_cache: layers at which the reused "
-                                         "set grows", low=0, high=1024)
+    cache_attention_layer: int = knob(15, "vla_cache: layer, of 32, whose attention says what is "
+                                      "attended", low=0, high=_LAST_LAYER)
+    cache_layers: tuple[int, ...] = knob((2, 6, 9, 11), "vla_cache: layers, of 32, at which the "
+                                         "reused set grows", low=0, high=_LAST_LAYER)
     cache_damping: float = knob(0.55, "vla_cache: factor on each rise of the reused proportion "
                                 "from layer to layer", low=0.0, high=1.0)
     cache_order: str = knob("score", "vla_cache: who is reused first: score = the least changed; "
@@ -83,14 +84,14 @@ class SelectionSettings:
     # vla_pruner and fastv
     prune_ratio: float = knob(0.5, "vla_pruner, fastv: share of visual tokens dropped",
                               low=0.0, high=0.99)
-    prune_layer: int = knob(3, "vla_pruner: first layer that runs without the dropped tokens",
-                            low=1, high=1024)
+    prune_layer: int = knob(3, "vla_pruner: first layer, of 32, that runs without the dropped "
+                            "tokens", low=1, high=_LAST_LAYER)
     prune_window: int = knob(3, "vla_pruner: w, steps of action attention that are averaged; as "
                              "many steps of an episode go unpruned", low=1, high=1000)
     prune_decay: float = knob(0.8, "vla_pruner: gamma; a step i steps old weighs gamma^i",
                               low=0.0, high=1.0)
-    fastv_layer: int = knob(2, "fastv: first layer that runs without the dropped tokens",
-                            low=1, high=1024)
+    fastv_layer: int = knob(2, "fastv: first layer, of 32, that runs without the dropped tokens",
+                            low=1, high=_LAST_LAYER)
     # on top of any selector that reuses
     top_up_to: int = knob(0, "tokens; plans that recompute fewer are filled up by drift: below "
                           "the ridge of the GPU they cost the same. 0 = off, -1 = the ridge as "
@@ -123,6 +124,6 @@ class SelectionSettings:
 
 
 def scaled_layer(layer: int, depth: int) -> int:
-    """The layer of a decoder of ``depth`` that stands where ``layer`` stands in one of 32; a
-    decoder at least that deep takes the number as it is."""
-    return layer if depth >= _PAPER_DEPTH else -(-layer * depth // _PAPER_DEPTH)
+    """The layer of a decoder of ``depth`` that stands where ``layer``, 0..31, stands in one of 32,
+    rounded up but never past the last; a decoder at least that deep takes the number as it is."""
+    return layer if depth >= _PAPER_DEPTH else min(-(-layer * depth // _PAPER_DEPTH), depth - 1)

@@ -71,8 +71,6 @@ class VlaCache:
         layers = sorted({scaled_layer(layer, given.depth) for layer in settings.cache_layers})
         share = torch.zeros_like(shares[0])
         for layer in layers:
-            if layer >= given.depth:
-                break
             share = torch.maximum(share, shares[layer])
             reused = reusable & (place < (share * count).floor())
             stage = Stage(layer, indices(~reused))
