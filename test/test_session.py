@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import gc
+import queue
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,9 @@ import torch
 
 import vla_infoentropy_ros.selection
 from test.tiny_policy import TinyPolicy, frames
-from vla_infoentropy_ros.engine.flops import measure_flops
+from vla_infoentropy_ros.engine import ridge
+from vla_infoentropy_ros.engine.flops import measure_flops, papers_macs
+from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.selection import (
     SELECTORS,
@@ -165,6 +170,88 @@ def test_image_size_change_reuses_nothing():
     assert session.step([larger]).invalidated == "image_changed"
 
 
+def test_another_camera_of_the_same_size_reuses_nothing():
+    session, sequence = session_of(), frames(4)
+    for frame in sequence[:3]:
+        result = session.step([frame], source="left")
+    assert result.invalidated == "" and result.report.reused > 0
+    result = session.step([sequence[3]], source="right")
+    assert result.invalidated == "image_changed"
+    assert_same_as_first_frame(result, sequence[3])
+    assert session.step([sequence[3]], source="right").invalidated == ""
+
+
+class Told:
+    """A listener of the node's runner."""
+
+    def __init__(self):
+        self.results = queue.Queue()
+
+    def step_begins(self, frame): ...
+    def state_changed(self): ...
+
+    def step_done(self, frame, result, instruction):
+        self.results.put(result.invalidated)
+
+    def step_failed(self, frame, error):
+        self.results.put(repr(error))
+
+
+def test_the_node_tells_its_cameras_apart():
+    from vla_infoentropy_ros.nodes.runner import Frame, PolicyRunner
+    from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings
+
+    told, answers = Told(), []
+    runner = PolicyRunner(PolicyNodeSettings.from_values({
+        "policy_factory": "test.nodes.policies:load", "self_test": "",
+        "selector": "attention_drift", "selection.fresh_tokens": 3}), told)
+    try:
+        runner.start()
+        runner.set_instruction("pick up")
+        while runner.instruction != "pick up":
+            time.sleep(0.01)
+        for number, camera in enumerate(("left", "left", "right", "right")):
+            picture = frames(4)[number]
+            runner.post(Frame(lambda p=picture: [p], number * SECOND // 10, camera, number, 0))
+            answers.append(told.results.get(timeout=20))
+    finally:
+        runner.close()
+    assert answers == ["first_frame", "", "image_changed", ""]
+
+
+CHANGES = {
+    "frame_gap": {"stamp_ns": 60 * SECOND},
+    "image_changed": {"stamp_ns": SECOND, "source": "right"},
+}
+
+
+@pytest.mark.parametrize("reason", CHANGES)
+def test_a_pruner_begins_anew_where_a_cache_would(reason):
+    """It reuses no keys, but goes by what was attended to in the steps before."""
+    session, sequence = session_of("vla_pruner"), frames(12)
+    for index, frame in enumerate(sequence[:6]):
+        result = session.step([frame], stamp_ns=index * SECOND // 10, source="left")
+        assert result.invalidated == ("" if index else "first_frame")
+        assert bool(result.report.pruned) == (index >= SMALL.prune_window)
+    change, pruned = CHANGES[reason], []
+    for index, frame in enumerate(sequence[6:]):
+        now = change | {"stamp_ns": change["stamp_ns"] + index * SECOND // 10}
+        result = session.step([frame], **({"source": "left"} | now))
+        assert result.invalidated == ("" if index else reason)
+        pruned.append(bool(result.report.pruned))
+    assert pruned == [False] * SMALL.prune_window + [True] * (6 - SMALL.prune_window)
+
+
+@pytest.mark.parametrize("selector", ["dense", "fastv", "vla_pruner"])
+def test_selectors_without_reuse_say_why_they_began_anew(selector):
+    session, sequence = session_of(selector), frames(3)
+    reasons_given = [session.step([frame]).invalidated for frame in sequence[:2]]
+    with pytest.raises(PolicyError):
+        session.step([sequence[2]] * 2)
+    reasons_given.append(session.step([sequence[2]]).invalidated)
+    assert reasons_given == ["first_frame", "", "exception"]
+
+
 @pytest.mark.parametrize(("stamp_s", "reason"), [
     (0.4 + 0.2, ""), (0.4, ""), (0.4 + 1.01, "frame_gap"), (0.3, "clock_backwards")])
 def test_time_between_frames(stamp_s, reason):
@@ -258,7 +345,7 @@ def test_a_pruned_step_leaves_nothing_to_reuse(selector):
         result = session.step([frame])
     assert result.report.pruned == 8 and result.report.fresh == 8
     assert (result.report.reasons == reasons.PRUNED).sum() == 8
-    assert session._episode.invalid == "pruned_step"
+    assert result.invalidated == "", "the pruner itself reads no keys of earlier steps"
     # The rule holds on its own, without the reset that a change of selector brings.
     session.selector = build_selector("stale")
     result = session.step([sequence[6]])
@@ -272,18 +359,38 @@ def test_pruning_decodes_alike_in_both_modes():
         assert window.step([frame]).action.token_ids == greedy.step([frame]).action.token_ids
 
 
+# Tokens with a reason in a view that moves and in one at rest, of 16 each.
+ANY = 255
+PER_VIEW = {
+    "dense": {reasons.REFRESH: (16, 16)},
+    "info_entropy": {  # ten of a view may count as unchanged
+        reasons.IMAGE_ENTROPY: (2, 2), reasons.ATTENTION: (2, 2), reasons.STALE: (16, 6)},
+    "attention_drift": {reasons.STALE: (3, 3)},
+    "vla_cache": {reasons.STALE: (16, 6)},
+    "vla_pruner": {reasons.PRUNED: (8, 8)},
+    "fastv": {reasons.PRUNED: (8, 8)},
+    "random": {reasons.CONTROL: (3, 3)},
+    "stale": {ANY: (0, 0)},
+}
+
+
 @pytest.mark.parametrize("views", [2, 3])
 @pytest.mark.parametrize("selector", SELECTORS)
 def test_several_views_have_budgets_of_their_own(selector, views):
-    session = session_of(selector, policy=TinyPolicy(views=views))
-    for number in range(5):
-        pictures = [frames(5, seed=view)[number] for view in range(views)]
-        report = session.step(pictures).report
-    assert report.reasons.shape == (views * 16,)
-    assert report.fresh + report.reused + report.pruned == views * 16
-    if selector in ("attention_drift", "random"):
-        per_view = (report.reasons.reshape(views, 16) != 0).sum(1)
-        assert per_view.tolist() == [SMALL.fresh_tokens] * views
+    """One camera sees something new all over in each frame, the others a flat picture."""
+    settings = replace(SMALL, cache_static=10, cache_evicted=4)
+    session = Session(TinyPolicy(views=views), build_selector(selector, settings=settings))
+    session.set_instruction("pick up")
+    at_rest = np.full((16, 16, 3), 90, dtype=np.uint8)
+    for number, moving in enumerate(frames(6, changed=2000)):
+        report = session.step([moving] + [at_rest] * (views - 1)).report
+        assert report.reasons.shape == (views * 16,)
+        assert report.fresh + report.reused + report.pruned == views * 16
+        if number < settings.prune_window:
+            continue  # vla_pruner prunes nothing yet
+        for bit, (moved, rested) in PER_VIEW[selector].items():
+            claimed = ((report.reasons.reshape(views, 16) & bit) != 0).sum(1).tolist()
+            assert claimed == [moved] + [rested] * (views - 1)
 
 
 @pytest.mark.parametrize("selector", SELECTORS)
@@ -298,6 +405,54 @@ def test_flops_of_a_step_equal_torchs_count(selector, decode):
         diversity = 2 * 16 * 16 * 32 if pruned else 0  # selection's own product, not the model's
         assert counted - diversity <= results[0].flops * 1.01
         assert counted >= results[0].flops * 0.99
+
+
+def test_the_status_message_carries_every_counter():
+    from vla_infoentropy_ros.nodes.messages import InferenceStatus, fill_step
+
+    result, status = first_result(frames(1)[0]), InferenceStatus()
+    fill_step(status, result)
+    assert (status.flops, status.macs) == (result.flops, result.macs)
+    assert status.macs > 0 and status.decoder_passes == 7
+
+
+def tokens_of(session: Session) -> int:
+    return 1 + 16 + session._text.shape[0]
+
+
+@pytest.mark.parametrize("decode", ["greedy", "window"])
+def test_macs_are_the_papers_counter_of_the_prefill(decode):
+    session, sequence = session_of(decode=decode), frames(3, changed=60)
+    text = session._text.shape[0]
+    first, *later = [session.step([frame]) for frame in sequence]
+    assert first.macs == papers_macs([17 + text] * 4, 32, 64)
+    for result in later:  # neither BOS nor drafts
+        assert result.macs == papers_macs([SMALL.fresh_tokens + text] * 4, 32, 64)
+    pruner, sequence = session_of("vla_pruner", decode), frames(6, changed=60)
+    results = [pruner.step([frame]) for frame in sequence]
+    assert results[-1].report.pruned == 8  # from layer 1 on
+    assert results[-1].macs == papers_macs([17 + text] + [9 + text] * 3, 32, 64)
+
+
+@pytest.mark.parametrize("selector", REUSING)
+@pytest.mark.parametrize("decode", ["greedy", "window"])
+def test_a_step_that_ran_twice_costs_both(selector, decode):
+    options = SessionOptions(decode, entropy_gate=1e-9)
+    settings = replace(SMALL, static_threshold=-1.0, cache_evicted=4)  # vla_cache reuses too
+    gated = Session(TinyPolicy(), build_selector(selector, settings=settings), options)
+    gated.set_instruction("pick up")
+    for frame in frames(4, changed=60):
+        results = []
+        counted = measure_flops(lambda f=frame, r=results: r.append(gated.step([f])))
+        assert results[0].flops == pytest.approx(counted, rel=0.01)
+    assert results[0].invalidated == "entropy_gate"
+    passes = results[0].decoder_passes
+    assert passes == 14 if decode == "greedy" else 2 <= passes <= 14
+    dense = first_result(frame)
+    text = gated._text.shape[0]
+    assert results[0].macs > dense.macs
+    if selector == "stale":
+        assert results[0].macs == dense.macs + papers_macs([text] * 4, 32, 64)
 
 
 def test_entropy_gate_runs_an_unsure_step_again_in_full():
@@ -321,6 +476,65 @@ def test_top_up_to_the_measured_ridge():
     for frame in frames(3, changed=300):
         report = session.step([frame]).report
     assert 1 <= report.fresh == max(session._ridge, 1) <= 16
+
+
+def test_the_ridge_is_measured_once(monkeypatch):
+    measured = []
+
+    def measure(decoder):
+        measured.append(decoder)
+        return len(measured)
+
+    monkeypatch.setattr(ridge, "measure_ridge", measure)
+    policy = TinyPolicy()
+    selector = build_selector("attention_drift", settings=SelectionSettings(top_up_to=-1))
+    for _ in range(2):  # the node's self-test has a session of its own
+        session = Session(policy, selector)
+        for instruction in ("pick up", "put down there"):
+            session.set_instruction(instruction)
+            session.set_selector(selector)
+        assert len(measured) == 1 and session._ridge == 1
+    session.set_selector(build_selector("attention_drift"))
+    assert session._ridge == 0
+    larger = Session(TinyPolicy(views=2), selector)
+    larger.set_instruction("pick up")
+    assert len(measured) == 2 and larger._ridge == 2
+
+
+LAYERS = {
+    "reuse_from_layer": "info_entropy",
+    "cache_attention_layer": "vla_cache",
+    "cache_layers": "vla_cache",
+    "prune_layer": "vla_pruner",
+    "fastv_layer": "fastv",
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_that_no_decoder_has_are_refused(name):
+    value = (2, 32) if name == "cache_layers" else 32
+    low = 1 if LAYERS[name] in ("vla_pruner", "fastv") else 0
+    with pytest.raises(SettingError, match=rf"^{name}=.*32.* is outside \[{low}, 31\]$"):
+        SelectionSettings(**{name: value})
+
+
+@pytest.mark.parametrize("depth", [2, 4, 32])
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_last_layer_is_the_last_of_any_decoder(name, depth):
+    """Not the one behind it, in which nothing would happen and yet be reported."""
+    changed = {"static_threshold": -1.0, "static_cap": 16, "cache_static": 16, "cache_evicted": 4,
+               "k1": 1, "k2": 2, name: (31,) if name == "cache_layers" else 31}
+    selector = build_selector(LAYERS[name], settings=SelectionSettings(**changed))
+    session = Session(TinyPolicy(layers=depth), selector)
+    session.set_instruction("pick up")
+    for frame in frames(6, changed=60):
+        result = session.step([frame])
+    everything = tokens_of(session)
+    if name != "cache_attention_layer":
+        left = everything - result.report.reused - result.report.pruned
+        assert result.macs == papers_macs([everything] * (depth - 1) + [left], 32, 64)
+    if name not in ("cache_attention_layer", "cache_layers"):
+        assert result.report.reused + result.report.pruned > 0
 
 
 def test_two_thousand_steps_in_constant_memory():

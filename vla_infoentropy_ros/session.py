@@ -16,14 +16,16 @@ from vla_infoentropy_ros.engine.flops import (
     LlamaShape,
     greedy_passes,
     measure_flops,
+    papers_macs,
     prefill_rows,
+    probe_flops,
     step_flops,
     window_passes,
 )
 from vla_infoentropy_ros.engine.partial_decoder import Layout, PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
 from vla_infoentropy_ros.engine.probe import Attention
-from vla_infoentropy_ros.engine.ridge import measure_ridge
+from vla_infoentropy_ros.engine.ridge import ridge_of
 from vla_infoentropy_ros.engine.stopwatch import Stopwatch
 from vla_infoentropy_ros.knobs import check_knobs, knob
 from vla_infoentropy_ros.models.adapter import Action, PolicyAdapter, PolicyError, PromptTokens
@@ -88,8 +90,10 @@ class SelectionReport:
 class StepResult:
     """One executed step.
 
-    t: steps executed before this one in the episode. invalidated: why nothing was reused, or "".
-    stages_ms: preprocess, vision, select, prefill, decode; latency_ms: their sum. image:
+    t: steps executed before this one in the episode. invalidated: why nothing that earlier steps
+    left was used, or "". stages_ms: preprocess, vision, select, prefill, decode; latency_ms: their
+    sum. decoder_passes, flops (true FLOPs, vision included), macs (the papers' counter, see
+    `engine.flops`): of all that ran, both times where the entropy gate ran the step again. image:
     (V, H, W, 3) uint8, as the tower saw it.
     """
 
@@ -101,7 +105,22 @@ class StepResult:
     latency_ms: float
     decoder_passes: int
     flops: int
+    macs: int
     image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Of runs of the language model, the probe left out: see StepResult."""
+
+    passes: int = 0
+    flops: int = 0
+    macs: int = 0
+
+    def __add__(self, other: _Cost) -> _Cost:
+        return _Cost(
+            self.passes + other.passes, self.flops + other.flops, self.macs + other.macs
+        )
 
 
 @dataclass
@@ -122,16 +141,18 @@ class _Memory:
 
 @dataclass
 class _Episode:
-    """All that one step leaves for the next. invalid: why the cache may not be read, or "".
-    draft: (A - 1,) int64, the last action's tokens."""
+    """All that one step leaves for the next. invalid: why none of it may be used, or "". holes:
+    the last step pruned, so its keys and values do not cover every token. draft: (A - 1,) int64,
+    the last action's tokens. seen: shapes of the images, and where they came from."""
 
     invalid: str
+    holes: bool = False
     memory: _Memory | None = None
     attention: Attention | None = None
     selector_state: Any = None
     draft: torch.Tensor | None = None
     stamp_ns: int | None = None
-    image_shapes: tuple[tuple[int, ...], ...] = ()
+    seen: tuple[Any, ...] = ()
 
 
 class Session:
@@ -186,41 +207,51 @@ class Session:
         self.steps = 0
         self._forget(reason)
 
-    def step(self, images: Sequence[NDArray[np.uint8]], stamp_ns: int | None = None) -> StepResult:
+    def step(
+        self, images: Sequence[NDArray[np.uint8]], stamp_ns: int | None = None, source: str = ""
+    ) -> StepResult:
         """Camera images, one per view, (h, w, 3) uint8 RGB, to an action.
 
         stamp_ns: when the frame was taken, on one clock; frames further apart than
-        ``frame_gap_limit_s``, or running backwards, share no cache. Raises PolicyError for
-        images the policy cannot take or a missing instruction, StepError when the network gives
-        NaN; after any exception the next step recomputes everything.
+        ``frame_gap_limit_s``, or running backwards, share no cache. source: which camera it was
+        taken by, any name; images of another source or size share no cache either. Raises
+        PolicyError for images the policy cannot take or a missing instruction, StepError when the
+        network gives NaN; after any exception the next step recomputes everything.
         """
         if self._decoder is None:
             raise PolicyError("no instruction: call set_instruction before the first step")
         self._check_stamp(stamp_ns)
         invalidated, self._episode.invalid = self._episode.invalid, "exception"
+        if self._episode.holes and self.selector.reuses:
+            invalidated = invalidated or "pruned_step"
         with torch.inference_mode():
-            result = self._run(self._decoder, images, invalidated)
-        # A pruned pass leaves holes in the cache: nothing may be read from it.
-        self._episode.invalid = "pruned_step" if result.report.pruned else ""
+            result = self._run(self._decoder, images, source, invalidated)
+        self._episode.invalid, self._episode.holes = "", result.report.pruned > 0
         self.steps += 1
         return result
 
     def _run(
-        self, decoder: PartialDecoder, images: Sequence[NDArray[np.uint8]], invalidated: str
+        self, decoder: PartialDecoder, images: Sequence[NDArray[np.uint8]], source: str,
+        invalidated: str,
     ) -> StepResult:
         watch = Stopwatch(self._device)
         seen = self.policy.preprocess(images)
         watch.lap("preprocess")
         visual = self.policy.embed_vision(seen.pixels)
         watch.lap("vision")
-        shapes = tuple(image.shape for image in images)
-        if self._episode.memory is not None and shapes != self._episode.image_shapes:
+        origin = (source, *(image.shape for image in images))
+        if self._episode.memory is not None and origin != self._episode.seen:
             invalidated = invalidated or "image_changed"
+        if invalidated:
+            # Nor may a selector that reuses no keys go by what was attended to before.
+            self._episode.attention = self._episode.selector_state = None
         patches = patches_of(seen.image.to(self._device), self.policy.grid)
         selection = self._select(patches, visual, invalidated)
         watch.lap("select")
         decoded = self._act(decoder, visual, selection.plan, watch)
+        cost = _Cost()
         if self._unsure(decoded) and selection.plan.fresh.shape[0] < self._visual:
+            cost = self._cost(decoder, selection.plan, decoded)
             selection, invalidated = self._everything(visual), "entropy_gate"
             decoded = self._act(decoder, visual, selection.plan, watch)
         finite = torch.isfinite(decoded.logits).all()
@@ -230,18 +261,20 @@ class Session:
             raise StepError("the language model produced NaN or infinity; no action is given")
 
         self._remember(decoder, selection, visual, patches, decoded.tokens)
-        self._episode.image_shapes = shapes
+        self._episode.seen = origin
         report = self._report(selection, decoder.kept)
         watch.lap("select")
+        cost += self._cost(decoder, selection.plan, decoded)
         return StepResult(
             action=self.policy.decode_action(tokens),
             t=self.steps,
-            invalidated=invalidated if self.selector.reuses else "",
+            invalidated=invalidated,
             report=report,
             stages_ms=watch.stages_ms,
             latency_ms=watch.total_ms,
-            decoder_passes=decoded.passes,
-            flops=self._flops(decoder, selection.plan, decoded),
+            decoder_passes=cost.passes,
+            flops=self._vision_flops + cost.flops + self._probe_flops(decoder),
+            macs=cost.macs,
             image=seen.image.cpu().numpy(),
         )
 
@@ -357,35 +390,34 @@ class Session:
             with torch.inference_mode():
                 pixels = self.policy.preprocess(blank).pixels
                 self._vision_flops = measure_flops(lambda: self.policy.embed_vision(pixels))
-        if isinstance(self.selector, WithRefresh) and self.selector.wants_ridge:
-            self._ridge = measure_ridge(decoder)
+        wanted = isinstance(self.selector, WithRefresh) and self.selector.wants_ridge
+        self._ridge = ridge_of(decoder) if wanted else 0
 
-    def _flops(self, decoder: PartialDecoder, plan: TokenPlan, decoded: heads.Decoded) -> int:
-        layout, config = decoder.layout, self.policy.decoder.config
+    def _cost(self, decoder: PartialDecoder, plan: TokenPlan, decoded: heads.Decoded) -> _Cost:
+        """Of the run of ``decoder`` that was the last."""
+        layout, shape = decoder.layout, LlamaShape.of(self.policy.decoder.config)
         kept = None if decoder.kept is None else decoder.kept.shape[0]
-        prompt = layout.prompt + decoded.drafts
+        visual = plan.rows_per_layer(len(decoder.layers), kept)
         if decoded.drafts:
             passes = window_passes(layout.prompt, layout.action, decoded.passes - 1)
         else:
             passes = greedy_passes(layout.prompt, layout.action)
-        step = step_flops(
-            config,
-            prefill_rows(
-                plan.rows_per_layer(len(decoder.layers), kept), self._visual,
-                layout.text + decoded.drafts,
-            ),
-            prompt,
+        run = step_flops(
+            shape,
+            prefill_rows(visual, self._visual, layout.text + decoded.drafts),
+            layout.prompt + decoded.drafts,
             passes,
             head_rows=1 + decoded.drafts,
-            probe_rows=layout.text + layout.action - 1 if decoder.probe_layers else 0,
-            probe_layers=len(decoder.probe_layers),
-            probe_keys=layout.total - 1,
-            vision=self._vision_flops,
         ).total
-        # Choosing what to prune reads the attention of all prompt rows at one layer.
-        shape = LlamaShape.of(config)
-        choosing = 2 * layout.prompt**2 * shape.heads * shape.head_width
-        return step + (choosing if kept is not None else 0)
+        if plan.pruning is not None:  # the choice reads what all prompt rows attend to, one layer
+            run += probe_flops(shape, 1, layout.prompt, layout.prompt)
+        rows = prefill_rows(visual, self._visual, layout.text)
+        return _Cost(decoded.passes, run, papers_macs(rows, shape.width, shape.mlp_width))
+
+    def _probe_flops(self, decoder: PartialDecoder) -> int:
+        layout, shape = decoder.layout, LlamaShape.of(self.policy.decoder.config)
+        rows, keys = layout.text + layout.action - 1, layout.total - 1
+        return probe_flops(shape, len(decoder.probe_layers), rows, keys)
 
     def _check_stamp(self, stamp_ns: int | None) -> None:
         last, self._episode.stamp_ns = self._episode.stamp_ns, stamp_ns

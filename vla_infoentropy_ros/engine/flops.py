@@ -104,11 +104,12 @@ def step_flops(
     if any(not 0 <= rows <= kv_length for rows in rows_per_layer):
         raise ValueError(f"rows_per_layer={rows_per_layer}: must lie in 0..kv_length={kv_length}")
     keys = probe_keys or max([kv_length, *(each.keys for each in decode)])
+    probe = probe_flops(shape, probe_layers, probe_rows, keys)
     return StepFlops(
         vision=vision,
         projector=projector,
         prefill=sum(layer_flops(shape, rows, kv_length) for rows in rows_per_layer),
-        probe=2 * probe_layers * shape.heads * probe_rows * keys * shape.head_width,
+        probe=probe,
         decode=sum(shape.layers * layer_flops(shape, each.rows, each.keys) for each in decode),
         lm_head=2 * shape.width * shape.vocabulary
         * (head_rows + sum(each.head_rows for each in decode)),
@@ -128,6 +129,11 @@ def layer_flops(shape: LlamaShape, rows: int, keys: int) -> int:
     projections = shape.width * (2 * queries_width + 2 * shape.key_heads * shape.head_width)
     attention = 2 * keys * queries_width  # scores and their sum over values, all query heads
     return 2 * rows * (projections + attention + 3 * shape.width * shape.mlp_width)
+
+
+def probe_flops(shape: LlamaShape, layers: int, rows: int, keys: int) -> int:
+    """Scores of ``rows`` queries against ``keys`` keys in each of ``layers`` layers, read once."""
+    return 2 * layers * shape.heads * rows * keys * shape.head_width
 
 
 def greedy_passes(prompt: int, action_tokens: int) -> tuple[Pass, ...]:

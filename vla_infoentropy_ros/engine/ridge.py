@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import statistics
 import time
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
@@ -14,6 +16,19 @@ from vla_infoentropy_ros.engine.plan import TokenPlan
 _SHARES = (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1)
 _TOLERANCE = 1.05
 _REPEATS = 5
+
+# By model and visual tokens: the ridge is the machine's, and every measurement differs a little.
+_MEASURED: WeakKeyDictionary[nn.Module, dict[int, int]] = WeakKeyDictionary()
+
+
+def ridge_of(decoder: PartialDecoder) -> int:
+    """`measure_ridge`, once for a model and number of visual tokens, however often they are asked
+    for: another instruction must not wait for it, nor have another budget."""
+    known = _MEASURED.setdefault(decoder.model, {})
+    visual = decoder.layout.visual
+    if visual not in known:
+        known[visual] = measure_ridge(decoder)
+    return known[visual]
 
 
 def measure_ridge(decoder: PartialDecoder) -> int:

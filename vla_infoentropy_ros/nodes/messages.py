@@ -125,3 +125,4 @@ def fill_step(status: InferenceStatus, result: StepResult) -> None:
         setattr(status, f"{stage}_ms", float(milliseconds))
     status.decoder_passes = result.decoder_passes
     status.flops = int(result.flops)
+    status.macs = int(result.macs)

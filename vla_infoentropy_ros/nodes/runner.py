@@ -163,7 +163,7 @@ class PolicyRunner:
             self._listener.frame_rejected(frame, str(error))
             return
         try:
-            result = self._session.step(images, frame.stamp_ns)
+            result = self._session.step(images, frame.stamp_ns, frame.frame_id)
         except Exception as error:  # a policy may raise anything; the robot must stop for it
             logging.getLogger(__name__).debug("step failed", exc_info=True)
             self._listener.step_failed(frame, error)
