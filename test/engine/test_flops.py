@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +26,10 @@ from vla_infoentropy_ros.engine.flops import (
     window_passes,
 )
 from vla_infoentropy_ros.engine.partial_decoder import Layout, PartialDecoder
-from vla_infoentropy_ros.engine.plan import Stage, TokenPlan
+from vla_infoentropy_ros.engine.plan import PlanError, Pruning, Stage, TokenPlan
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla import load_openvla
+from vla_infoentropy_ros.standalone.share import share_directory
 
 LAYERS, VISUAL, TEXT, ACTION = 4, 16, 9, 7
 PROMPT = 1 + VISUAL + TEXT
@@ -145,6 +148,84 @@ def test_engine_on_the_7b_shapes_costs_what_the_closed_form_says(
 ) -> None:
     assert bench.main(["--preset", "attention_drift_window"]) == 0
     assert " == " in capsys.readouterr().out
+
+
+SHAPE = LlamaShape(4096, 11008, 32, 32, 32, 128, 32064)
+
+
+@pytest.fixture
+def share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What is installed, without docs/, to be changed by a test."""
+    shutil.copytree(share_directory() / "config", tmp_path / "config")
+    monkeypatch.setattr(bench, "share_directory", lambda: tmp_path)
+    return tmp_path
+
+
+def test_presets_are_those_of_the_parameter_files(share: Path) -> None:
+    config = share / "config"
+    known = bench.presets(SHAPE, 28, config, {})
+    assert known["paper_vla_pruner"].fresh == ((0, 256), (3, 128))
+    pruner = config / "paper_vla_pruner.yaml"
+    pruner.write_text(pruner.read_text().replace("prune_ratio: 0.5", "prune_ratio: 0.75")
+                      .replace("prune_layer: 3", "prune_layer: 5"))
+    fast = config / "fast.yaml"
+    fast.write_text(fast.read_text().replace("fresh_tokens: 48", "fresh_tokens: 50")
+                    .replace("attention_layers: all", "attention_layers: every_fourth"))
+    cache = config / "paper_vla_cache.yaml"
+    cache.write_text(cache.read_text().replace("[2, 6, 9, 11]", "[4, 8]"))
+    info = config / "paper_infoentropy.yaml"
+    info.write_text(info.read_text().replace("reuse_from_layer: 2", "reuse_from_layer: 0"))
+    (config / "half_drift.yaml").write_text(
+        "/**:\n  ros__parameters:\n    selection.fresh_tokens: 20\n    session.decode: greedy\n")
+    known = bench.presets(SHAPE, 28, config, {})
+    assert known["paper_vla_pruner"].fresh == ((0, 256), (5, 64))
+    assert known["paper_vla_pruner"].pruned_at == 5
+    assert known["attention_drift"].fresh == known["attention_drift_window"].fresh == ((0, 50),)
+    assert [layer for layer, _ in known["paper_vla_cache"].fresh] == [0, 4, 8]
+    assert [layer for layer, _ in known["paper_infoentropy"].fresh] == [0]
+    assert (known["half_drift"].fresh, known["half_drift"].passes) == (((0, 20),), 7)
+    counter = bench.Counter(bench.OpenVLAConfig.from_mapping(bench.OPENVLA_7B), 28)
+    probe = counter.flops(known["attention_drift"]).probe
+    assert probe * 4 == counter.flops(known["half_drift"]).probe  # 8 of 32 layers
+    (config / "half_drift.yaml").unlink()
+    assert "half_drift" not in bench.presets(SHAPE, 28, config, {})
+
+
+def test_passes_are_the_measured_ones_or_none(
+    share: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--preset", "dense_window", "--preset", "attention_drift_window", "--skip-check"]
+    assert bench.main(asked) == 0
+    out = capsys.readouterr().out
+    assert "of dense  passes" not in out and "assumed: 2 passes" in out
+    (share / "docs" / "results").mkdir(parents=True)
+    record = {"variants": {"dense+window": {"passes": 3.25}}}
+    (share / "docs" / "results" / "steps.json").write_text(json.dumps(record))
+    assert bench.main(asked) == 0
+    out = capsys.readouterr().out
+    column = [line.split()[-1] for line in out.splitlines() if line.startswith("  dense_window  ")]
+    assert "of dense  passes" in out and "3.25" in column
+    assert "measured: 3.25 passes" in out and "assumed: 2 passes" in out
+
+
+def test_a_mean_number_of_passes_costs_the_mean() -> None:
+    config = bench.OpenVLAConfig.from_mapping(bench.OPENVLA_7B)
+    counter = bench.Counter(config, 28)
+    two, some, three = (
+        counter.flops(bench.Preset(((0, 48),), "dense", (), decode="window", passes=passes)).total
+        for passes in (2, 2.25, 3)
+    )
+    assert two < three and some == pytest.approx(0.75 * two + 0.25 * three, abs=2)
+
+
+@pytest.mark.parametrize("plan", [
+    TokenPlan((Stage(0, torch.arange(16)), Stage(4, torch.arange(3)))),
+    TokenPlan((Stage(0, torch.arange(16)),), Pruning(4, lambda attention: torch.arange(3))),
+])
+def test_a_plan_deeper_than_the_decoder_is_refused(plan: TokenPlan) -> None:
+    assert plan.rows_per_layer(5, 3) == [16] * 4 + [3]
+    with pytest.raises(PlanError, match=r"plan layer=4: must be in 0\.\.3"):
+        plan.rows_per_layer(4, 3)
 
 
 def test_a_missed_total_is_an_error(

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a step of OpenVLA-7B costs under every preset, by both counters.
 
+The numbers of a preset are those of its file in ``config/``; how many passes it takes to verify a
+draft is no number of the model, and stands as ``bench steps`` measured it on the tabletop.
+
 The papers publish totals, not the token counts that led to them. Each total is one equation, so
 one number per preset is solved for here, and everything else that enters is listed as assumed.
 No weights are needed: shapes come from the 7B model on the meta device, and the closed form is
@@ -10,10 +13,15 @@ held against torch's FLOP counter on the engine itself, run there.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 
 from vla_infoentropy_ros.engine import heads
 from vla_infoentropy_ros.engine.flops import (
@@ -25,6 +33,7 @@ from vla_infoentropy_ros.engine.flops import (
     mlp_flops,
     papers_macs,
     prefill_rows,
+    probe_flops,
     step_flops,
     vit_flops,
     window_passes,
@@ -34,26 +43,32 @@ from vla_infoentropy_ros.engine.plan import Pruning, Stage, TokenPlan
 from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
 from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel
 from vla_infoentropy_ros.selection import SelectionSettings, build_selector
+from vla_infoentropy_ros.selection.settings import scaled_layer
+from vla_infoentropy_ros.session import SessionOptions
+from vla_infoentropy_ros.standalone.share import share_directory
 
 VISUAL, ACTION = 256, 7
 # openvla-7b's config.json, as far as shapes go.
 OPENVLA_7B = {"model_type": "openvla", "text_config": {"vocab_size": 32064}}
 
 PUBLISHED = {"dense": 1.864e12, "paper_vla_cache": 1.355e12, "paper_infoentropy": 1.214e12}
-VLA_CACHE_LAYERS = (2, 6, 9, 11)
+_ASSUMED_PASSES = 2
 
 
 @dataclass(frozen=True)
 class Preset:
     """fresh: (layer, visual tokens recomputed from there on), rising layers, the first at 0.
-    selector: whose attention probe runs. pruned_at: layer from which the tokens that are not
-    fresh are gone, 0 for reuse. passes: of the language model, 7 for greedy."""
+    selector, settings: whose attention probe runs. pruned_at: layer from which the tokens that
+    are not fresh are gone, 0 for reuse. passes: of the language model, a mean; 7 for greedy.
+    assumed: nobody measured them."""
 
     fresh: tuple[tuple[int, int], ...]
     selector: str
     notes: tuple[str, ...]
+    settings: SelectionSettings | None = None
     decode: str = "greedy"
-    passes: int = ACTION
+    passes: float = ACTION
+    assumed: bool = False
     pruned_at: int = 0
 
     def per_layer(self, layers: int) -> list[int]:
@@ -67,54 +82,110 @@ def solve(total: float, macs: Callable[[int], int], low: int, high: int) -> int:
     return min(range(low, high + 1), key=lambda value: abs(macs(value) - total))
 
 
-def presets(shape: LlamaShape, text: int) -> dict[str, Preset]:
-    """Every preset; ``text`` is the number of text tokens behind the visual ones."""
+def read_config(path: Path) -> tuple[SelectionSettings, SessionOptions]:
+    """Settings of a parameter file of the policy node; what it leaves out keeps its default."""
+    named = yaml.safe_load(path.read_text(encoding="utf-8"))["/**"]["ros__parameters"]
+
+    def group(prefix: str) -> dict[str, Any]:
+        return {
+            name.removeprefix(prefix): tuple(value) if isinstance(value, list) else value
+            for name, value in named.items() if name.startswith(prefix)
+        }
+
+    return SelectionSettings.from_mapping(group("selection.")), SessionOptions(**group("session."))
+
+
+def measured_passes(share: Path) -> dict[str, float]:
+    """Mean passes of every variant of ``bench steps``; none outside a checkout."""
+    record = share / "docs" / "results" / "steps.json"
+    if not record.is_file():
+        return {}
+    variants = json.loads(record.read_text(encoding="utf-8"))["variants"]
+    return {name: float(row["passes"]) for name, row in variants.items()}
+
+
+def presets(
+    shape: LlamaShape, text: int, config: Path, passes: Mapping[str, float]
+) -> dict[str, Preset]:
+    """Every preset. text: number of text tokens behind the visual ones. config: folder of the
+    parameter files. passes: measured means by variant."""
 
     def macs(fresh: tuple[tuple[int, int], ...]) -> int:
         counts = Preset(fresh, "dense", ()).per_layer(shape.layers)
         return papers_macs(prefill_rows(counts, VISUAL, text), shape.width, shape.mlp_width)
 
-    def from_layer_2(reused: int) -> tuple[tuple[int, int], ...]:
-        return ((0, VISUAL), (2, VISUAL - reused))
+    def layer(number: int) -> int:
+        return scaled_layer(number, shape.layers)
+
+    def reusing(reused: int, from_layer: int) -> tuple[tuple[int, int], ...]:
+        later = (layer(from_layer), VISUAL - reused)
+        return ((0, VISUAL), later) if later[0] else (later,)
 
     def staged(reused: int) -> tuple[tuple[int, int], ...]:
-        shares = zip(VLA_CACHE_LAYERS, (0.25, 0.5, 0.75, 1.0), strict=True)
-        return ((0, VISUAL), *((layer, VISUAL - round(share * reused)) for layer, share in shares))
+        numbers = cached.cache_layers
+        return ((0, VISUAL), *(
+            (layer(number), VISUAL - round(place / len(numbers) * reused))
+            for place, number in enumerate(numbers, 1)
+        ))
 
-    paper = solve(PUBLISHED["paper_infoentropy"], lambda r: macs(from_layer_2(r)), 0, VISUAL)
-    flat = solve(PUBLISHED["paper_vla_cache"], lambda r: macs(from_layer_2(r)), 0, VISUAL)
+    def verified(preset: Preset, variant: str) -> Preset:
+        known = passes.get(variant)
+        note = (
+            f"measured: {known:.2f} passes on average on the tabletop ({variant})" if known else
+            f"assumed: {_ASSUMED_PASSES} passes, since none are measured (1 at best, 7 at worst)"
+        )
+        return replace(preset, decode="window", passes=known or _ASSUMED_PASSES,
+                       assumed=not known, notes=(*preset.notes, note))
+
+    def fixed(name: str, selector: str) -> tuple[Preset, SessionOptions]:
+        settings, options = read_config(config / name)
+        count = settings.fresh_tokens
+        note = (f"ours, config/{name}: {count} tokens recomputed, all others reused from layer 0 "
+                "on, BOS too")
+        return Preset(((0, count),), selector, (note,), settings), options
+
+    cached, _ = read_config(config / "paper_vla_cache.yaml")
+    info, _ = read_config(config / "paper_infoentropy.yaml")
+    pruner, _ = read_config(config / "paper_vla_pruner.yaml")
+    start = info.reuse_from_layer
+    paper = solve(PUBLISHED["paper_infoentropy"], lambda r: macs(reusing(r, start)), 0, VISUAL)
+    flat = solve(PUBLISHED["paper_vla_cache"], lambda r: macs(reusing(r, start)), 0, VISUAL)
     cache = solve(PUBLISHED["paper_vla_cache"], lambda r: macs(staged(r)), 0, VISUAL)
     prompt = f"solved: {text} text tokens, so n = 1 + {VISUAL} + {text} = {1 + VISUAL + text}"
-    ours = SelectionSettings().fresh_tokens
-    return {
-        "dense": Preset(((0, VISUAL),), "dense", (
-            f"{prompt} (the papers name no prompt length)",)),
+    kept = round(VISUAL * (1.0 - pruner.prune_ratio))
+    dense = Preset(((0, VISUAL),), "dense", ())
+    drift, _ = fixed("fast.yaml", "attention_drift")
+    known = {
+        "dense": replace(dense, notes=(f"{prompt} (the papers name no prompt length)",)),
         "paper_vla_cache": Preset(staged(cache), "vla_cache", (
-            f"assumed: sets begin at layers {', '.join(map(str, VLA_CACHE_LAYERS))} (released "
-            "code), nested, with shares 1/4, 1/2, 3/4, 1 of the reuse set",
-            "the shares follow each frame's attention entropy and are not published",
-            f"solved: a reuse set of {cache} tokens on average, of at most 130 static ones; one "
-            f"set of {flat} from layer 2 on gives the same total",
-            "the dense first frame of every episode, which their mean includes, is left out")),
-        "paper_infoentropy": Preset(from_layer_2(paper), "info_entropy", (
-            "assumed: one reuse set from layer 2 on (the paper says neither layer nor set sizes)",
-            f"solved: {paper} tokens reused on average, of at most 150 static ones; up to 100 are "
-            "important at k1 = 40, k2 = 60",
-            "the dense first frame of every episode is left out")),
-        "paper_vla_pruner": Preset(((0, VISUAL), (3, 64)), "vla_pruner", (
-            "keeps 64 of 256 tokens (its 25 % setting), pruned at layer 3",
+            f"assumed: sets begin at layers {', '.join(map(str, cached.cache_layers))} (released "
+            "code), nested, with equal steps up to the whole reuse set",
+            "the steps follow each frame's attention entropy and are not published",
+            f"solved: a reuse set of {cache} tokens on average, of at most {cached.cache_static} "
+            f"static ones; one set of {flat} from layer {start} on gives the same total",
+            "the dense first frame of every episode, which their mean includes, is left out"),
+            cached),
+        "paper_infoentropy": Preset(reusing(paper, start), "info_entropy", (
+            f"assumed: one reuse set from layer {start} on (the paper says neither layer nor set "
+            "sizes)",
+            f"solved: {paper} tokens reused on average, of at most {info.static_cap} static ones; "
+            f"up to {info.k1 + info.k2} are important at k1 = {info.k1}, k2 = {info.k2}",
+            "the dense first frame of every episode is left out"),
+            info),
+        "paper_vla_pruner": Preset(((0, VISUAL), (layer(pruner.prune_layer), kept)), "vla_pruner", (
+            f"keeps {kept} of {VISUAL} tokens (prune_ratio {pruner.prune_ratio}), pruned at layer "
+            f"{pruner.prune_layer}",
             "true FLOPs are the engine's, which masks pruned keys instead of moving the rest"),
-            pruned_at=3),
-        "attention_drift": Preset(((0, ours),), "attention_drift", (
-            f"ours: {ours} tokens recomputed, all others reused from layer 0 on, BOS too",)),
-        "attention_drift_window": Preset(((0, ours),), "attention_drift", (
-            "ours: as attention_drift, the last action's tokens verified instead of decoded",
-            "assumed: 2 passes (2.4 on average on the tabletop; 1 at best, 7 at worst)"),
-            decode="window", passes=2),
-        "dense_window": Preset(((0, VISUAL),), "dense", (
-            "dense with draft verification; assumed: 2 passes (2.2 on average on the tabletop)",),
-            decode="window", passes=2),
+            pruner, pruned_at=layer(pruner.prune_layer)),
+        "attention_drift": drift,
+        "attention_drift_window": verified(drift, "attention_drift+window"),
+        "dense_window": verified(dense, "dense+window"),
     }
+    if (config / "half_drift.yaml").is_file():
+        half, options = fixed("half_drift.yaml", "info_entropy")
+        window = options.decode == "window"
+        known["half_drift"] = verified(half, "half_drift+window") if window else half
+    return known
 
 
 class Counter:
@@ -139,12 +210,20 @@ class Counter:
         return papers_macs(rows, self.shape.width, self.shape.mlp_width)
 
     def flops(self, preset: Preset) -> StepFlops:
-        """The engine's true FLOPs, in closed form."""
+        """The engine's true FLOPs, in closed form; of a mean number of passes, their mean."""
+        fewer = math.floor(preset.passes)
+        share = preset.passes - fewer
+        low, high = (self._whole(replace(preset, passes=fewer + more)) for more in (0, 1))
+        return StepFlops(*(
+            round(a + share * (b - a)) for a, b in zip(astuple(low), astuple(high), strict=True)
+        ))
+
+    def _whole(self, preset: Preset) -> StepFlops:
         layout, shape = self.layout, self.shape
         probed = self._probed(preset)
         draft = ACTION - 1 if preset.decode == "window" else 0
         further: tuple[Pass, ...] = (
-            window_passes(layout.prompt, ACTION, preset.passes - 1)
+            window_passes(layout.prompt, ACTION, int(preset.passes) - 1)
             if draft else greedy_passes(layout.prompt, ACTION)
         )
         rows = prefill_rows(preset.per_layer(shape.layers), VISUAL, layout.text + draft)
@@ -155,13 +234,13 @@ class Counter:
             vision=self.vision, projector=self.projector,
         )
         if preset.pruned_at:  # the choice reads all rows' attention in the layer before
-            rows_before = rows[preset.pruned_at - 1]
-            choice = 2 * shape.heads * rows_before * keys * shape.head_width
+            choice = probe_flops(shape, 1, rows[preset.pruned_at - 1], keys)
             step = replace(step, probe=step.probe + choice)
         return step
 
     def measured(self, preset: Preset, model: OpenVLAModel) -> int:
-        """What torch's counter sees when the engine runs the preset on the meta device."""
+        """What torch's counter sees when the engine runs the preset on the meta device; with a
+        whole number of passes."""
         layout, meta = self.layout, torch.device("meta")
         decoder = PartialDecoder(model.language_model, layout, self._probed(preset))
         draft = ACTION - 1 if preset.decode == "window" else 0
@@ -185,7 +264,7 @@ class Counter:
             hidden = decoder.prefill(sequence, plan)
             if draft:  # heads.window compares values, which meta tensors do not have
                 model.language_model.lm_head(hidden[:, layout.text - 1 :])
-                for _ in range(preset.passes - 1):
+                for _ in range(int(preset.passes) - 1):
                     rows = decoder.extend(hidden[:, -draft:], layout.prompt)
                     model.language_model.lm_head(rows)
             else:
@@ -197,7 +276,8 @@ class Counter:
 
     def _probed(self, preset: Preset) -> tuple[int, ...]:
         depth = self.shape.layers
-        return build_selector(preset.selector).needs(depth).resolve(depth)
+        selector = build_selector(preset.selector, settings=preset.settings)
+        return selector.needs(depth).resolve(depth)
 
 
 def text_tokens(shape: LlamaShape) -> int:
@@ -217,7 +297,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = OpenVLAConfig.from_mapping(OPENVLA_7B)
     shape = LlamaShape.of(config.llama)
     text = text_tokens(shape)
-    known = presets(shape, text)
+    share = share_directory()
+    passes = measured_passes(share)
+    known = presets(shape, text, share / "config", passes)
     parser = argparse.ArgumentParser(prog="bench flops", description=__doc__.partition("\n")[0])
     parser.add_argument("--preset", action="append", choices=[*known, "all"],
                         help="may be repeated; default all")
@@ -233,19 +315,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = [name for name in names if not _print_macs(name, known[name], counter, dense[0])]
     print("\ntrue FLOPs (2 x MACs), 1e12, whole step\n"
           f"  {'preset':24}{'vision':>8}{'project':>8}{'prefill':>8}{'probe':>8}{'decode':>8}"
-          f"{'head':>8}{'total':>8}  of dense")
+          f"{'head':>8}{'total':>8}  of dense" + ("  passes" if passes else ""))
     for name in names:
         step = counter.flops(known[name])
         parts = (step.vision, step.projector, step.prefill, step.probe, step.decode, step.lm_head,
                  step.total)
         print(f"  {name:24}" + "".join(f"{part / 1e12:8.3f}" for part in parts)
-              + f"{step.total / dense[1]:9.1%}")
+              + f"{step.total / dense[1]:10.1%}" + (_passes(known[name]) if passes else ""))
     print("\nwhat was assumed and what was solved for")
     for name in names:
         print(f"  {name}: " + f"\n  {' ' * len(name)}  ".join(known[name].notes))
     if not args.skip_check:
         failed += _check(names, known, counter, config)
     return 1 if failed else 0
+
+
+def _passes(preset: Preset) -> str:
+    return f"{'-':>8}" if preset.assumed else f"{preset.passes:8.2f}"
 
 
 def _print_macs(name: str, preset: Preset, counter: Counter, dense: int) -> bool:
@@ -271,7 +357,8 @@ def _check(
     print("\nclosed form against torch's FLOP counter, engine run on the meta device")
     failed = []
     for name in names:
-        closed, measured = counter.flops(known[name]).total, counter.measured(known[name], model)
+        whole = replace(known[name], passes=math.ceil(known[name].passes))
+        closed, measured = counter.flops(whole).total, counter.measured(whole, model)
         equal = closed == measured
         print(f"  {name:24}{closed:>20,} {'==' if equal else '!='} {measured:,}")
         failed += [] if equal else [name]

@@ -98,6 +98,7 @@ def _row(steps: list[StepResult]) -> dict[str, object]:
         "fresh": statistics.fmean(step.report.fresh for step in later),
         "passes": statistics.fmean(step.decoder_passes for step in later),
         "gflops": statistics.fmean(step.flops for step in later) / 1e9,
+        "papers_gmacs": statistics.fmean(step.macs for step in later) / 1e9,
         "steps": len(later),
     }
 
@@ -109,14 +110,15 @@ def _median(values: object) -> float:
 def _print(table: dict[str, dict[str, object]]) -> None:
     base = float(next(iter(table.values()))["p50_ms"])  # type: ignore[arg-type]
     print(f"{'variant':26} {'p50 ms':>7} {'p95':>7} {'x':>5} {'fresh':>6} {'passes':>6} "
-          f"{'GFLOP':>6}  vision select prefill decode")
+          f"{'GFLOP':>6} {'GMAC':>6}  vision select prefill decode")
     for name, row in table.items():
         stages: dict[str, float] = row["stages_ms"]  # type: ignore[assignment]
         parts = " ".join(f"{stages[part]:6.2f}" for part in
                          ("vision", "select", "prefill", "decode"))
         p50: float = row["p50_ms"]  # type: ignore[assignment]
         print(f"{name:26} {p50:7.2f} {row['p95_ms']:7.2f} {base / p50:5.2f} "
-              f"{row['fresh']:6.1f} {row['passes']:6.2f} {row['gflops']:6.2f}  {parts}")
+              f"{row['fresh']:6.1f} {row['passes']:6.2f} {row['gflops']:6.2f} "
+              f"{row['papers_gmacs']:6.2f}  {parts}")
 
 
 def machine_record(
