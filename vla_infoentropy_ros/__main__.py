@@ -6,6 +6,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from vla_infoentropy_ros.engine.requirements import RequirementError, check_transformers
+
 COMMANDS = {
     "demo": ("vla_infoentropy_ros.demo", "simulated robot and policy node, with a report"),
     "replay": ("vla_infoentropy_ros.replay", "a bag through two selectors, compared"),
@@ -18,6 +20,11 @@ COMMANDS = {
 def main(argv: list[str]) -> int:
     """Dispatch to a command's ``main(argv) -> int``; 2 for an unknown one."""
     if argv and argv[0] in COMMANDS:
+        try:
+            check_transformers()
+        except RequirementError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
         return int(import_module(COMMANDS[argv[0]][0]).main(argv[1:]) or 0)
     asked = f"unknown command {argv[0]!r}\n" if argv and argv[0] not in ("-h", "--help") else ""
     lines = [f"  {name:9} {what}" for name, (_, what) in COMMANDS.items()]

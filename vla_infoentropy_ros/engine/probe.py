@@ -14,10 +14,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AttentionInterface, LlamaConfig
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from vla_infoentropy_ros.engine.requirements import check_transformers
 from vla_infoentropy_ros.engine.slot_cache import SlotCache
+
+check_transformers()  # before the names below, which other releases lack
+
+from transformers import AttentionInterface, LlamaConfig  # noqa: E402
+from transformers.integrations.sdpa_attention import sdpa_attention_forward  # noqa: E402
 
 BACKEND = "vla_query_tape"
 
