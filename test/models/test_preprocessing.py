@@ -124,7 +124,7 @@ def test_published_processor_values_win_over_its_means() -> None:
     assert preprocessing_from_config({}, 224, **options).means[0] == DINO_MEAN
     del raw["tvf_normalize_params"]
     assert preprocessing_from_config(raw, 224, **options).means[0] == (0.485, 0.456, 0.406)
-    with pytest.raises(PolicyError, match="must be two"):
+    with pytest.raises(PolicyError, match="must be a list of 2"):
         preprocessing_from_config({"means": [[0.5] * 3], "stds": [[0.5] * 3]}, 224, **options)
 
 

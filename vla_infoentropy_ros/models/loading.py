@@ -6,13 +6,10 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
+from vla_infoentropy_ros.engine.requirements import warn_if_untested
 from vla_infoentropy_ros.models.adapter import PolicyAdapter, PolicyError
 from vla_infoentropy_ros.models.load_options import LoadOptions
-from vla_infoentropy_ros.models.openvla.environment import (
-    TORCH_DTYPES,
-    check_transformers,
-    parse_device,
-)
+from vla_infoentropy_ros.models.openvla.environment import TORCH_DTYPES, parse_device
 
 EMBEDDED = "embedded"
 EMBEDDED_CONFIG = "policy.json"  # what tells a folder of an embedded policy from a checkpoint
@@ -27,7 +24,7 @@ def load_policy(
     embedded policy; an OpenVLA checkpoint folder; or a hub id (owner/name) with a revision.
     """
     options = options or LoadOptions()
-    check_transformers()
+    warn_if_untested()
     if not model:
         raise PolicyError("model is empty: name 'embedded', a checkpoint folder or a hub id")
     folder = Path(model).expanduser()

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,12 +15,14 @@ from torch import nn
 from tqdm import tqdm
 
 from vla_infoentropy_ros.models.adapter import PolicyError
-from vla_infoentropy_ros.models.openvla.config import read_json
+from vla_infoentropy_ros.models.json_fields import Fields, read_json
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+SHARD = re.compile(r"[\w.-]{1,200}\.safetensors")
 FLOATS = {"F64", "F32", "F16", "BF16"}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUB_COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_FILES = ["*.json", "*.safetensors"]
 # A file's beginning and end, hashed for the fingerprint: the header, and the last weights.
 FINGERPRINT_BYTES = 1 << 16
@@ -55,10 +56,11 @@ def locate(model: str, revision: str) -> tuple[Path, str]:
         raise PolicyError(f"model={model!r} is a file; name the folder that holds config.json")
     if not HUB_ID.fullmatch(model):
         raise PolicyError(f"model={model!r}: no such folder, and not a hub id (owner/name)")
-    if not revision:
+    if not HUB_COMMIT.fullmatch(revision):  # a branch or a tag may hold other weights tomorrow
         raise PolicyError(
-            f"model={model!r} is a hub id and needs a revision: pin the commit (40 hex digits) "
-            "whose weights you have tested, or name a local folder"
+            f"model={model!r} is a hub id and needs a revision, revision={revision!r} is no "
+            "commit: pin the one (40 hex digits) whose weights you have tested, or name a local "
+            "folder"
         )
     return _download(model, revision)
 
@@ -117,12 +119,14 @@ def read_table(folder: Path) -> dict[str, StoredTensor]:
 def _files(folder: Path) -> dict[Path, set[str] | None]:
     """Weight files and the names that each must hold; None: whatever it holds."""
     if (folder / INDEX).is_file():
-        weight_map = read_json(folder / INDEX).get("weight_map")
-        if not isinstance(weight_map, Mapping) or not weight_map:
+        weight_map = Fields(str(folder / INDEX), read_json(folder / INDEX)).object("weight_map")
+        if not weight_map.values:
             raise PolicyError(f"{folder / INDEX} has no weight_map; fetch it again")
         files: dict[Path, set[str] | None] = {}
-        for name, file in weight_map.items():
-            names = files.setdefault(folder / str(file), set())
+        for name, file in weight_map.values.items():
+            if not isinstance(file, str) or not SHARD.fullmatch(file):
+                weight_map.refuse(name, "the name of a safetensors file in the same folder")
+            names = files.setdefault(folder / file, set())
             assert names is not None
             names.add(name)
         missing = sorted(file.name for file in files if not file.is_file())
@@ -211,8 +215,3 @@ def _assign(model: nn.Module, name: str, value: torch.Tensor) -> None:
 def _some(items: list[str], limit: int = 4) -> str:
     rest = len(items) - limit
     return ", ".join(items[:limit]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def read_optional_json(path: Path) -> dict[str, Any]:
-    """The JSON object in ``path``, {} where there is no such file."""
-    return read_json(path) if path.is_file() else {}

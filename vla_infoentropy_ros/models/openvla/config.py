@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import LlamaConfig
+from transformers.activations import ACT2FN
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from vla_infoentropy_ros.models.action_statistics import DOF
 from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.models.json_fields import REMEDY, Fields, brief, read_json, shown
+from vla_infoentropy_ros.models.preprocessing import RESIZES
+
+CONFIG = "config.json"
 
 ARCHITECTURE = "no-align+fused-gelu-mlp"  # arch_specifier of openvla-7b
 
@@ -42,6 +49,13 @@ LLAMA_DEFAULTS: dict[str, Any] = {
     "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "bos_token_id": 1, "eos_token_id": 2,
     "tie_word_embeddings": False, "attention_bias": False, "mlp_bias": False,
 }
+# Everything else in a text_config is about training or generation, and no part of the network.
+ROPE_FIELDS = ("rope_theta", "rope_scaling", "rope_parameters")
+LLAMA_FIELDS = (*LLAMA_DEFAULTS, "num_key_value_heads", "head_dim", *ROPE_FIELDS)
+
+UNQUANTISED = "config.json names a quantization_config; load the unquantised checkpoint"
+MOST_PIXELS = 4096  # of a tower's edge
+MOST_BLOCKS = 1000  # of a tower or a language model; more would take minutes to refuse
 
 
 @dataclass(frozen=True)
@@ -98,139 +112,179 @@ class OpenVLAConfig:
     @classmethod
     def read(cls, folder: Path) -> OpenVLAConfig:
         """From ``config.json`` of a checkpoint folder."""
-        return cls.from_mapping(read_json(folder / "config.json"))
+        return cls.from_mapping(read_json(folder / CONFIG))
 
     @classmethod
     def from_mapping(cls, raw: Mapping[str, Any]) -> OpenVLAConfig:
-        model_type = raw.get("model_type")
-        if model_type != "openvla":
-            hint = " (a vision-language model, not a policy)" * (model_type == "prismatic")
-            raise PolicyError(
-                f"config.json: model_type={model_type!r}{hint}, must be 'openvla'; name the folder "
-                "of an OpenVLA checkpoint"
-            )
-        specifier = raw.get("arch_specifier", ARCHITECTURE)
-        if specifier != ARCHITECTURE or not raw.get("use_fused_vision_backbone", True):
-            raise PolicyError(
-                f"config.json: arch_specifier={specifier!r}, use_fused_vision_backbone="
-                f"{raw.get('use_fused_vision_backbone')}; only {ARCHITECTURE!r} with the fused "
-                "DINOv2 + SigLIP tower (openvla-7b and its fine-tunes) is supported"
-            )
-        resize = raw.get("image_resize_strategy", "letterbox")
-        if resize not in ("resize-naive", "letterbox", "resize-crop"):
-            raise PolicyError(f"config.json: image_resize_strategy={resize!r} is not known")
-        llama = _llama(raw)
-        padding = int(raw.get("pad_to_multiple_of", 64))
-        bins = int(raw.get("n_action_bins", 256))
-        action_vocab = llama.vocab_size - padding
-        if not 2 <= bins < action_vocab:
+        """From parsed JSON. Raises PolicyError for any value that cannot be used."""
+        fields = Fields(CONFIG, raw)
+        _check_kind(fields)
+        llama = _llama(fields)
+        towers = _towers(fields)
+        padding = fields.integer("pad_to_multiple_of", 64, low=0)
+        bins = fields.integer("n_action_bins", 256, low=2)
+        action_vocab = int(llama.vocab_size) - padding
+        if bins >= action_vocab:
             raise PolicyError(
                 f"config.json: n_action_bins={bins} with a vocabulary of {llama.vocab_size} "
-                f"padded by pad_to_multiple_of={padding}: the action tokens do not fit"
+                f"padded by pad_to_multiple_of={padding}: the action tokens do not fit; {REMEDY}"
+            )
+        positions = min(
+            fields.integer("llm_max_length", 2048), int(llama.max_position_embeddings)
+        )
+        visual = towers[0].side ** 2
+        if positions <= visual + DOF + 1:
+            raise PolicyError(
+                f"config.json: llm_max_length and text_config.max_position_embeddings leave "
+                f"{positions} positions: no prompt fits beside {visual} visual tokens; {REMEDY}"
             )
         return cls(
-            towers=_towers(raw),
+            towers=towers,
             llama=llama,
             action_vocab_size=action_vocab,
             action_bins=bins,
-            resize=resize,
-            max_prompt_tokens=min(
-                int(raw.get("llm_max_length", 2048)), int(llama.max_position_embeddings)
-            ),
-            norm_stats=raw.get("norm_stats") or {},
+            resize=fields.choice("image_resize_strategy", RESIZES, "letterbox"),
+            max_prompt_tokens=positions,
+            norm_stats=fields.object("norm_stats", {}).values,
         )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from ``path``; errors name the file."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PolicyError(f"{path} is missing; name a complete checkpoint folder") from error
-    except (OSError, ValueError) as error:
-        raise PolicyError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise PolicyError(f"{path} holds a JSON {type(value).__name__}, must be an object")
-    return value
-
-
-def _towers(raw: Mapping[str, Any]) -> tuple[TowerConfig, TowerConfig]:
-    backbone = raw.get("vision_backbone_id", "dinosiglip-vit-so-224px")
-    if backbone not in BACKBONES:
+def _check_kind(fields: Fields) -> None:
+    """Refuse other models by what they are, before any of their shapes is looked at."""
+    raw = fields.values
+    model_type = raw.get("model_type")
+    if model_type != "openvla":
+        hint = " (a vision-language model, not a policy)" * (model_type == "prismatic")
         raise PolicyError(
-            f"config.json: vision_backbone_id={backbone!r}; supported: {', '.join(BACKBONES)}"
+            f"config.json: model_type={shown(model_type)}{hint}, must be 'openvla'; name the "
+            "folder of an OpenVLA checkpoint"
         )
+    specifier = raw.get("arch_specifier")
+    if specifier not in (None, ARCHITECTURE) or not fields.flag("use_fused_vision_backbone", True):
+        raise PolicyError(
+            f"config.json: arch_specifier={shown(specifier)}, use_fused_vision_backbone="
+            f"{shown(raw.get('use_fused_vision_backbone'))}; only {ARCHITECTURE!r} with the fused "
+            "DINOv2 + SigLIP tower (openvla-7b and its fine-tunes) is supported"
+        )
+    if raw.get("quantization_config"):
+        raise PolicyError(UNQUANTISED)
+
+
+def _towers(fields: Fields) -> tuple[TowerConfig, TowerConfig]:
+    backbone = fields.choice("vision_backbone_id", tuple(BACKBONES), "dinosiglip-vit-so-224px")
     size, default_names = BACKBONES[backbone]
-    names = raw.get("timm_model_ids") or list(default_names)
-    sizes = raw.get("image_sizes") or [size, size]
-    unknown = [name for name in names if name not in TOWERS]
-    if unknown or len(names) != 2:
-        raise PolicyError(f"config.json: timm_model_ids={names}; must be {list(default_names)}")
-    if any(layer is not None for layer in raw.get("timm_override_act_layers") or ()):
-        raise PolicyError(
-            f"config.json: timm_override_act_layers={raw['timm_override_act_layers']}; only the "
-            "towers' own GELU is supported"
-        )
+    names = fields.items("timm_model_ids", 2, "names", list(default_names))
+    if any(name not in tuple(TOWERS) for name in names):
+        fields.refuse("timm_model_ids", str(list(default_names)))
+    sizes = fields.items("image_sizes", 2, "integers, px, one for each tower", [size, size])
+    layers = fields.items("timm_override_act_layers", 2, "times null", [None, None])
+    if layers != [None, None]:  # only the towers' own GELU is supported
+        fields.refuse("timm_override_act_layers", "[null, null]")
     # Not in published files: lets a small model of the same layout say how small it is.
-    overrides = raw.get("timm_model_args") or [{}, {}]
-    if len(sizes) != 2 or len(overrides) != 2:
-        raise PolicyError(f"config.json: image_sizes={sizes}; must be two, one for each tower")
+    overrides = fields.objects("timm_model_args", 2, [{}, {}])
     dino, sig = (
-        _tower(name, edge, extra)
+        _tower(fields, name, edge, extra)
         for name, edge, extra in zip(names, sizes, overrides, strict=True)
     )
     if dino.image_size != sig.image_size or dino.side != sig.side:
         raise PolicyError(
             f"config.json: image_sizes={sizes} in patches of {dino.patch_size} and "
-            f"{sig.patch_size} px: the two towers must share one image and one grid"
+            f"{sig.patch_size} px: the two towers must share one image and one grid; {REMEDY}"
         )
     return dino, sig
 
 
-def _tower(name: str, image_size: Any, overrides: Mapping[str, Any]) -> TowerConfig:
-    args = TOWERS[name] | dict(overrides)
-    unknown = sorted(set(args) - set(TOWERS[name]))
+def _tower(fields: Fields, name: str, image_size: Any, overrides: Fields) -> TowerConfig:
+    known = TOWERS[name]
+    unknown = sorted(set(overrides.values) - set(known))
     if unknown:
-        raise PolicyError(f"config.json: timm_model_args hold unknown names {unknown}")
-    if not isinstance(image_size, int) or image_size % args["patch_size"]:
         raise PolicyError(
-            f"config.json: image size {image_size!r} of {name} is not a multiple of its patches "
-            f"of {args['patch_size']} px"
+            f"config.json: {overrides.where[:-1]} holds unknown names {shown(unknown)}; known are "
+            f"{', '.join(known)}"
         )
-    if args["embed_dim"] % args["num_heads"] or args["depth"] < 2:
-        raise PolicyError(f"config.json: impossible tower {name}: {args}")
-    return TowerConfig(
+    width = overrides.integer("embed_dim", known["embed_dim"])
+    ratio = overrides.number("mlp_ratio", known["mlp_ratio"])
+    tower = TowerConfig(
         image_size=image_size,
-        patch_size=args["patch_size"],
-        width=args["embed_dim"],
-        depth=args["depth"],
-        heads=args["num_heads"],
-        mlp_width=int(args["embed_dim"] * args["mlp_ratio"]),
-        class_token=args["class_token"],
-        register_tokens=args["reg_tokens"],
-        layer_scale=args["layer_scale"],
+        patch_size=overrides.integer("patch_size", known["patch_size"]),
+        width=width,
+        depth=overrides.integer("depth", known["depth"], low=2, high=MOST_BLOCKS),
+        heads=overrides.integer("num_heads", known["num_heads"]),
+        mlp_width=int(width * ratio),
+        class_token=overrides.flag("class_token", known["class_token"]),
+        register_tokens=overrides.integer("reg_tokens", known["reg_tokens"], low=0),
+        layer_scale=overrides.flag("layer_scale", known["layer_scale"]),
     )
+    whole = isinstance(image_size, int) and not isinstance(image_size, bool)
+    if not whole or not 1 <= image_size <= MOST_PIXELS or image_size % tower.patch_size:
+        fields.refuse(
+            "image_sizes",
+            f"two multiples of the towers' patches of {tower.patch_size} px, up to {MOST_PIXELS}",
+        )
+    if tower.width % tower.heads or tower.mlp_width < 1:
+        raise PolicyError(
+            f"config.json: {overrides.where[:-1]}={shown(dict(overrides.values))}: num_heads="
+            f"{tower.heads} must divide embed_dim={tower.width}, and mlp_ratio={ratio:g} leave "
+            f"a hidden width; {REMEDY}"
+        )
+    return tower
 
 
-def _llama(raw: Mapping[str, Any]) -> LlamaConfig:
-    text = dict(raw.get("text_config") or {})
-    kind = text.get("model_type", "llama")
+def _llama(fields: Fields) -> LlamaConfig:
+    text = fields.object("text_config", {})
+    kind = text.values.get("model_type", "llama")
     if kind != "llama":
         raise PolicyError(
-            f"config.json: text_config.model_type={kind!r} (llm_backbone_id="
-            f"{raw.get('llm_backbone_id')!r}); only 'llama' is supported"
+            f"config.json: text_config.model_type={shown(kind)} (llm_backbone_id="
+            f"{shown(fields.values.get('llm_backbone_id'))}); only 'llama' is supported"
         )
-    if text.get("quantization_config") or raw.get("quantization_config"):
-        raise PolicyError(
-            "config.json names a quantization_config; load the unquantised checkpoint"
-        )
-    for name in ("torch_dtype", "dtype", "pad_token_id", "_attn_implementation"):
-        text.pop(name, None)  # the caller chooses the type; nothing is padded at batch 1
+    if text.values.get("quantization_config"):
+        raise PolicyError(UNQUANTISED)
+    config = _build_llama(text)
     try:
-        config = LlamaConfig(**(LLAMA_DEFAULTS | text))
-    except Exception as error:  # validation errors of the library, whose classes have moved
-        cause = " ".join(str(error).split())
-        raise PolicyError(f"config.json: text_config is not a Llama: {cause}") from error
-    if config.tie_word_embeddings:
-        raise PolicyError("config.json: text_config.tie_word_embeddings is set; not supported")
+        frequencies = LlamaRotaryEmbedding(config).inv_freq
+        usable = bool(torch.isfinite(frequencies).all())
+        cause = "its frequencies are not finite"
+    except Exception as error:  # whatever the formula of a rope type meets
+        usable, cause = False, brief(f"{type(error).__name__}: {error}")
+    if not usable:
+        given = {name: text.values[name] for name in ROPE_FIELDS if text.has(name)}
+        raise PolicyError(
+            f"config.json: text_config with {shown(given)} gives no rotary embedding ({cause}); "
+            f"{REMEDY}"
+        )
     return config
+
+
+def _build_llama(text: Fields) -> LlamaConfig:
+    """The library's configuration, of values that it would take without a look as well."""
+    given = {name: text.values[name] for name in LLAMA_FIELDS if text.has(name)}
+    values: dict[str, Any] = {
+        name: text.integer(name, LLAMA_DEFAULTS[name])
+        for name in (
+            "vocab_size", "hidden_size", "intermediate_size", "num_attention_heads",
+            "max_position_embeddings",
+        )
+    } | {
+        name: text.flag(name, False)
+        for name in ("tie_word_embeddings", "attention_bias", "mlp_bias")
+    }
+    heads = values["num_attention_heads"]
+    values["num_hidden_layers"] = text.integer(
+        "num_hidden_layers", LLAMA_DEFAULTS["num_hidden_layers"], high=MOST_BLOCKS
+    )
+    values["rms_norm_eps"] = text.number("rms_norm_eps", LLAMA_DEFAULTS["rms_norm_eps"])
+    values["hidden_act"] = text.choice("hidden_act", tuple(ACT2FN), LLAMA_DEFAULTS["hidden_act"])
+    if heads % text.integer("num_key_value_heads", heads):
+        text.refuse("num_key_value_heads", f"a divisor of num_attention_heads={heads}")
+    if text.integer("head_dim", 2) % 2:
+        text.refuse("head_dim", "even")
+    if values["tie_word_embeddings"]:
+        text.refuse("tie_word_embeddings", "false")
+    try:
+        return LlamaConfig(**(LLAMA_DEFAULTS | given | values))
+    except Exception as error:  # validation errors of the library, whose classes have moved
+        raise PolicyError(
+            f"config.json: text_config={shown(given)} is not a Llama: {brief(str(error))}; "
+            f"{REMEDY}"
+        ) from error

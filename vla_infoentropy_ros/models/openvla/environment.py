@@ -1,41 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the machine must offer before weights are read: library version, device, type, memory."""
+"""What the machine must offer before weights are read: device, type, memory."""
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import torch
-import transformers
 
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.load_options import DTYPES
 
-TRANSFORMERS_FROM = (5, 17)  # LlamaModel with the cache and attention interfaces we rely on
-TRANSFORMERS_TESTED = (5, 23)
-TRANSFORMERS_BELOW = (6, 0)
-
 TORCH_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPES}
-
-
-def check_transformers(version: str = transformers.__version__) -> None:
-    """Refuse a transformers release whose Llama has other interfaces; warn of an untested one."""
-    try:
-        major, minor = (int(part) for part in version.split(".")[:2])
-    except ValueError as error:
-        raise PolicyError(f"cannot read the transformers version {version!r}") from error
-    supported = (
-        f"{_dotted(TRANSFORMERS_FROM)} up to {_dotted(TRANSFORMERS_TESTED)} are tested, "
-        f"below {_dotted(TRANSFORMERS_BELOW)} are allowed"
-    )
-    if not TRANSFORMERS_FROM <= (major, minor) < TRANSFORMERS_BELOW:
-        raise PolicyError(
-            f"transformers {version} is installed; {supported}. "
-            f'Install one of them: pip install "transformers>={_dotted(TRANSFORMERS_FROM)},<6"'
-        )
-    if (major, minor) > TRANSFORMERS_TESTED:
-        warnings.warn(f"transformers {version} is untested here: {supported}", stacklevel=2)
 
 
 def parse_device(name: str) -> torch.device:
@@ -102,7 +77,3 @@ def _control_group_free() -> int | None:
         return None
     cached = sum(int(line.split()[1]) for line in statistics if line.startswith("file "))
     return int(limit) - used + cached
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))

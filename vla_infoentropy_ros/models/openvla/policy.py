@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from vla_infoentropy_ros.engine.flops import mlp_flops, vit_flops
 from vla_infoentropy_ros.models.action_codec import ActionCodec
+from vla_infoentropy_ros.models.action_statistics import DOF, action_stats
 from vla_infoentropy_ros.models.adapter import (
     Action,
     ActionConvention,
@@ -24,12 +24,12 @@ from vla_infoentropy_ros.models.adapter import (
     PromptTokens,
     VisionInput,
 )
+from vla_infoentropy_ros.models.json_fields import REMEDY, Fields, brief, read_optional_json
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla.checkpoint import (
     check_table,
     fill,
     locate,
-    read_optional_json,
     read_table,
 )
 from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
@@ -43,18 +43,12 @@ from vla_infoentropy_ros.models.openvla.conventions import (
 from vla_infoentropy_ros.models.openvla.environment import (
     TORCH_DTYPES,
     check_memory,
-    check_transformers,
     free_bytes,
     parse_device,
 )
 from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel, unused_parameters
 from vla_infoentropy_ros.models.openvla.prompt import Prompt
-from vla_infoentropy_ros.models.openvla.statistics import (
-    DOF,
-    action_stats,
-    choose_key,
-    read_norm_stats,
-)
+from vla_infoentropy_ros.models.openvla.statistics import choose_key, read_norm_stats
 from vla_infoentropy_ros.models.preprocessing import Preprocessing, preprocessing_from_config
 
 logger = logging.getLogger(__name__)
@@ -74,14 +68,14 @@ class OpenVLAPolicy:
 
     def __init__(
         self, config: OpenVLAConfig, model: OpenVLAModel, prompt: Prompt,
-        preprocessing: Preprocessing, norm_stats: Mapping[str, Any], norm_key: str,
+        preprocessing: Preprocessing, norm_stats: Fields, norm_key: str,
         *, revision: str, trained: TrainingConventions, rotation: str, gripper: str,
     ) -> None:
         self.config = config
         self.model = model
         self.prompt = prompt
         self.preprocessing = preprocessing
-        self.norm_stats = norm_stats
+        self.norm_stats: Mapping[str, Any] = norm_stats.values
         self.norm_key = norm_key
         self.revision = revision
         self.trained = trained
@@ -165,7 +159,6 @@ def load_openvla(
     model: checkpoint folder, or hub id with ``revision``. What the options leave open of how the
     checkpoint was trained is taken from the table in `conventions`.
     """
-    check_transformers()
     device = parse_device(options.device)
     folder, revision = locate(str(model), options.revision)
     config = OpenVLAConfig.read(folder)
@@ -175,7 +168,8 @@ def load_openvla(
             "checkpoints that emit action tokens are supported"
         )
     norm_stats = read_norm_stats(folder, config.norm_stats)
-    norm_key = choose_key(norm_stats, options.unnorm_key)
+    norm_key = choose_key(norm_stats.values, options.unnorm_key)
+    action_stats(norm_stats, norm_key)  # here, since the weights take minutes
     trained = conventions_for(norm_key, options)
     visual = config.grid[0] * config.grid[1]
     prompt = Prompt.load(folder, config.max_prompt_tokens - 1 - visual - DOF)
@@ -200,8 +194,14 @@ def _load_network(
     config: OpenVLAConfig, folder: Path, device: torch.device, dtype: torch.dtype,
     *, progress: bool,
 ) -> OpenVLAModel:
-    with torch.device("meta"):
-        network = OpenVLAModel(config)
+    try:
+        with torch.device("meta"):
+            network = OpenVLAModel(config)
+    except Exception as error:  # sizes that fit each on its own and not together
+        raise PolicyError(
+            f"{folder / 'config.json'} describes a network that cannot be built "
+            f"({brief(f'{type(error).__name__}: {error}')}); {REMEDY}"
+        ) from error
     table = read_table(folder)
     check_table(table, network, unused_parameters(config))
     needed = sum(parameter.numel() for parameter in network.parameters()) * dtype.itemsize
@@ -213,12 +213,19 @@ def _load_network(
 
 
 def _check_vocabulary(config: OpenVLAConfig, prompt: Prompt) -> None:
-    size = config.action_vocab_size
-    if prompt.vocab_size != size:
-        message = (
-            f"tokenizer.json has {prompt.vocab_size} tokens, config.json implies {size} "
-            "(vocab_size - pad_to_multiple_of)"
+    """Action tokens are counted from the tokenizer's end: off by some, every action is wrong."""
+    size, rows = config.action_vocab_size, int(config.llama.vocab_size)
+    if prompt.vocab_size == size:
+        return
+    fitting = rows - prompt.vocab_size
+    remedy = "take the tokenizer.json and config.json that the checkpoint was trained with"
+    if fitting >= 0:
+        remedy += (
+            f"; if this tokenizer.json is that one, pad_to_multiple_of is {fitting} (published "
+            "checkpoints have 64)"
         )
-        if prompt.vocab_size > config.llama.vocab_size:
-            raise PolicyError(f"{message}; the tokenizer belongs to another checkpoint")
-        warnings.warn(f"{message}; action tokens are counted from {size}", stacklevel=3)
+    raise PolicyError(
+        f"tokenizer.json has {prompt.vocab_size} tokens, config.json implies {size}: "
+        f"text_config.vocab_size={rows} less pad_to_multiple_of={rows - size}; actions would be "
+        f"decoded from the wrong tokens; {remedy}"
+    )

@@ -8,28 +8,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vla_infoentropy_ros.models.action_codec import ActionError, ActionStats
 from vla_infoentropy_ros.models.adapter import PolicyError
-from vla_infoentropy_ros.models.openvla.config import read_json
+from vla_infoentropy_ros.models.json_fields import Fields, read_json
+from vla_infoentropy_ros.models.openvla.config import CONFIG
 
 DATASET_STATISTICS = "dataset_statistics.json"
-DOF = 7
 
 logger = logging.getLogger(__name__)
 
 
-def read_norm_stats(folder: Path, from_config: Mapping[str, Any]) -> Mapping[str, Any]:
+def read_norm_stats(folder: Path, from_config: Mapping[str, Any]) -> Fields:
     """Statistics by dataset key: those of ``dataset_statistics.json`` where a fine-tune left one,
     since its config.json still holds the base model's; otherwise ``norm_stats`` of config.json."""
     path = folder / DATASET_STATISTICS
-    if path.is_file():
-        return read_json(path)
-    if not from_config:
-        raise PolicyError(
-            f"{folder}: no norm_stats in config.json and no {DATASET_STATISTICS}; copy the "
-            f"{DATASET_STATISTICS} that training wrote into the folder"
+    own = path.is_file()
+    found = Fields(DATASET_STATISTICS, read_json(path)) if own else (
+        Fields(CONFIG, from_config, "norm_stats.")
+    )
+    if not found.values:  # an empty file of a fine-tune never means the base model's statistics
+        place = f"{path} is empty" if own else (
+            f"{folder}: no norm_stats in {CONFIG} and no {DATASET_STATISTICS}"
         )
-    return from_config
+        raise PolicyError(
+            f"{place}, so actions have no units; copy the {DATASET_STATISTICS} that training "
+            "wrote into the folder"
+        )
+    return found
 
 
 def choose_key(norm_stats: Mapping[str, Any], unnorm_key: str) -> str:
@@ -44,20 +48,3 @@ def choose_key(norm_stats: Mapping[str, Any], unnorm_key: str) -> str:
         raise PolicyError(f"unnorm_key is required: name a data set to act like, one of: {listed}")
     logger.info("unnorm_key: %s, the only one of this checkpoint", keys[0])
     return keys[0]
-
-
-def action_stats(norm_stats: Mapping[str, Any], key: str) -> ActionStats:
-    """The action statistics of one key, for 7 degrees of freedom."""
-    entry = norm_stats[key]
-    if not isinstance(entry, Mapping) or "action" not in entry:
-        raise PolicyError(f"norm_stats of {key!r} have no 'action' entry")
-    try:
-        stats = ActionStats.from_mapping(entry["action"])
-    except (ActionError, TypeError, ValueError) as error:
-        raise PolicyError(f"norm_stats of {key!r}: {error}") from error
-    if stats.dof != DOF:
-        raise PolicyError(
-            f"norm_stats of {key!r} describe {stats.dof} action values, must be {DOF}: x, y, z, "
-            "three rotations, gripper"
-        )
-    return stats
