@@ -105,10 +105,22 @@ def test_other_sizes_are_resized(policy: EmbeddedPolicy) -> None:
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros((56, 56), np.uint8), np.zeros((56, 56, 4), np.uint8), np.zeros((56, 56, 3))],
+    [
+        np.zeros((56, 56), np.uint8), np.zeros((56, 56, 4), np.uint8), np.zeros((56, 56, 3)),
+        np.zeros((0, 56, 3), np.uint8), None,
+    ],
 )
 def test_unusable_pictures_are_refused(policy: EmbeddedPolicy, image: np.ndarray) -> None:
-    with pytest.raises(PolicyError, match="uint8"):
+    with pytest.raises(PolicyError, match=r"uint8|numpy"):
+        policy.preprocess([image])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_pictures_with_nan_are_refused(policy: EmbeddedPolicy, dtype: type, bad: float) -> None:
+    image = np.zeros((56, 56, 3), dtype)
+    image[3, 4] = bad
+    with pytest.raises(PolicyError, match="3 NaN or infinite pixels: must be uint8"):
         policy.preprocess([image])
 
 
@@ -222,15 +234,29 @@ def test_unusable_configuration_files(folder: Path) -> None:
         ({"norm_key": "bridge"}, r"must be one of \['toy'\]"),
         ({"architecture": {"heads": 5}}, "must divide"),
         ({"architecture": {"depth": 5}}, "unknown architecture keys"),
+        ({"architecture": {"heads": True}}, r"architecture\.heads = True"),
+        ({"architecture": {"layers": 10**9}}, r"architecture\.layers = 1000000000"),
+        ({"architecture": [1]}, r"architecture=\[1\]: must be an object"),
+        ({"words": "put"}, "words='put'"),
+        ({"words": [1]}, r"words=\[1\]"),
+        ({"revision": 3}, "revision=3"),
+        ({"norm_key": ["toy"]}, r"norm_key=\['toy'\]"),
+        ({"norm_stats": [1]}, r"norm_stats=\[1\]"),
+        ({"norm_stats": {"toy": 1}}, "norm_stats.toy=1"),
+        ({"norm_stats": {"toy": {}}}, "norm_stats.toy.action is missing"),
+        ({"norm_stats": {"toy": {"action": {"q01": [0.0]}}}}, "1 action values, must be 7"),
+        ({"camera": 1}, "camera=1"),
+        ({"control_period_s": "0.2"}, "control_period_s='0.2'"),
+        ({"action_bins": 1}, "action_bins=1"),
     ):
         path.write_text(json.dumps({**values, **change}))
         with pytest.raises(PolicyError, match=message):
             EmbeddedPolicy.load(folder)
     path.write_text("{")
-    with pytest.raises(PolicyError, match="not readable as JSON"):
+    with pytest.raises(PolicyError, match="cannot be read as JSON"):
         EmbeddedPolicy.load(folder)
     path.write_text("[]")
-    with pytest.raises(PolicyError, match="must hold a JSON object"):
+    with pytest.raises(PolicyError, match="must be an object"):
         EmbeddedPolicy.load(folder)
 
 

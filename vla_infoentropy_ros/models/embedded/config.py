@@ -9,9 +9,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from vla_infoentropy_ros.models.action_codec import ActionStats
+from vla_infoentropy_ros.models.action_statistics import action_stats
 from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.models.json_fields import Fields, read_json, shown
 
+FILE = "policy.json"
 FORMAT = 1
+LARGEST = 4096  # of any size of this small policy
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,10 @@ class Architecture:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if not isinstance(value, int) or value < 1:
-                raise PolicyError(f"architecture.{name} = {value!r}: must be a positive integer")
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
+                raise PolicyError(
+                    f"architecture.{name} = {shown(value)}: must be an integer from 1 to {LARGEST}"
+                )
         if self.image_size % self.patch or self.patch % 2:
             raise PolicyError(
                 f"architecture.patch = {self.patch}: must be even and divide image_size = "
@@ -78,6 +85,11 @@ class PolicyConfig:
         if self.control_period_s <= 0:
             raise PolicyError(f"control_period_s = {self.control_period_s}: must be > 0 seconds")
 
+    @property
+    def stats(self) -> ActionStats:
+        """What un-normalises actions; raises PolicyError where it cannot."""
+        return action_stats(Fields(FILE, self.norm_stats, "norm_stats."), self.norm_key)
+
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> PolicyConfig:
         """From parsed JSON; says which keys are missing or unknown."""
@@ -89,27 +101,26 @@ class PolicyConfig:
         missing, unknown = sorted(required - values.keys()), sorted(values.keys() - names)
         if missing or unknown:
             raise PolicyError(f"policy.json: missing keys {missing}, unknown keys {unknown}")
-        sizes = values["architecture"]
+        found = Fields(FILE, values)
+        sizes = found.object("architecture").values
         stray = sorted(sizes.keys() - {item.name for item in fields(Architecture)})
         if stray:
             raise PolicyError(f"policy.json: unknown architecture keys {stray}")
-        values["architecture"] = Architecture(**sizes)
-        values["words"] = tuple(values["words"])
-        return cls(**values)
+        return cls(
+            revision=found.text("revision"),
+            architecture=Architecture(**sizes),
+            words=tuple(found.texts("words")),
+            norm_stats=dict(found.object("norm_stats").values),
+            norm_key=found.text("norm_key"),
+            camera=dict(found.object("camera").values),
+            control_period_s=found.number("control_period_s", 0.2),
+            action_bins=found.integer("action_bins", 256, low=2, high=65536),
+        )
 
     @classmethod
     def read(cls, path: Path) -> PolicyConfig:
         """Read and check ``path``."""
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise PolicyError(
-                f"{path} is not readable as JSON ({error}); restore it from the repository or "
-                "retrain with 'python -m vla_infoentropy_ros.training'"
-            ) from error
-        if not isinstance(values, dict):
-            raise PolicyError(f"{path} must hold a JSON object, found {type(values).__name__}")
-        return cls.from_mapping(values)
+        return cls.from_mapping(read_json(path))
 
     def dump(self) -> str:
         """The JSON text of this configuration."""

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import LlamaForCausalLM
 
-from vla_infoentropy_ros.models.action_codec import ActionCodec, ActionStats
+from vla_infoentropy_ros.models.action_codec import ActionCodec
+from vla_infoentropy_ros.models.action_statistics import DOF
 from vla_infoentropy_ros.models.adapter import (
     Action,
     ActionConvention,
@@ -24,8 +25,7 @@ from vla_infoentropy_ros.models.embedded.config import PolicyConfig
 from vla_infoentropy_ros.models.embedded.network import EmbeddedNetwork
 from vla_infoentropy_ros.models.embedded.tokenizer import WordTokenizer
 from vla_infoentropy_ros.models.embedded.weights_file import read_weights, weights_folder
-
-DOF = 7
+from vla_infoentropy_ros.models.preprocessing import check_picture
 
 
 class EmbeddedPolicy:
@@ -43,10 +43,7 @@ class EmbeddedPolicy:
         self.config = config
         self.tokenizer = WordTokenizer(config.words, config.action_bins)
         self.codec = ActionCodec(self.tokenizer.vocab_size, config.action_bins)
-        self.stats = ActionStats.from_mapping(config.norm_stats[config.norm_key]["action"])
-        if self.stats.dof != DOF:
-            raise PolicyError(f"norm_stats of {config.norm_key!r} hold {self.stats.dof} values, "
-                              f"must be {DOF}")
+        self.stats = config.stats
         self.network = network or EmbeddedNetwork(config.architecture, self.tokenizer.vocab_size)
         self.network.eval()
         self.decoder: LlamaForCausalLM = self.network.decoder
@@ -74,12 +71,8 @@ class EmbeddedPolicy:
         """One RGB picture (h, w, 3) uint8 of any size; resized to the policy's size if needed."""
         if len(images) != self.views:
             raise PolicyError(f"{len(images)} pictures given; the embedded policy takes one")
-        image = np.asarray(images[0])
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-            raise PolicyError(
-                f"picture of shape {image.shape} and type {image.dtype}: must be (h, w, 3) uint8, "
-                "RGB"
-            )
+        image = images[0]
+        check_picture(image)
         size = self.config.architecture.image_size
         if image.shape[:2] != (size, size):
             image = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA))
