@@ -11,7 +11,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,10 @@ def main(argv: Sequence[str]) -> int:
         for (row, _), outcome in zip(jobs, tqdm(results, total=len(jobs), unit="ep"),
                                      strict=True):
             outcomes[row].append(outcome)
-    table = {row: _figures(played, outcomes.get("dense")) for row, played in outcomes.items()}
+    table = {
+        row: asdict(ROWS[row]) | _figures(played, outcomes.get("dense"))
+        for row, played in outcomes.items()
+    }
     _print(table)
     if options.out:
         record = {
