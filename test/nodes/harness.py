@@ -71,6 +71,14 @@ def load_held(model: str, options: Any) -> HeldPolicy:
     return HeldPolicy(views=2 if model == "two_views" else 1)
 
 
+def begin_a_step(robot: Robot) -> None:
+    """Of the held policy; it does not end before the gate is opened."""
+    GATE.clear()
+    steps = len(policies.SCRIPT.seen)
+    robot.look()
+    until(lambda: len(policies.SCRIPT.seen) > steps, "no step begins")
+
+
 def image(stamp_ns: int, shape: tuple[int, int, int] = (16, 16, 3), seed: int = 0) -> Image:
     """An rgb8 picture of noise."""
     height, width, channels = shape

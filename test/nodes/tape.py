@@ -141,7 +141,7 @@ class Watched(PolicyNode):
         """What there is now that the robot must not move with."""
         settings, watchdog = self.commander.settings, self.commander.watchdog
         now_s, now_ns = time.monotonic(), self.commander.output.now_ns()
-        began_s = watchdog._step_began_s
+        began_s = watchdog._waits_since_s
         age_s, values = 0.0, np.zeros(7)
         if turn == "issue":
             values, _, _, age_s = arguments

@@ -9,7 +9,7 @@ from rclpy.action import ActionClient
 from std_srvs.srv import SetBool
 from vla_infoentropy_ros.action import ExecuteInstruction
 
-from test.nodes.harness import WORDS, driven, until
+from test.nodes.harness import GATE, HELD, WORDS, begin_a_step, driven, until
 from test.nodes.policies import SCRIPT
 
 pytestmark = pytest.mark.usefixtures("ros")
@@ -111,6 +111,25 @@ def test_cancellation():
         assert user.rig.do(handle.cancel_goal_async) is not None
         user.ended(future, GoalStatus.STATUS_CANCELED, Result.CANCELED)
         rests(robot)
+
+
+@pytest.mark.parametrize("end", ["cancel", "reset", "time"])
+def test_a_goal_that_ends_before_its_first_step_is_forgotten(end):
+    """Its instruction waits for the step in progress, and must not come into force after it."""
+    with working(**HELD) as (robot, node, user):
+        robot.drive()
+        begin_a_step(robot)
+        handle, future = user.send(OTHER, time_limit=0.2 if end == "time" else 0.0)
+        if end == "cancel":
+            assert user.rig.do(handle.cancel_goal_async) is not None
+        elif end == "reset":
+            assert robot.call(robot.reset).success
+        until(future.done, "the goal does not end")
+        GATE.set()
+        begun = len(robot.statuses)
+        until(lambda: len(robot.statuses) > begun, "no status")
+        rests(robot)
+        assert not node.runner.instruction
 
 
 def test_a_fault_ends_the_goal_and_says_why():

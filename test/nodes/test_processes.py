@@ -88,7 +88,7 @@ def begin_to_move(robot):
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_in_zero_command_and_exit_code_0(number):
     with process(**HELD) as child, robot_of(child) as robot:
         begin_to_move(robot)

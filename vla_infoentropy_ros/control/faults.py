@@ -23,7 +23,7 @@ FAULT_CODES = {
     CAMERA_SILENT: "no image arrived for command.camera_timeout_s",
     CAMERA_FROZEN: "images arrive, but none that is new and usable for command.camera_timeout_s",
     STALE_OBSERVATION: "an action was based on an image older than command.max_observation_age_s",
-    STALE_STATE: "ee_pose or joint_states is missing or older than command.pose_timeout_s",
+    STALE_STATE: "ee_pose or joint_states is missing, invalid or older than command.pose_timeout_s",
     CLOCK_BACKWARDS: "ROS time jumped backwards while the robot was being commanded",
     DEADLINE: "a policy step took longer than command.deadline_s",
     INVALID_ACTION: "the policy gave NaN, infinity, or a wrong number of values",
@@ -56,9 +56,19 @@ class Interlock:
     """
 
     def __init__(self, dry_run: bool = True) -> None:
-        self.dry_run = dry_run
+        self._dry_run = dry_run
         self._enabled = False
         self._fault: Fault | None = None
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing is sent. A change takes the enable away: it was given for the other."""
+        return self._dry_run
+
+    @dry_run.setter
+    def dry_run(self, on: bool) -> None:
+        if on != self._dry_run:
+            self._dry_run, self._enabled = on, False
 
     @property
     def may_move(self) -> bool:
@@ -96,7 +106,7 @@ class Interlock:
             return False, f"refused: fault {self._fault.code} is latched; call ~/clear_fault first"
         self._enabled = True
         if self.dry_run:
-            return True, "enabled, but command.dry_run is true: still nothing is sent"
+            return True, "enabled for a dry run: nothing is sent while command.dry_run is true"
         return True, "enabled: the robot will move"
 
     def why_not(self) -> str:

@@ -82,7 +82,8 @@ class Watchdog:
         self._arrival_s = 0.0
         self._decoded_s = 0.0
         self._doubtful = False  # the newest image to be decoded could not be
-        self._step_began_s: float | None = None
+        self._waits_since_s: float | None = None  # for the step in progress, or its next miss
+        self._late = False  # the step in progress has missed its deadline already
         self._misses = 0  # in a row
         self.deadline_misses = 0  # in all
 
@@ -95,6 +96,9 @@ class Watchdog:
 
     def disarm(self) -> None:
         self._armed = False
+
+    def forgive(self) -> None:
+        """Misses until now are no row any more: the operator lets the robot move anew."""
         self._misses = 0
 
     def image(self, now_s: float, usable: bool) -> None:
@@ -116,21 +120,25 @@ class Watchdog:
 
     def step_begins(self, arrival_s: float) -> None:
         """A policy step begins, on an image that arrived at ``arrival_s``."""
-        self._step_began_s = arrival_s
+        self._waits_since_s, self._late = arrival_s, False
 
-    def step_ends(self, now_s: float, deadline_s: float) -> bool:
-        """The step ended; whether in time. A late one counts once, here or in `overdue`."""
-        late = self._step_began_s is None or self.overdue(now_s, deadline_s)
-        self._step_began_s = None
-        if not late:
+    def step_ends(self, now_s: float, settings: CommandSettings) -> bool:
+        """The step ended; whether in time."""
+        self.overdue(now_s, settings)
+        in_time = self._waits_since_s is not None and not self._late
+        self._waits_since_s, self._late = None, False
+        if in_time:
             self._misses = 0
-        return not late
+        return in_time
 
-    def overdue(self, now_s: float, deadline_s: float) -> bool:
-        """The step in progress has just passed its deadline; true once per step."""
-        if self._step_began_s is None or now_s - self._step_began_s <= deadline_s:
+    def overdue(self, now_s: float, settings: CommandSettings) -> bool:
+        """The step in progress has just missed its deadline; true once, and again after as long
+        while misses are tolerated: a step that never ends must come to a fault too."""
+        if self._waits_since_s is None or now_s - self._waits_since_s <= settings.deadline_s:
             return False
-        self._step_began_s = None
+        if self._late and self._misses > settings.tolerated_misses:
+            return False
+        self._waits_since_s, self._late = now_s, True
         self._misses += 1
         self.deadline_misses += 1
         return True
@@ -141,9 +149,8 @@ class Watchdog:
             return None
         return Fault(
             DEADLINE,
-            f"{self._misses} policy step(s) in a row took longer than "
-            f"command.deadline_s={settings.deadline_s}; raise it, reuse more tokens or use a "
-            "faster device",
+            f"command.deadline_s={settings.deadline_s} was missed {self._misses} time(s) in a row; "
+            "raise it, reuse more tokens or use a faster device",
         )
 
     def camera_fault(self, now_s: float, settings: CommandSettings) -> Fault | None:

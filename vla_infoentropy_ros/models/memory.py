@@ -15,3 +15,9 @@ def device_memory(policy: PolicyAdapter) -> tuple[int, int]:
         return 0, 0
     free, total = torch.cuda.mem_get_info(device)
     return total - free, total
+
+
+def release_device_memory() -> None:
+    """Give back to the GPU what a policy that is gone has left in torch's cache."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -55,6 +55,7 @@ class PolicyNode(LifecycleNode):
         self.telemetry = Telemetry(self, self.commander)
         self.diagnostics = Diagnostics(self)
         self.inputs = Inputs(self, self.commander, self._on_frame, self._on_instruction)
+        self.telemetry.inputs = self.inputs
         self._wanted = self.settings.node.instruction
         live = LiveParameters(self.settings, lambda: self.runner is not None, self._change)
         self.add_on_set_parameters_callback(live.on_set)
@@ -108,6 +109,7 @@ class PolicyNode(LifecycleNode):
         if self.runner is None:
             self.get_logger().error("cannot activate: no policy is loaded; configure first")
             return _FAILURE
+        self.commander.enable(False)
         self.runner.start()
         self.inputs.guard.reset()
         self.active = True
@@ -193,7 +195,11 @@ class PolicyNode(LifecycleNode):
         return response
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        response.success, response.message = self.commander.enable(request.data)
+        if request.data and not self.active:
+            response.success = False
+            response.message = "refused: the node is not active; activate it, then enable"
+        else:
+            response.success, response.message = self.commander.enable(request.data)
         self.get_logger().info(response.message)
         self._tell()
         return response
@@ -217,7 +223,11 @@ class PolicyNode(LifecycleNode):
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
         """As every node does. A change that is refused stops a moving robot: whoever asked for it
         wanted another motion than this, and does not get it."""
-        result = super().set_parameters_atomically(parameter_list)
+        try:
+            result = super().set_parameters_atomically(parameter_list)
+        except Exception as error:  # a name that is not declared; the service answers with it
+            self.commander.refused_change(str(error))
+            raise
         if not result.successful:
             self.commander.refused_change(result.reason)
         return result
@@ -248,6 +258,7 @@ class PolicyNode(LifecycleNode):
     def _clock_jumped(self) -> None:
         self.get_logger().warning("ROS time jumped backwards: a new episode begins")
         self.inputs.guard.reset()
+        self._robot_state.clock_jumped()
         self.commander.clock_jumped()
         self._goals.tick()  # a fault of the jump is the better reason
         self._goals.end(Result.RESET)

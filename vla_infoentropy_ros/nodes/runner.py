@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.knobs import SettingError
+from vla_infoentropy_ros.models.memory import release_device_memory
 from vla_infoentropy_ros.nodes.images import ImageError
 from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings
 from vla_infoentropy_ros.nodes.worker import Worker
@@ -97,6 +98,7 @@ class PolicyRunner:
         self.policy = self._session = None
         gc.unfreeze()
         gc.collect()
+        release_device_memory()
 
     def post(self, frame: Frame) -> bool:
         """Offer a frame; true if it, or an older one, was dropped."""
@@ -115,7 +117,7 @@ class PolicyRunner:
     def rest(self) -> None:
         """Take no more steps until there is another instruction, or the same one again."""
         self.instruction = self.rejected = ""
-        self._request(lambda session: session.reset("new_episode"))
+        self._request(self._rest)
 
     def reset(self, reason: str) -> None:
         """Begin a new episode with the next frame."""
@@ -152,6 +154,11 @@ class PolicyRunner:
             session.reset("instruction_changed")  # it keeps the old text while the robot stands
             return
         self.instruction = session.instruction
+
+    def _rest(self, session: Session) -> None:
+        # Once more: an instruction that waited for the step in progress has set it since.
+        self.instruction = self.rejected = ""
+        session.reset("new_episode")
 
     def _step(self, frame: Frame) -> None:
         if self._session is None or not self.instruction:

@@ -17,6 +17,7 @@ from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 
 _SWITCH_S = 0.0005
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SLICE_S = 0.05  # the longest time before a signal is noticed
 
 
@@ -44,7 +45,7 @@ def spin(executor: Executor, stopping: threading.Event) -> None:
 
 
 def run(name: str, make: Callable[[], Any], args: Sequence[str] | None = None) -> int:
-    """Run a node until SIGINT or SIGTERM; returns the exit code.
+    """Run a node until SIGINT, SIGTERM or SIGHUP (its terminal is gone); returns the exit code.
 
     rclpy's own signal handlers shut the context down first, after which no zero command could be
     published any more; so the signals are taken here and the node is stopped before the context.
@@ -58,9 +59,7 @@ def run(name: str, make: Callable[[], Any], args: Sequence[str] | None = None) -
     # of the interpreter lock would delay them by a multiple of that.
     sys.setswitchinterval(_SWITCH_S)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    before = {
-        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
     try:
         return _spin(name, make, stopping)
     finally:
