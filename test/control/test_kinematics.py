@@ -27,6 +27,7 @@ def urdf(limit=3.0):
 
 
 ARM = Chain.from_urdf(urdf(), "l0", "tool0")
+PERIOD_S = 0.2
 BENT = np.array([0.3, 0.6, 0.9, 0.2, 0.7, -0.4])
 around = st.lists(st.floats(-0.3, 0.3), min_size=6, max_size=6).map(np.array)
 
@@ -57,20 +58,46 @@ def test_the_jacobian_is_the_derivative(offset):
 
 @given(st.lists(st.floats(-0.005, 0.005), min_size=6, max_size=6).map(np.array))
 def test_a_small_step_moves_the_hand_as_asked(motion):
-    after = ARM.step(BENT, motion)
+    after = ARM.step(BENT, motion, PERIOD_S)
     (_, before), (_, place) = ARM.forward(BENT), ARM.forward(after)
     np.testing.assert_allclose(place - before, motion[:3], atol=8e-4)
 
 
+anywhere = st.lists(st.floats(-2.9, 2.9), min_size=6, max_size=6).map(np.array)
+largest = st.lists(st.floats(-0.03, 0.03), min_size=3, max_size=3).map(np.array)
+turn = st.lists(st.floats(-0.16, 0.16), min_size=3, max_size=3).map(np.array)
+
+
+@given(anywhere, largest, turn)
+def test_from_any_pose_neither_joints_nor_hand_go_faster_than_they_may(positions, line, spin):
+    """Singular poses included: there the joints would have to race."""
+    try:
+        after = ARM.step(positions, np.concatenate([line, spin]), PERIOD_S)
+    except KinematicsError:
+        return
+    assert np.abs(after - positions).max() <= 1.0 * PERIOD_S + 1e-9
+    moved = np.linalg.norm(ARM.forward(after)[1] - ARM.forward(positions)[1])
+    assert moved <= np.linalg.norm(line) + 1.1e-3
+
+
+def test_a_motion_too_fast_for_a_joint_is_shortened_in_its_direction():
+    motion = np.array([0.0, 0.06, 0.0, 0.0, 0.0, 0.0])
+    fast = ARM.step(BENT, motion, 10.0) - BENT
+    slow = ARM.step(BENT, motion, 0.02) - BENT
+    assert np.abs(slow).max() == pytest.approx(0.02)
+    np.testing.assert_allclose(slow / np.abs(slow).max(), fast / np.abs(fast).max(), atol=1e-9)
+
+
 def test_a_singular_pose_is_refused_not_forced():
     with pytest.raises(KinematicsError, match="singular"):
-        ARM.step(np.zeros(6), np.array([0, 0, 0.05, 0, 0, 0]))  # stretched out: cannot go up
+        # Stretched out: it cannot go up.
+        ARM.step(np.zeros(6), np.array([0, 0, 0.05, 0, 0, 0]), PERIOD_S)
 
 
 def test_a_joint_limit_is_named():
     tight = Chain.from_urdf(urdf(limit=0.9), "l0", "tool0")
     with pytest.raises(KinematicsError, match=r"joint j2 .* outside its limits \[-0.900"):
-        tight.step(BENT, np.array([0, 0, -0.05, 0, 0, 0]))
+        tight.step(BENT, np.array([0, 0, -0.05, 0, 0, 0]), PERIOD_S)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +108,7 @@ def test_a_joint_limit_is_named():
         (urdf(), "world", "tool0", "stopped at 'l0'"),
         (urdf(), "l6", "tool0", "no movable joint"),
         (urdf().replace("revolute", "floating"), "l0", "tool0", "floating"),
+        (urdf().replace('velocity="1"', 'velocity="0"'), "l0", "tool0", "joint j5 .* velocity=0"),
     ],
 )
 def test_a_description_that_does_not_fit(text, base, tip, message):
@@ -91,4 +119,4 @@ def test_a_description_that_does_not_fit(text, base, tip, message):
 def test_continuous_joints_have_no_limits():
     free = Chain.from_urdf(urdf(limit=0.0).replace("revolute", "continuous"), "l0", "tool0")
     assert math.isinf(free.joints[0].upper)
-    free.step(BENT, np.full(6, 0.001))
+    free.step(BENT, np.full(6, 0.001), PERIOD_S)

@@ -1,28 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vla_infoentropy_ros.control.resampling import ZEROS_AFTER_STOP, Command, CommandHold
+from vla_infoentropy_ros.control.settings import CommandSettings
 
-MOVE = Command(np.full(6, 0.1), 1.0, 0.2)
+MOVE = Command(np.full(6, 0.05), 1.0, 0.2)
+SETTINGS = CommandSettings()
+TICK_S = 1.0 / SETTINGS.rate_hz
 
 
 def test_nothing_is_sent_before_the_first_command():
     hold = CommandHold()
-    assert hold.sample(0.0) is None
+    assert hold.sample(0.0, SETTINGS) is None
     hold.stop()
-    assert hold.sample(1.0) is None
+    assert hold.sample(1.0, SETTINGS) is None
     assert hold.quiet
 
 
 def test_a_command_is_repeated_then_zero_then_silence():
     hold = CommandHold()
     hold.put(MOVE, now_s=0.0, hold_s=0.3)
-    assert hold.sample(0.0) is MOVE
-    assert hold.sample(0.29) is MOVE
-    zeros = [hold.sample(0.3 + tick / 30) for tick in range(ZEROS_AFTER_STOP + 2)]
+    for now_s in (0.0, 0.29):
+        np.testing.assert_array_equal(hold.sample(now_s, SETTINGS).twist, MOVE.twist)
+    zeros = [hold.sample(0.3 + tick / 30, SETTINGS) for tick in range(ZEROS_AFTER_STOP + 2)]
     assert all(np.all(command.twist == 0) for command in zeros[:ZEROS_AFTER_STOP])
     assert zeros[ZEROS_AFTER_STOP:] == [None, None]
 
@@ -31,7 +36,7 @@ def test_the_gripper_keeps_its_hold_when_the_arm_stops():
     hold = CommandHold()
     hold.put(MOVE, 0.0, 0.3)
     hold.stop()
-    assert hold.sample(0.1).gripper is None
+    assert hold.sample(0.1, SETTINGS).gripper is None
 
 
 def test_a_hold_without_duration_is_refused():
@@ -56,9 +61,9 @@ def test_motion_only_within_the_hold_of_a_command_and_zero_after_it(schedule):
             hold.stop()
             expiry = now
         else:
-            command = hold.sample(now)
+            command = hold.sample(now, SETTINGS)
             if now < expiry:
-                assert command is MOVE
+                np.testing.assert_array_equal(command.twist, MOVE.twist)
                 moving = True
             else:
                 assert command is None or not command.twist.any()
@@ -71,6 +76,52 @@ def test_a_stop_is_final(later):
     hold = CommandHold()
     hold.put(MOVE, 0.0, 10.0)
     hold.stop()
-    command = hold.sample(later)
+    command = hold.sample(later, SETTINGS)
     assert command is not None and not command.twist.any()
     np.testing.assert_array_equal(hold.twist, np.zeros(6))
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.floats(-2, 2), min_size=6, max_size=6), st.integers(0, 8)),
+        min_size=1, max_size=8,
+    ),
+    st.floats(0.1, 5.0),
+)
+def test_the_stream_keeps_to_the_acceleration_limits_and_arrives(wishes, limit):
+    """Whatever the policy asks for, and however fast it asks for something else."""
+    settings = replace(SETTINGS, max_linear_acceleration=limit, max_angular_acceleration=limit)
+    hold, now_s, before = CommandHold(), 0.0, np.zeros(6)
+    for wanted, ticks in wishes:
+        hold.put(Command(np.array(wanted), None, 0.2), now_s, 100.0)
+        for _ in range(1 + ticks):  # one at once, as the node does
+            twist = hold.sample(now_s, settings).twist
+            for part in (slice(0, 3), slice(3, 6)):
+                change = np.linalg.norm(twist[part] - before[part])
+                assert change <= limit * TICK_S + 1e-9
+            before = twist
+            now_s += TICK_S
+    for _ in range(2 + int(2 * 2 * 3**0.5 / (limit * TICK_S))):
+        twist = hold.sample(now_s, settings).twist
+        now_s += TICK_S
+    np.testing.assert_array_equal(twist, wanted)
+
+
+def test_two_commands_within_a_tick_do_not_double_the_acceleration():
+    settings = replace(SETTINGS, max_linear_acceleration=1.0)
+    hold = CommandHold()
+    for now_s in (0.0, 0.001):
+        hold.put(Command(np.array([1.0, 0, 0, 0, 0, 0]), None, 0.2), now_s, 1.0)
+        twist = hold.sample(now_s, settings).twist
+    assert twist[0] == pytest.approx(TICK_S + 0.001)
+
+
+def test_a_stop_and_a_wall_are_no_matter_of_acceleration():
+    settings = replace(SETTINGS, max_linear_acceleration=0.1, max_angular_acceleration=0.1)
+    hold = CommandHold()
+    hold.put(MOVE, 0.0, 10.0, at_once=True)
+    np.testing.assert_array_equal(hold.sample(0.0, settings).twist, MOVE.twist)
+    hold.stop()
+    assert not hold.sample(0.01, settings).twist.any()
+    hold.put(MOVE, 0.02, 10.0)
+    assert np.linalg.norm(hold.sample(0.02, settings).twist[:3]) <= 0.1 * TICK_S + 1e-9

@@ -16,6 +16,10 @@ _DAMPING = 0.02
 """Of the least squares, m: near a singular pose joints move slowly instead of wildly."""
 _LEAST_PROGRESS = 0.5
 """Share of the wanted motion that must be possible."""
+_STRAIGHT = np.array([0.01] * 3 + [0.1] * 3)
+"""m, rad: over so short a motion a Jacobian holds."""
+_OVERSHOOT = 1e-3
+"""m: how much farther than wanted the hand may go."""
 _MOVING = ("revolute", "continuous", "prismatic")
 
 
@@ -25,7 +29,8 @@ class KinematicsError(ValueError):
 
 @dataclass(frozen=True)
 class Joint:
-    """origin: (R (3, 3), t (3,) m) from the parent's frame; axis: (3,) unit; limits: rad or m."""
+    """origin: (R (3, 3), t (3,) m) from the parent's frame; axis: (3,) unit; limits: rad or m,
+    rad/s or m/s."""
 
     name: str
     kind: str
@@ -34,6 +39,7 @@ class Joint:
     axis: NDArray[np.float64]
     lower: float
     upper: float
+    speed: float
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Chain:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the movable joints, base first."""
-        return tuple(joint.name for joint in self.joints if joint.kind in _MOVING)
+        return tuple(joint.name for joint in self._movable)
 
     def forward(self, positions: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
         """Joint positions (n,) to the tip's rotation (3, 3) and position (3,) m in the base."""
@@ -82,37 +88,63 @@ class Chain:
 
     def jacobian(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
         """(6, n): joint speeds to the tip's velocity and turning speed, in the base frame."""
-        _, tip, axes = self._walk(positions)
-        columns = [
-            np.concatenate([axis, np.zeros(3)])
-            if kind == "prismatic"
-            else np.concatenate([np.cross(axis, tip - origin), axis])
-            for kind, axis, origin in axes
-        ]
-        return np.stack(columns, axis=1)
+        _, tip, joints = self._walk(positions)
+        axes = np.array([axis for _, axis, _ in joints])
+        origins = np.array([origin for _, _, origin in joints])
+        slides = np.array([kind == "prismatic" for kind, _, _ in joints])[:, None]
+        lines = np.where(slides, axes, np.cross(axes, tip - origins))
+        return np.concatenate([lines, np.where(slides, 0.0, axes)], axis=1).T
 
     def step(
-        self, positions: NDArray[np.float64], motion: NDArray[np.float64]
+        self, positions: NDArray[np.float64], motion: NDArray[np.float64], period_s: float
     ) -> NDArray[np.float64]:
-        """Joint positions (n,) after a small motion (6,) m, rad of the tip in the base frame.
+        """Joint positions (n,) after a motion (6,) m, rad of the tip in the base frame within
+        ``period_s``; less of the motion where a joint is too slow for it.
 
         Raises KinematicsError where a joint limit or a singular pose forbids it.
         """
+        pieces = max(1, math.ceil(float(np.max(np.abs(motion) / _STRAIGHT))))
+        after = positions
+        for _ in range(pieces):
+            after = after + self._change(after, motion / pieces)
+        speeds = np.abs(after - positions) / period_s
+        limits = np.array([joint.speed for joint in self._movable])
+        share = float(np.min(limits / np.maximum(speeds, limits)))
+        after = positions + share * (after - positions)
+        self._check(positions, after, float(np.linalg.norm(motion[:3])))
+        return after
+
+    def _change(
+        self, positions: NDArray[np.float64], motion: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """What a short motion (6,) changes, by damped least squares: (n,)."""
         jacobian = self.jacobian(positions)
         square = jacobian @ jacobian.T + _DAMPING**2 * np.eye(6)
-        change = jacobian.T @ np.linalg.solve(square, motion)
+        change: NDArray[np.float64] = jacobian.T @ np.linalg.solve(square, motion)
         missing = float(np.linalg.norm(jacobian @ change - motion))
         if missing > _LEAST_PROGRESS * float(np.linalg.norm(motion)) + 1e-9:
             raise KinematicsError("the arm is in or near a singular pose; move it out by hand")
-        after: NDArray[np.float64] = positions + change
-        movable = [joint for joint in self.joints if joint.kind in _MOVING]
-        for joint, value in zip(movable, after, strict=True):
+        return change
+
+    def _check(
+        self, before: NDArray[np.float64], after: NDArray[np.float64], wanted_m: float
+    ) -> None:
+        for joint, value in zip(self._movable, after, strict=True):
             if not joint.lower <= value <= joint.upper:
                 raise KinematicsError(
                     f"joint {joint.name} would go to {value:.3f}, outside its limits "
                     f"[{joint.lower:.3f}, {joint.upper:.3f}]"
                 )
-        return after
+        moved_m = float(np.linalg.norm(self.forward(after)[1] - self.forward(before)[1]))
+        if moved_m > wanted_m + _OVERSHOOT:
+            raise KinematicsError(
+                f"the hand would go {moved_m:.4f} m instead of {wanted_m:.4f} m: a singular pose "
+                "is near; move the arm out by hand"
+            )
+
+    @property
+    def _movable(self) -> tuple[Joint, ...]:
+        return tuple(joint for joint in self.joints if joint.kind in _MOVING)
 
     def _walk(
         self, positions: NDArray[np.float64]
@@ -152,13 +184,25 @@ def _joint(element: ElementTree.Element) -> Joint:
         direction / (np.linalg.norm(direction) or 1.0),
         float(limit.get("lower", "0")) if bounded and limit is not None else -math.inf,
         float(limit.get("upper", "0")) if bounded and limit is not None else math.inf,
+        _speed(name, limit),
     )
 
 
+def _speed(name: str, limit: ElementTree.Element | None) -> float:
+    speed = math.inf if limit is None else float(limit.get("velocity", "inf"))
+    if not speed > 0.0:
+        raise KinematicsError(
+            f"joint {name} has limit velocity={speed} in robot_description; give what it can do, "
+            "rad/s or m/s"
+        )
+    return speed
+
+
 def _about(axis: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
-    x, y, z = (float(part) for part in math.sin(angle / 2) * axis)
-    quaternion = (math.cos(angle / 2), x, y, z)
-    return np.stack([rotate(quaternion, unit) for unit in np.eye(3)], axis=1)
+    """Rotation matrix (3, 3), by Rodrigues' formula; once per joint and piece of a motion."""
+    (x, y, z), sine, rest = axis.tolist(), math.sin(angle), 1.0 - math.cos(angle)
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + sine * cross + rest * (cross @ cross)
 
 
 def _attribute(joint: ElementTree.Element, tag: str, name: str) -> str:

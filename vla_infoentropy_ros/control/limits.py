@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vla_infoentropy_ros.control.settings import CommandSettings
 
+_PARTS = ((slice(0, 3), "linear"), (slice(3, 6), "angular"))
 _SLACK = 1e-9  # so that rounding alone never counts as limited
 
 
@@ -34,16 +35,31 @@ def limit_twist(
     """
     names: list[str] = []
     twist = np.empty(6)
-    for part, kind in ((slice(0, 3), "linear"), (slice(3, 6), "angular")):
+    for part, kind in _PARTS:
         step = settings.max_step_translation if kind == "linear" else settings.max_step_rotation
         velocity, acted = _shorten(wanted[part], step / period_s)
         names += [f"{kind}_step"] * acted
-        velocity, acted = _shorten(velocity, getattr(settings, f"max_{kind}_speed"))
+        twist[part], acted = _shorten(velocity, getattr(settings, f"max_{kind}_speed"))
         names += [f"{kind}_speed"] * acted
-        change = getattr(settings, f"max_{kind}_acceleration") * period_s
-        difference, acted = _shorten(velocity - previous[part], change)
-        names += [f"{kind}_acceleration"] * acted
-        twist[part] = previous[part] + difference if acted else velocity
+    reached = approach(twist, previous, period_s, settings)
+    return Limited(reached.twist, (*names, *reached.by))
+
+
+def approach(
+    wanted: NDArray[np.float64],
+    previous: NDArray[np.float64],
+    within_s: float,
+    settings: CommandSettings,
+) -> Limited:
+    """As near to a wanted velocity (6,) as the acceleration limits allow after ``within_s``."""
+    names: list[str] = []
+    twist = wanted.copy()
+    for part, kind in _PARTS:
+        change = getattr(settings, f"max_{kind}_acceleration") * within_s
+        difference, acted = _shorten(wanted[part] - previous[part], change)
+        if acted:
+            twist[part] = previous[part] + difference
+            names.append(f"{kind}_acceleration")
     return Limited(twist, tuple(names))
 
 

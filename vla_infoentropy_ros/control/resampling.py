@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vla_infoentropy_ros.control.limits import approach
+from vla_infoentropy_ros.control.settings import CommandSettings
 
 ZEROS_AFTER_STOP = 3
 """Zero commands sent before silence: one lost datagram must not leave an arm moving."""
@@ -32,6 +36,7 @@ def zero() -> Command:
 class CommandHold:
     """Holds the newest command until it expires, then zero, then silence. Not thread-safe.
 
+    From one velocity to the next it goes within the acceleration limits; a stop is immediate.
     Times are seconds of a monotonic clock: a hold must end even where ROS time stands still.
     """
 
@@ -39,23 +44,34 @@ class CommandHold:
         self._command: Command | None = None
         self._expiry_s = 0.0
         self._zeros = 0
+        self._sent, self._sent_s = np.zeros(6), -math.inf
 
-    def put(self, command: Command, now_s: float, hold_s: float) -> None:
-        """A new command, to be repeated for ``hold_s`` seconds unless a newer one replaces it."""
+    def put(
+        self, command: Command, now_s: float, hold_s: float, at_once: bool = False
+    ) -> None:
+        """A new command, to be repeated for ``hold_s`` seconds unless a newer one replaces it.
+
+        at_once: without regard to acceleration, as where a wall is near.
+        """
         if not hold_s > 0.0:
             raise ValueError(f"hold_s={hold_s}: must be above 0 s")
         self._command, self._expiry_s = command, now_s + hold_s
         self._zeros = ZEROS_AFTER_STOP
+        if at_once:
+            self._sent = command.twist
 
     def stop(self) -> None:
         """Forget the command; what follows is zero, then silence, or silence if none was sent."""
-        self._command = None
+        self._command, self._sent = None, np.zeros(6)
 
-    def sample(self, now_s: float) -> Command | None:
+    def sample(self, now_s: float, settings: CommandSettings) -> Command | None:
         """What to send now; None: nothing."""
         if self._command is not None and now_s < self._expiry_s:
-            return self._command
-        self._command = None
+            within_s = min(now_s - self._sent_s, 1.0 / settings.rate_hz)
+            self._sent = approach(self._command.twist, self._sent, within_s, settings).twist
+            self._sent_s = now_s
+            return replace(self._command, twist=self._sent)
+        self._command, self._sent = None, np.zeros(6)
         if self._zeros == 0:
             return None
         self._zeros -= 1

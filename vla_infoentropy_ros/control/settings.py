@@ -63,10 +63,14 @@ class CommandSettings:
     max_linear_speed: float = knob(0.5, "longest velocity, m/s", low=0.0, high=5.0)
     max_angular_speed: float = knob(1.75, "largest turning speed, rad/s", low=0.0, high=20.0)
     max_linear_acceleration: float = knob(
-        5.0, "change of speed from one action to the next, m/s^2", low=0.0, high=100.0
+        5.0,
+        "change of velocity, m/s^2: at rate_hz from one velocity to the next, and per action; "
+        "a stop is immediate",
+        low=0.0,
+        high=100.0,
     )
     max_angular_acceleration: float = knob(
-        17.5, "change of turning speed from one action to the next, rad/s^2", low=0.0, high=500.0
+        17.5, "change of turning velocity, rad/s^2, in the same way", low=0.0, high=500.0
     )
     limit_workspace: bool = knob(
         False, "true: keep the end effector inside workspace_low .. workspace_high; needs ee_pose"

@@ -67,6 +67,7 @@ class Commander:
     def open(self, convention: Any, output: Output) -> None:
         """A policy is loaded; convention: `models.adapter.ActionConvention` of its actions."""
         with self.lock:
+            self.output.close()
             self.output = output
             self.convention = convention
             self.counters, self.watchdog = Counters(), Watchdog()
@@ -78,6 +79,7 @@ class Commander:
         with self.lock:
             self.stop()
             self.output.close()
+            self.convention = None
 
     def configure(self, settings: CommandSettings) -> None:
         """Take over changed settings; becoming a dry run stops the robot."""
@@ -104,7 +106,7 @@ class Commander:
         stamp_ns: ROS time now. age_s: of the observation. None: the action was dropped.
         """
         with self.lock:
-            in_time = self.watchdog.step_ends(time.monotonic(), self.settings.deadline_s)
+            in_time = self.watchdog.step_ends(time.monotonic(), self.settings)
             if generation != self.generation:
                 self.counters.actions_dropped += 1
                 return None
@@ -155,9 +157,10 @@ class Commander:
         fault = self.output.plan(command, settings)
         if fault is not None:
             return self._refuse(fault)
-        self._hold.put(command, time.monotonic(), hold_s)
+        now_s = time.monotonic()
+        self._hold.put(command, now_s, hold_s, at_once=bool(cut))
         self.watchdog.arm()
-        self.output.send(command, stamp_ns)
+        self._repeat(now_s, stamp_ns)
         self.output.grip(opening, settings)
         return Issued(command, limited.by + ("workspace",) * bool(cut), settings.dry_run)
 
@@ -173,9 +176,15 @@ class Commander:
         with self.lock:
             now_s = time.monotonic()
             self._watch(now_s, worker_alive)
-            command = self._hold.sample(now_s)
-            if command is not None:
-                self.output.send(command, self.output.now_ns())
+            self._repeat(now_s, self.output.now_ns())
+
+    def _repeat(self, now_s: float, stamp_ns: int) -> bool:
+        """Send what is to be sent now; false: nothing."""
+        command = self._hold.sample(now_s, self.settings)
+        if command is None:
+            return False
+        self.output.send(command, stamp_ns)
+        return True
 
     def _watch(self, now_s: float, worker_alive: bool) -> None:
         if not worker_alive:
@@ -185,7 +194,7 @@ class Commander:
                     "the inference thread has ended; deactivate and activate the node",
                 )
             )
-        if self.watchdog.overdue(now_s, self.settings.deadline_s) and self.interlock.may_move:
+        if self.watchdog.overdue(now_s, self.settings) and self.interlock.may_move:
             self.stop(self.watchdog.deadline_fault(self.settings))
         fault = self.watchdog.camera_fault(now_s, self.settings)
         if fault is not None:
@@ -208,9 +217,7 @@ class Commander:
             was_sending = not self._hold.quiet
             self._hold.stop()
             if was_sending:
-                command = self._hold.sample(time.monotonic())
-                if command is not None:
-                    self.output.send(command, self.output.now_ns())
+                self._repeat(time.monotonic(), self.output.now_ns())
             self.output.forget_grip()
             if fault is not None and latched:
                 self._on_fault(fault)
@@ -218,7 +225,7 @@ class Commander:
     def abandoned(self) -> None:
         """The step ends without an action, since its image could not be decoded."""
         with self.lock:
-            self.watchdog.step_ends(time.monotonic(), self.settings.deadline_s)
+            self.watchdog.step_ends(time.monotonic(), self.settings)
 
     def refused_change(self, reason: str) -> None:
         """A parameter could not be changed as asked."""
@@ -229,7 +236,7 @@ class Commander:
     def failed(self, fault: Fault) -> None:
         """The policy gave no action."""
         with self.lock:
-            self.watchdog.step_ends(time.monotonic(), self.settings.deadline_s)
+            self.watchdog.step_ends(time.monotonic(), self.settings)
             self.counters.actions_dropped += 1
             self.stop(fault)
 
@@ -266,7 +273,9 @@ class Commander:
             ):
                 return False, f"refused: {self._rival_fault().reason}"
             answer = self.interlock.enable(on)
-            if not on:
+            if on:
+                self.watchdog.forgive()
+            else:
                 self.stop()
             return answer
 
@@ -274,6 +283,6 @@ class Commander:
         """Send what is left to be sent (zeros), for a node that is about to go."""
         with self.lock:
             self.stop()
-            while (command := self._hold.sample(time.monotonic())) is not None:
-                self.output.send(command, self.output.now_ns())
+            while self._repeat(time.monotonic(), self.output.now_ns()):
+                pass
             self.output.flush()

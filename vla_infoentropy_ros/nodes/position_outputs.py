@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import Pose, PoseStamped
 from numpy.typing import NDArray
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -36,7 +36,7 @@ class PoseOutput(Output):
 
     def __init__(self, node: Any, state: RobotState) -> None:
         super().__init__(node, state)
-        self._target: PoseStamped | None = None
+        self._target: Pose | None = None
 
     def plan(self, command: Command, settings: CommandSettings) -> Fault | None:
         return super().plan(command, settings) or self._aim(command, settings)
@@ -53,19 +53,21 @@ class PoseOutput(Output):
             line, after = rotate(orientation, line), multiply(orientation, spin)
         else:
             after = multiply(spin, orientation)
-        target = PoseStamped(header=Header(frame_id=settings.base_frame))
-        place = target.pose.position
+        target = Pose()
+        place = target.position
         place.x, place.y, place.z = at.x + line[0], at.y + line[1], at.z + line[2]
-        turned = target.pose.orientation
+        turned = target.orientation
         turned.w, turned.x, turned.y, turned.z = after
         self._target = target
         return None
 
     def _message(self, command: Command, stamp_ns: int) -> PoseStamped | None:
-        target = self._target if command.period_s else self._state.last_pose
-        if target is not None:
-            target.header.stamp = to_time(stamp_ns)
-        return target
+        last = self._state.last_pose
+        target = self._target if command.period_s else last and last.pose
+        if target is None:
+            return None
+        header = Header(stamp=to_time(stamp_ns), frame_id=self.base_frame)
+        return PoseStamped(header=header, pose=target)
 
 
 class TrajectoryOutput(Output):
@@ -97,7 +99,7 @@ class TrajectoryOutput(Output):
             if self.end_effector_frame:
                 turn, _ = chain.forward(positions)
                 motion = np.concatenate([turn @ motion[:3], turn @ motion[3:]])
-            self._target = chain.step(positions, motion)
+            self._target = chain.step(positions, motion, command.period_s)
         except KinematicsError as error:
             return Fault(NO_SOLUTION, str(error))
         return None
