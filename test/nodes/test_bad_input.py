@@ -122,6 +122,41 @@ def test_an_arm_that_moves_by_poses_stops_where_it_was_last_seen():
         assert robot.status.fault_code == "stale_state"
 
 
+@pytest.mark.parametrize(
+    ("frame", "later_s", "told"),
+    [
+        ("camera", 0.0, "ee_pose is in frame 'camera', not in command.base_frame='base_link'"),
+        ("base_link", -60.0, "ee_pose is 6"),  # its driver died a minute ago
+        ("base_link", None, "ee_pose is "),  # a relay repeats the last one
+    ],
+)
+def test_a_pose_of_another_frame_or_time_moves_nothing(frame, later_s, told):
+    limits = {"command__limit_workspace": True, "command__pose_timeout_s": 0.5}
+    with driven(meet=False, **limits) as (robot, node, _):
+        hand = robot.create_publisher(PoseStamped, "ee_pose", NEWEST)
+        until(hand.get_subscription_count, "no one takes ee_pose")
+        until(lambda: node.commander.output.listeners(), "no one takes commands")
+        first_ns = robot.now_ns()
+
+        def tell():
+            message = pose(0.4, 0.1, 0.3)
+            message.header.frame_id = frame
+            stamp_ns = first_ns if later_s is None else robot.now_ns() + int(later_s * 1e9)
+            message.header.stamp = to_time(stamp_ns)
+            hand.publish(message)
+
+        ready(robot, node, [])
+        with robot.streaming(tell):
+            state = node._robot_state
+            until(lambda: state._pose or state._pose_problem, "no pose arrives")
+            until(lambda: robot.now_ns() > first_ns + 600_000_000, "no time goes by")
+            robot.look()
+            until(lambda: robot.status.fault, "no fault", lambda: robot.status)
+        assert robot.status.fault_code == "stale_state"
+        assert told in robot.status.fault_reason
+        assert not any(map(np.any, robot.twists))
+
+
 def test_joints_of_the_arm_grow_old_though_the_gripper_lives():
     frames = {"command__base_frame": "l0", "command__tool_frame": "tool0"}
     with driven(command__output="trajectory", meet=False, **frames) as (robot, node, _):
@@ -136,7 +171,8 @@ def test_joints_of_the_arm_grow_old_though_the_gripper_lives():
         assert robot.set(node, command__pose_timeout_s=0.2).successful
         with robot.streaming(lambda: joints.publish(JointState(name=["finger"], position=[0.0]))):
             oldest = ARM.names[0]
-            until(lambda: time.monotonic() - node._robot_state._joints[oldest][1] > 0.3, "time")
+            news = node._robot_state._joints[oldest][1]
+            until(lambda: time.monotonic() - news.arrival_s > 0.3, "time")
             robot.look()
             until(lambda: robot.status.fault, "no fault", lambda: robot.status)
         assert robot.status.fault_code == "stale_state"

@@ -21,6 +21,7 @@ from test.nodes.harness import (
     WORDS,
     Rig,
     Robot,
+    begin_a_step,
     driven,
     image,
     parameters,
@@ -32,14 +33,6 @@ from vla_infoentropy_ros.nodes.policy_node import PolicyNode
 from vla_infoentropy_ros.nodes.qos import CAMERA, LATCHED
 
 pytestmark = pytest.mark.usefixtures("ros")
-
-
-def begin_a_step(robot):
-    """It does not end before the gate is opened."""
-    GATE.clear()
-    steps = len(SCRIPT.seen)
-    robot.look()
-    until(lambda: len(SCRIPT.seen) > steps, "no step begins")
 
 
 def test_camera_stops():
@@ -143,17 +136,42 @@ def test_inference_over_its_deadline():
 
 
 def test_a_tolerated_miss_falls_back_to_zero_without_a_fault():
-    with driven(**HELD, command__tolerated_misses=5) as (robot, node, _):
+    with driven(**HELD, command__tolerated_misses=1000) as (robot, node, _):
         robot.drive()
         assert robot.set(node, command__deadline_s=0.1).successful
         GATE.clear()
         robot.look()
-        until(lambda: robot.status.deadline_misses == 1, "no miss", lambda: robot.status)
+        until(lambda: robot.status.deadline_misses, "no miss", lambda: robot.status)
         robot.stops("deadline")
         GATE.set()
         until(lambda: robot.status.actions_dropped == 1, "the late action was not dropped")
         robot.stops("deadline")
         assert not robot.status.fault and len(robot.actions) == 1
+
+
+def test_a_step_that_never_ends_is_a_fault_however_much_is_tolerated():
+    with driven(**HELD, command__tolerated_misses=2) as (robot, node, _):
+        robot.drive()
+        assert robot.set(node, command__deadline_s=0.1).successful
+        GATE.clear()
+        robot.look()
+        status = robot.faults("deadline")
+        assert "missed 3 time(s) in a row" in status.fault_reason
+        GATE.set()
+        until(lambda: robot.status.actions_dropped, "the late action was not dropped")
+        assert robot.set(node, command__deadline_s=20.0).successful
+        robot.moves_only_when_told()
+
+
+def test_more_misses_in_a_row_than_are_tolerated():
+    with driven(**HELD, command__tolerated_misses=1) as (robot, node, _):
+        robot.drive()
+        # Every step is too late, and ends: what is counted is the row.
+        assert robot.set(node, command__deadline_s=0.01).successful
+        SCRIPT.delay_s = 0.05
+        until(lambda: robot.look() and robot.status.fault, "no fault", lambda: robot.status)
+        assert robot.status.fault_code == "deadline"
+        assert robot.status.deadline_misses >= 2 and len(robot.actions) == 1
 
 
 def test_the_image_was_too_old():
@@ -239,6 +257,15 @@ def test_a_change_of_parameter_that_is_refused_stops(change, reason):
         assert node.get_parameter(name).value != next(iter(change.values()))
         status = robot.faults("invalid_parameter")
         assert reason in status.fault_reason
+        robot.moves_only_when_told()
+
+
+def test_a_misspelt_parameter_stops_as_well():
+    """Whoever wants the arm to be slower must not be left with a fast one."""
+    with driven(**HELD) as (robot, node, _):
+        robot.drive()
+        assert not robot.set(node, command__max_linear_sped=0.01).successful
+        assert "max_linear_sped" in robot.faults("invalid_parameter").fault_reason
         robot.moves_only_when_told()
 
 
@@ -357,10 +384,10 @@ def test_an_instruction_of_other_quality_moves_nothing_and_the_log_says_so(polic
     with driven() as (robot, _, _):
         quality = {"depth": 1, "durability": DurabilityPolicy.TRANSIENT_LOCAL} | policy
         mouth = robot.create_publisher(String, "instruction", QoSProfile(**quality))
-        robot.reads("instruction'", next(iter(policy)).upper())
+        robot.reads("a publisher of instruction is volatile or best effort")
         assert robot.call(robot.enable, SetBool.Request(data=True)).success
         mouth.publish(String(data=WORDS))
         robot.look()
         until(lambda: robot.status.frames_received, "no image", lambda: robot.status)
-        assert "waits for an instruction" in robot.status.detail
+        assert "--qos-durability transient_local" in robot.status.detail
         assert not robot.twists and not robot.actions

@@ -5,10 +5,11 @@ import sys
 from contextlib import contextmanager
 
 import pytest
-from rclpy.action import ActionServer, GoalResponse
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.task import Future
 from std_srvs.srv import SetBool
 
-from test.nodes.harness import WORDS, driven, until
+from test.nodes.harness import HELD, WORDS, driven, until
 from test.nodes.policies import SCRIPT, STEP
 from test.nodes.test_outputs import ready
 from vla_infoentropy_ros.control.settings import CommandSettings
@@ -74,6 +75,46 @@ def test_after_a_stop_the_gripper_is_told_anew():
         assert robot.call(robot.reset).success
         robot.act()
         until(lambda: len(goals) == 2, "not told anew")
+
+
+@pytest.mark.parametrize("when", ["under way", "accepted late"])
+def test_a_stop_holds_the_fingers_where_they_are(when):
+    """They would close to the end, with all their effort, after a fault."""
+    GripperCommand = pytest.importorskip("control_msgs.action").GripperCommand
+    begun, canceled, over = [], [], Future()
+
+    async def reach(handle):
+        begun.append(handle)
+        await over  # slow fingers
+        handle.canceled()
+        return GripperCommand.Result()
+
+    def cancel(handle):
+        canceled.append(handle)
+        over.set_result(None)
+        return CancelResponse.ACCEPT
+
+    with driven(meet=False, **HAND, **HELD) as (robot, node, rig):
+        rig.do(lambda: ActionServer(robot, GripperCommand, NAME, reach, cancel_callback=cancel))
+        ready(robot, node, begun)
+        if when == "under way":
+            robot.look()
+            until(lambda: node.commander.output._gripper._under_way, "no answer to the goal")
+            robot.call(robot.enable, SetBool.Request(data=False))
+        else:
+            gripper = node.commander.output._gripper
+
+            def send_and_stop():
+                gripper.send(1.0, node.settings.command)
+                gripper.forget()  # in one callback: no answer can have come between
+
+            rig.do(send_and_stop)
+        until(lambda: canceled, "the fingers go on", lambda: robot.status)
+        until(lambda: gripper_idle(node), "its end is not noticed")
+
+
+def gripper_idle(node):
+    return node.commander.output._gripper._under_way is None
 
 
 def test_a_gripper_that_refuses_stops_the_robot():

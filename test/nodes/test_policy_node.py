@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node as an operator meets it: transitions, interlocks, parameters, what it publishes."""
 
+import itertools
 from array import array
 
 import numpy as np
@@ -12,10 +13,10 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 from vla_infoentropy_ros.msg import InferenceStatus
 
-from test.nodes.harness import FAST, WORDS, Robot, driven, parameters, until
+from test.nodes.harness import FAST, HELD, WORDS, Robot, driven, parameters, until
 from test.nodes.policies import SCRIPT, STEP
 from vla_infoentropy_ros.knobs import SettingError
-from vla_infoentropy_ros.nodes.messages import to_ns, to_time
+from vla_infoentropy_ros.nodes.messages import from_twist, to_ns, to_time
 from vla_infoentropy_ros.nodes.policy_node import PolicyNode
 from vla_infoentropy_ros.nodes.qos import CAMERA, NEWEST
 from vla_infoentropy_ros.nodes.runtime import StartupError
@@ -124,6 +125,90 @@ def test_becoming_a_dry_run_stops():
         assert robot.set(node, command__dry_run=True).successful
         robot.ends_in_zero()
         until(lambda: robot.count_publishers("twist_command") == 0, "still a publisher")
+
+
+@pytest.mark.parametrize("begins_dry", [True, False])
+def test_the_end_of_a_dry_run_waits_for_the_operator(begins_dry):
+    with driven(**HELD, command__dry_run=begins_dry, meet=False) as (robot, node, _):
+        robot.say(WORDS)
+        until(lambda: robot.status.instruction == WORDS, "not instructed")
+        assert robot.call(robot.enable, SetBool.Request(data=True)).success
+        robot.act()
+        if not begins_dry:
+            assert robot.set(node, command__dry_run=True).successful
+        assert robot.set(node, command__dry_run=False).successful
+        until(lambda: node.commander.output.listeners(), "no one takes commands")
+        action = robot.act()
+        assert not action.dry_run and not from_twist(action.command).any()
+        assert "~/enable" in robot.status.detail and not robot.status.enabled
+        robot.drive()
+
+
+def test_an_enable_counts_only_while_the_node_is_active():
+    with driven(**HELD, command__exclusive=True) as (robot, node, rig):
+        robot.say(WORDS)
+        for leave, enter in (
+            ((node.trigger_deactivate,), (node.trigger_activate,)),
+            ((node.trigger_deactivate, node.trigger_cleanup),
+             (node.trigger_configure, node.trigger_activate)),
+        ):
+            for transition in leave:
+                rig.do(transition)
+            answer = robot.call(robot.enable, SetBool.Request(data=True))
+            assert not answer.success and "activate it" in answer.message
+            for transition in enter:
+                rig.do(transition)
+            until(lambda: node.commander.output.listeners(), "no one takes commands")
+            until(robot.camera.get_subscription_count, "no one takes images")
+            until(lambda: robot.status.instruction == WORDS, "not instructed")
+            assert not from_twist(robot.act().command).any() and not robot.twists
+
+
+def test_parameters_of_a_node_without_policy_open_no_publisher():
+    with driven() as (robot, node, rig):
+        for transition in (node.trigger_deactivate, node.trigger_cleanup):
+            rig.do(transition)
+        assert robot.set(node, command__max_linear_speed=0.3).successful
+        assert robot.count_publishers("twist_command") == 0
+        for transition in (node.trigger_configure, node.trigger_activate):
+            rig.do(transition)
+        until(lambda: robot.count_publishers("twist_command") == 1, "not one publisher")
+        until(lambda: node.commander.output.listeners(), "no one takes commands")
+        until(robot.camera.get_subscription_count, "no one takes images")
+        robot.drive()
+
+
+def test_the_stream_of_velocities_keeps_to_the_acceleration_limit():
+    limits = {"command__max_linear_acceleration": 0.3, "command__hold_periods": 10.0}
+    with driven(**limits) as (robot, node, _):
+        robot.drive()
+        SCRIPT.values = (-STEP[0], *STEP[1:])  # back, as fast as it came
+        robot.act()
+        wanted = node.commander._hold.twist[:3]
+        until(lambda: np.array_equal(robot.twists[-1][:3], wanted), "does not arrive")
+        sent = [np.zeros(6), *(np.array(what[1]) for what in map(tuple, robot.commands))]
+        changes = [np.linalg.norm((b - a)[:3]) for a, b in itertools.pairwise(sent)]
+        assert max(changes) <= 0.3 / 30.0 + 1e-9
+        assert len(changes) >= np.linalg.norm(wanted) / (0.3 / 30.0)
+
+
+def test_a_camera_that_shows_nothing_new_is_not_called_healthy():
+    with driven() as (robot, node, _):
+        robot.say(WORDS)
+        until(lambda: robot.status.instruction == WORDS, "not instructed")
+        stamp_ns = robot.look()
+        until(lambda: robot.status.state == InferenceStatus.RUNNING, "does not run")
+        assert robot.set(node, command__camera_timeout_s=0.1).successful
+        assert robot.set(node, command__deadline_s=0.1).successful
+        nothing = DiagnosticStatus()
+
+        def camera():
+            return robot.diagnostics.get("policy_node: camera", nothing)
+
+        with robot.streaming(lambda: robot.look(stamp_ns)):
+            until(lambda: "none that is new" in camera().message, "called healthy", camera)
+            assert camera().level == DiagnosticStatus.STALE
+            until(lambda: robot.status.state == InferenceStatus.WAITING, "still runs")
 
 
 @pytest.mark.parametrize("text", ["", "   ", "123"])

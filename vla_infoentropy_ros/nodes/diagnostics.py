@@ -37,7 +37,7 @@ class Diagnostics:
         """status: newest. now_s: monotonic."""
         array = DiagnosticArray(
             status=[
-                self._camera(status, now_s, inputs),
+                self._camera(status, now_s, inputs, runner is not None and runner.running),
                 self._policy(status, runner),
                 self._commands(status),
             ]
@@ -46,14 +46,15 @@ class Diagnostics:
         self._last = now_s, status
         self._publisher.publish(array)
 
-    def _camera(self, status: InferenceStatus, now_s: float, inputs: Inputs) -> DiagnosticStatus:
+    def _camera(
+        self, status: InferenceStatus, now_s: float, inputs: Inputs, active: bool
+    ) -> DiagnosticStatus:
         rate_hz, rejected = 0.0, 0
         if self._last is not None and now_s > self._last[0]:
             then_s, before = self._last
             # Counters begin anew when the node is configured.
             rate_hz = max(0, status.frames_received - before.frames_received) / (now_s - then_s)
             rejected = max(0, status.frames_rejected - before.frames_rejected)
-        active = status.state in (InferenceStatus.WAITING, InferenceStatus.RUNNING)
         level, text = _OK, "images arrive"
         if inputs.problem:
             level, text = _ERROR, inputs.problem
@@ -61,6 +62,8 @@ class Diagnostics:
             level, text = _ERROR, f"{rejected} images rejected within the last second; see the log"
         elif rate_hz == 0.0:
             level, text = _STALE if active else _OK, "no images within the last second"
+        elif active and inputs.overdue:
+            level, text = _STALE, "images arrive, but none that is new: see image_age_s and the log"
         return self._status(
             "camera",
             level,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Protocol
 
 from rclpy.action import ActionClient
@@ -17,12 +18,13 @@ _SAME = 1e-3  # openings closer than this are one
 
 
 class Gripper(Protocol):
-    """Takes openings, 0 closed .. 1 open. A stop tells it nothing: letting go is no safe state."""
+    """Takes openings, 0 closed .. 1 open. A stop never opens it: letting go is no safe state."""
 
     def send(self, opening: float, settings: CommandSettings) -> None: ...
 
     def forget(self) -> None:
-        """The robot stopped: whatever comes next is new."""
+        """The robot stopped: fingers under way stay where they are, and whatever comes next is
+        new."""
         ...
 
     def fault(self) -> Fault | None:
@@ -86,8 +88,12 @@ class ActionGripper:
     def __init__(self, node: Any, settings: CommandSettings) -> None:
         self._type, self._name = _action_type(settings), settings.gripper_action
         self._client = ActionClient(node, self._type, self._name)
+        self._lock = threading.Lock()  # stops come from any thread, answers from the executor
         self._opening: float | None = None
         self._rejected = ""
+        self._newest = 0  # goal that was sent
+        self._stopped = 0  # the goals up to this one
+        self._under_way: Any = None  # handle of a goal, from acceptance to result
 
     def send(self, opening: float, settings: CommandSettings) -> None:
         if self._opening is not None and abs(opening - self._opening) < _SAME:
@@ -97,18 +103,39 @@ class ActionGripper:
         goal = self._type.Goal()
         goal.command.position = shut + opening * (wide - shut)
         goal.command.max_effort = settings.gripper_max_effort
-        # A grip that stalls on what it holds may be reported as aborted: only the answer matters.
-        self._client.send_goal_async(goal).add_done_callback(self._answered)
+        self._newest += 1
+        number = self._newest
+        answer = self._client.send_goal_async(goal)
+        answer.add_done_callback(lambda answer: self._answered(answer.result(), number))
 
-    def _answered(self, answer: Any) -> None:
-        if not answer.result().accepted:
+    def _answered(self, handle: Any, number: int) -> None:
+        if handle.accepted:
+            with self._lock:
+                stopped = self._stopped >= number
+                self._under_way = None if stopped else handle
+            if stopped:
+                handle.cancel_goal_async()
+            else:
+                # One that stalls on what it holds may be reported as aborted: it is over as well.
+                handle.get_result_async().add_done_callback(lambda _: self._over(handle))
+        elif number > self._stopped:
             self._rejected = (
                 f"{self._name} rejected a goal; check command.gripper_open_position and "
                 "command.gripper_closed_position, and that its controller is active"
             )
 
+    def _over(self, handle: Any) -> None:
+        with self._lock:
+            if self._under_way is handle:
+                self._under_way = None
+
     def forget(self) -> None:
         self._opening, self._rejected = None, ""
+        with self._lock:
+            self._stopped = self._newest
+            handle, self._under_way = self._under_way, None
+        if handle is not None:
+            handle.cancel_goal_async()
 
     def fault(self) -> Fault | None:
         if self._rejected:

@@ -46,9 +46,15 @@ class Inputs:
         self._subscriptions: list[Any] = []
         self._wrist: Any = None
         self._settings = NodeSettings()
-        self.problem = ""
+        self.problem = self.instruction_problem = ""
         node.create_subscription(
-            String, "instruction", lambda message: on_instruction(message.data.strip()), LATCHED
+            String,
+            "instruction",
+            lambda message: self._instruction(message, on_instruction),
+            LATCHED,
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=lambda event: self._instruction_incompatible()
+            ),
         )
 
     def open(self, settings: NodeSettings, views: int) -> None:
@@ -81,6 +87,11 @@ class Inputs:
             return math.nan
         return (self._commander.output.now_ns() - newest_ns) / 1e9
 
+    @property
+    def overdue(self) -> bool:
+        """There is no image as new as it must be while the robot is being commanded."""
+        return not self.image_age_s <= self._commander.settings.camera_timeout_s
+
     def close(self) -> None:
         """Unsubscribe from the cameras."""
         for subscription in self._subscriptions:
@@ -92,6 +103,17 @@ class Inputs:
         with self._commander.lock:  # the worker rejects too
             self._commander.counters.frames_rejected += 1
         self._node.get_logger().error(f"{what} rejected: {reason}", throttle_duration_sec=2.0)
+
+    def _instruction(self, message: String, tell: Callable[[str], None]) -> None:
+        self.instruction_problem = ""
+        tell(message.data.strip())
+
+    def _instruction_incompatible(self) -> None:
+        self.instruction_problem = (
+            "a publisher of instruction is volatile or best effort: nothing arrives from it; let "
+            "it be reliable and transient local (ros2 topic pub: --qos-durability transient_local)"
+        )
+        self._node.get_logger().error(self.instruction_problem)
 
     def _incompatible(self, topic: str) -> None:
         self.problem = (

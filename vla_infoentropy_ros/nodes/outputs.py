@@ -37,12 +37,14 @@ class Output:
         self._node, self._state = node, state
         self._arm: Any = None
         self._gripper: Gripper | None = None
-        self.frame_id = ""
+        self.frame_id = self.base_frame = ""
         self.end_effector_frame = False
 
     def set_frame(self, frame_convention: str, settings: CommandSettings) -> None:
         """frame_convention: "base" or "end_effector"; gives commands their TF name."""
         self.end_effector_frame = frame_convention != "base"
+        self.base_frame = settings.base_frame
+        self._state.set_frame(settings.base_frame)
         self.frame_id = settings.tool_frame if self.end_effector_frame else settings.base_frame
 
     def open(self, settings: CommandSettings) -> None:

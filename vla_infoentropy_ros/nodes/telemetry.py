@@ -12,6 +12,7 @@ from std_msgs.msg import Header
 
 from vla_infoentropy_ros.msg import InferenceStatus, TokenSelection, VlaAction
 from vla_infoentropy_ros.nodes.commander import Commander, Issued
+from vla_infoentropy_ros.nodes.inputs import Inputs
 from vla_infoentropy_ros.nodes.messages import (
     fill_step,
     to_action,
@@ -40,6 +41,8 @@ class Telemetry:
         self._overlay = node.create_publisher(Image, "~/overlay", NEWEST)
         self._status = node.create_publisher(InferenceStatus, "~/status", STATUS)
         self._step: Step | None = None
+        self._stepped_s = 0.0
+        self.inputs: Inputs | None = None
         self.runner: PolicyRunner | None = None
 
     def forget(self) -> None:
@@ -54,7 +57,8 @@ class Telemetry:
         The caller hands the step on to `selection` and `status`: whoever gets the action may call
         for a reset at once, and the step would be forgotten before it was told.
         """
-        step = self._step = frame, result, (time.monotonic() - frame.arrival_s) * 1e3
+        self._stepped_s = time.monotonic()
+        step = self._step = frame, result, (self._stepped_s - frame.arrival_s) * 1e3
         policy = self.runner.policy if self.runner is not None else None
         if policy is None:
             return step
@@ -133,8 +137,14 @@ class Telemetry:
             return int(InferenceStatus.UNCONFIGURED)
         if not active:
             return int(InferenceStatus.INACTIVE)
-        running = self._step is not None and self.runner.instruction
+        running = self._step is not None and self.runner.instruction and self._lately()
         return int(InferenceStatus.RUNNING if running else InferenceStatus.WAITING)
+
+    def _lately(self) -> bool:
+        """The last step is not longer ago than it could be without a fault."""
+        settings = self._commander.settings
+        gap_s = settings.camera_timeout_s + settings.deadline_s
+        return time.monotonic() - self._stepped_s <= gap_s
 
     def _detail(self, message: InferenceStatus) -> str:
         runner = self.runner
@@ -146,7 +156,8 @@ class Telemetry:
             if runner.rejected:
                 return f"instruction rejected: {runner.rejected}"
             if not runner.instruction:
-                return "waits for an instruction on the topic instruction"
+                problem = self.inputs.instruction_problem if self.inputs is not None else ""
+                return problem or "waits for an instruction on the topic instruction"
             return "waits for an image"
         return str(self._commander.interlock.why_not())
 
