@@ -13,7 +13,7 @@ COMMANDS = {
     "replay": ("vla_infoentropy_ros.replay", "a bag through two selectors, compared"),
     "selftest": ("vla_infoentropy_ros.selftest", "does a checkpoint see, and act sanely?"),
     "bench": ("vla_infoentropy_ros.bench", "measurements"),
-    "train": ("vla_infoentropy_ros.training", "the embedded policy from scratch"),
+    "train": ("vla_infoentropy_ros.training.__main__", "the embedded policy from scratch"),
 }
 
 

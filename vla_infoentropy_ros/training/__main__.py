@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from vla_infoentropy_ros.models.embedded.weights_file import SHIPPED, write_text
@@ -14,8 +16,8 @@ from vla_infoentropy_ros.training.evaluate import CONTROLS, evaluate
 from vla_infoentropy_ros.training.train import Trainer
 
 
-def main() -> None:
-    """Parse the command line and run."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the command line and run; 0."""
     parser = argparse.ArgumentParser(prog="python -m vla_infoentropy_ros.training")
     commands = parser.add_subparsers(dest="command")
     train = commands.add_parser("train", help="train from scratch (the default)")
@@ -32,7 +34,7 @@ def main() -> None:
     test.add_argument("--workers", type=int, default=2)
     test.add_argument("--record", action="store_true",
                       help="add the result to training.json beside the weights")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if options.command == "evaluate":
         result = evaluate(options.weights, options.first_seed, options.episodes, options.workers,
                           options.control).summary()
@@ -44,7 +46,8 @@ def main() -> None:
             write_text(path, json.dumps(record, indent=2) + "\n")
     else:
         Trainer(default_recipe(), options.weights).run(options.state)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

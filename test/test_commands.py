@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from vla_infoentropy_ros.__main__ import COMMANDS, main
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = main([name, "--help"])
+    except SystemExit as end:  # as argparse does
+        code = end.code
+    assert not code and "usage: " in capsys.readouterr().out
