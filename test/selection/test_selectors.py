@@ -252,20 +252,27 @@ def test_vla_cache_proportions_by_hand():
     assert shares == pytest.approx([0, first, first + 0.55 * (1 - first), 0], abs=1e-4)
 
 
+@pytest.mark.parametrize("views", [1, 2])
 @pytest.mark.parametrize(("order", "reused"), [("score", [12, 13, 14]), ("raster", [0, 1, 2])])
-def test_vla_cache_order_decides_who_is_reused_first(order, reused):
-    before = torch.full((1, N, 4, 3), 50, dtype=torch.uint8)
+def test_vla_cache_order_decides_who_is_reused_first(order, reused, views):
+    """In each view: the second, all of it a little changed, gets its share as the first does."""
+    before = torch.full((views, N, 4, 3), 50, dtype=torch.uint8)
     now = before.clone()
     now[0, :12, 0, 0] = 55  # a little changed, yet static
+    now[1:, :, 0, 0] = 55
+    now[1:, :12, 0, 0] = 60
     # All layers spread but the last, which is sharp: the damped rise is a share of 3.4 / 16 there.
-    mass = torch.full((32, 1, N), 1 / N)
-    mass[31, 0] = torch.eye(N)[0]
+    total = views * N
+    mass = torch.full((32, 1, total), 1 / total)
+    mass[31, 0] = torch.eye(total)[0]
     settings = SelectionSettings(cache_static=16, cache_evicted=0, cache_layers=(31,),
                                  cache_order=order, cache_damping=3.4 / 16)
     given = input_of(patches=now, reference_patches=before, depth=32,
+                     ages=torch.ones(total, dtype=torch.int64),
                      attention=Attention(tuple(range(32)), mass, mass))
     selection = build_selector("vla_cache", settings=settings).select(given)
-    assert sorted(set(range(N)) - set(selection.plan.fresh.tolist())) == reused
+    kept = sorted(set(range(total)) - set(selection.plan.fresh.tolist()))
+    assert kept == [view * N + token for view in range(views) for token in reused]
 
 
 def test_vla_pruner_smoothing_weighs_the_newest_most():

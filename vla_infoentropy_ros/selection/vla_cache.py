@@ -43,10 +43,9 @@ class VlaCache:
         layer = scaled_layer(settings.cache_attention_layer, given.depth)
         mass = attention.text[layer].mean(0)
         attended = top(given.per_view(mass), settings.cache_evicted)
+        plan = TokenPlan(self._stages(given, static & ~attended, order))
         static = static.flatten()
-        reusable = static & ~attended.flatten()
-        plan = TokenPlan(self._stages(given, reusable, order.flatten()))
-        fresh = torch.zeros_like(reusable).index_fill_(0, plan.fresh, True)
+        fresh = torch.zeros_like(static).index_fill_(0, plan.fresh, True)
         # What is static and yet recomputed is so for its attention, or for that of its layer.
         return Selection(
             plan,
@@ -57,17 +56,20 @@ class VlaCache:
     def _stages(
         self, given: SelectionInput, reusable: torch.Tensor, order: torch.Tensor
     ) -> tuple[Stage, ...]:
-        """Nested: a token whose rows were dropped at one layer cannot come back at a deeper one,
-        so the share never falls."""
+        """From reusable (V, n) and its order: the same share of every view.
+
+        Nested: a token whose rows were dropped at one layer cannot come back at a deeper one, so
+        the share never falls.
+        """
         settings = self.settings
         shares = reuse_proportions(given.last_attention, settings.cache_damping)
-        count = reusable.sum()
+        count = reusable.sum(-1, keepdim=True)
         if settings.cache_order == "score":
             rank = torch.where(reusable, order, float("-inf"))
             place = rank.argsort(descending=True, stable=True).argsort()
         else:
-            place = reusable.cumsum(0) - 1
-        stages = [Stage(0, torch.arange(reusable.shape[0], device=reusable.device))]
+            place = reusable.cumsum(-1) - 1
+        stages = [Stage(0, torch.arange(reusable.numel(), device=reusable.device))]
         layers = sorted({scaled_layer(layer, given.depth) for layer in settings.cache_layers})
         share = torch.zeros_like(shares[0])
         for layer in layers:
