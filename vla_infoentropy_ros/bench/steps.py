@@ -44,7 +44,8 @@ def main(argv: Sequence[str]) -> int:
     sessions = {str(variant): variant.session(policy) for variant in variants}
     run_interleaved(sessions, episodes[:1])  # warm-up
     results = run_interleaved(sessions, episodes)
-    table = {name: _row(steps) for name, steps in results.items()}
+    first = next(iter(results.values()))
+    table = {name: _row(steps, first) for name, steps in results.items()}
     _print(table)
     if options.out:
         record = machine_record("steps", options, {"variants": table})
@@ -88,7 +89,10 @@ def solved_episode(seed: int) -> tuple[str, list[NDArray[np.uint8]]]:
     return task.instruction, frames
 
 
-def _row(steps: list[StepResult]) -> dict[str, object]:
+def _row(steps: list[StepResult], first: list[StepResult]) -> dict[str, object]:
+    """Figures of one variant; ``first``: the steps of the first variant, on the same frames."""
+    same = [ours.action.token_ids == base.action.token_ids
+            for ours, base in zip(steps, first, strict=True)]
     later = [step for step in steps if step.t > 0]  # the first of an episode is always dense
     stages = later[0].stages_ms
     return {
@@ -99,6 +103,7 @@ def _row(steps: list[StepResult]) -> dict[str, object]:
         "passes": statistics.fmean(step.decoder_passes for step in later),
         "gflops": statistics.fmean(step.flops for step in later) / 1e9,
         "papers_gmacs": statistics.fmean(step.macs for step in later) / 1e9,
+        "same_actions": statistics.fmean(same),
         "steps": len(later),
     }
 
@@ -110,7 +115,7 @@ def _median(values: object) -> float:
 def _print(table: dict[str, dict[str, object]]) -> None:
     base = float(next(iter(table.values()))["p50_ms"])  # type: ignore[arg-type]
     print(f"{'variant':26} {'p50 ms':>7} {'p95':>7} {'x':>5} {'fresh':>6} {'passes':>6} "
-          f"{'GFLOP':>6} {'GMAC':>6}  vision select prefill decode")
+          f"{'GFLOP':>6} {'GMAC':>6} {'same':>5}  vision select prefill decode")
     for name, row in table.items():
         stages: dict[str, float] = row["stages_ms"]  # type: ignore[assignment]
         parts = " ".join(f"{stages[part]:6.2f}" for part in
@@ -118,7 +123,8 @@ def _print(table: dict[str, dict[str, object]]) -> None:
         p50: float = row["p50_ms"]  # type: ignore[assignment]
         print(f"{name:26} {p50:7.2f} {row['p95_ms']:7.2f} {base / p50:5.2f} "
               f"{row['fresh']:6.1f} {row['passes']:6.2f} {row['gflops']:6.2f} "
-              f"{row['papers_gmacs']:6.2f}  {parts}")
+              f"{row['papers_gmacs']:6.2f} {row['same_actions']:5.0%}  {parts}")
+    print(f"same: share of steps whose seven action tokens are those of {next(iter(table))}")
 
 
 def machine_record(
