@@ -21,7 +21,7 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import qos_profile_rosout_default
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64, Header, String
 from std_srvs.srv import SetBool, Trigger
@@ -50,6 +50,8 @@ FAST = {
 
 HELD = {"policy_factory": "test.nodes.harness:load_held"}
 """A command lasts as long as the test: what ends the motion is the stop, not the expiry."""
+
+LOG = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 GATE = threading.Event()
 """While it is cleared, a step of the held policy does not end."""
@@ -117,7 +119,7 @@ class Robot(Node):
         subscribe(InferenceStatus, f"{policy}/status", self.statuses.append, LATCHED)
         subscribe(TokenSelection, f"{policy}/selection", self.selections.append, QUEUE)
         subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, QUEUE)
-        subscribe(Log, "/rosout", lambda m: self.log.append(m.msg), qos_profile_rosout_default)
+        subscribe(Log, "/rosout", lambda m: self.log.append(m.msg), LOG)
         self.reset = self.create_client(Trigger, f"{policy}/reset")
         self.enable = self.create_client(SetBool, f"{policy}/enable")
         self.clear_fault = self.create_client(Trigger, f"{policy}/clear_fault")

@@ -10,6 +10,7 @@ from rcl_interfaces.msg import Log, ParameterEvent
 
 from .clock import Clock, ROSClock
 from .context import Context
+from .duration import Duration
 from .exceptions import NotInitializedException
 from .impl import names, rcutils_logger
 from .impl.arguments import RosArguments, parse
@@ -20,14 +21,14 @@ from .logging import get_logger
 from .parameter import Parameter
 from .parameter_service import ParameterService
 from .publisher import Publisher
-from .qos import (
-    qos_profile_parameter_events,
-    qos_profile_rosout_default,
-)
+from .qos import DurabilityPolicy, QoSProfile, qos_profile_parameter_events
 from .time import Time
 from .time_source import TimeSource
 from .utilities import get_default_context
 
+_ROSOUT = QoSProfile(
+    depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL, lifespan=Duration(seconds=10)
+)
 NodeNameNonExistentError = type("NodeNameNonExistentError", (RuntimeError,), {})
 
 
@@ -72,7 +73,7 @@ class Node(NodeEntities, NodeParameters, NodeGraph):
         self._record = self._participant.add_node(self._name, self._namespace)
         self._rosout: Publisher | None = None
         if enable_rosout and self._context.arguments.rosout:
-            self._rosout = self.create_publisher(Log, "/rosout", qos_profile_rosout_default)
+            self._rosout = self.create_publisher(Log, "/rosout", _ROSOUT)
             rcutils_logger.add_sink(self._logger.name, self._publish_log)
 
         self._init_parameters(allow_undeclared_parameters)

@@ -243,9 +243,6 @@ qos_profile_best_available = QoSProfile(
     liveliness=LivelinessPolicy.BEST_AVAILABLE,
 )
 qos_profile_action_status_default = _reliable(1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-qos_profile_rosout_default = _reliable(
-    1000, durability=DurabilityPolicy.TRANSIENT_LOCAL, lifespan=Duration(seconds=10)
-)
 
 
 class QoSPresetProfiles(Enum):
