@@ -24,6 +24,7 @@ from vla_infoentropy_ros.selection.schedule import Budgets, budgets, check_sched
 from vla_infoentropy_ros.selection.settings import SelectionSettings, scaled_layer
 from vla_infoentropy_ros.selection.staleness import (
     drift,
+    in_turn,
     patch_cosine,
     relative_drift,
     stillness,
@@ -73,7 +74,7 @@ class InfoEntropy:
 
     def _paper(self, given: SelectionInput, seen: _Seen, budget: Budgets) -> Selection:
         change, limit = self._change(given, seen.pixels)
-        still = stillness(-change, given.per_view(given.ages))
+        still = stillness(-change, in_turn(change, given.t, self.settings.static_cap))
         by_texture, by_attention, stillest = top(
             torch.stack((seen.texture, seen.information, still)),
             (budget.visual, budget.attention, self.settings.static_cap),

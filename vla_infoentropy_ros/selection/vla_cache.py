@@ -11,7 +11,7 @@ from vla_infoentropy_ros.selection import reasons
 from vla_infoentropy_ros.selection.base import Selection, SelectionInput, indices, with_bits
 from vla_infoentropy_ros.selection.ranking import top
 from vla_infoentropy_ros.selection.settings import SelectionSettings, scaled_layer
-from vla_infoentropy_ros.selection.staleness import patch_cosine, stillness
+from vla_infoentropy_ros.selection.staleness import in_turn, patch_cosine, stillness
 
 
 class VlaCache:
@@ -19,8 +19,8 @@ class VlaCache:
 
     As published, but for two decisions: the reference frame of a token is the one its keys and
     values were computed from, not the one before (a neighbour-only comparison never sees slow
-    drift), and of the static tokens the least changed are reused first, of equals those computed
-    last (``cache_order: raster`` gives the order of the released code).
+    drift), and of the static tokens the least changed are reused first, of equals each in turn
+    (``cache_order: raster`` gives the order of the released code).
     """
 
     name = "vla_cache"
@@ -38,7 +38,7 @@ class VlaCache:
         similarity = patch_cosine(given.patches.flatten(2), given.reference_patches.flatten(2))
         order = similarity
         if settings.cache_order == "score":
-            order = stillness(similarity, given.per_view(given.ages))
+            order = stillness(similarity, in_turn(similarity, given.t, settings.cache_static))
         static = (similarity >= settings.static_threshold) & top(order, settings.cache_static)
         layer = scaled_layer(settings.cache_attention_layer, given.depth)
         mass = attention.text[layer].mean(0)
