@@ -16,7 +16,7 @@ from std_msgs.msg import Header, String
 from trajectory_msgs.msg import JointTrajectory
 
 from test.control.test_kinematics import ARM, BENT, urdf
-from test.nodes.harness import HELD, driven, image, until
+from test.nodes.harness import HELD, driven, image, logged, until
 from test.nodes.test_outputs import pose, ready
 from vla_infoentropy_ros.nodes.messages import to_time
 from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST, QUEUE
@@ -63,7 +63,7 @@ def test_pictures_that_cannot_be_decoded_stop_as_no_pictures_do():
 
 
 def test_a_picture_too_large_to_unpack_is_refused_by_its_header():
-    with driven(image_transport="compressed") as (robot, node, _):
+    with logged() as reads, driven(image_transport="compressed") as (robot, node, _):
         camera = robot.create_publisher(CompressedImage, "image/compressed", NEWEST)
         until(camera.get_subscription_count, "no one takes compressed images")
         size = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
@@ -75,7 +75,7 @@ def test_a_picture_too_large_to_unpack_is_refused_by_its_header():
         )
         header = Header(stamp=to_time(robot.now_ns()))
         camera.publish(CompressedImage(header=header, format="png", data=array("B", data)))
-        robot.reads("400000000 pixels")
+        reads("400000000 pixels")
         assert node.commander.counters.frames_rejected == 1
 
 

@@ -24,6 +24,7 @@ from test.nodes.harness import (
     begin_a_step,
     driven,
     image,
+    logged,
     parameters,
     until,
 )
@@ -368,10 +369,10 @@ def test_a_camera_of_other_reliability_takes_over():
 
 
 def test_a_robot_of_other_quality_gets_nothing_and_the_log_says_so():
-    with driven() as (robot, _, _):
+    with logged() as reads, driven() as (robot, _, _):
         heard = []
         robot.create_subscription(TwistStamped, "twist_command", heard.append, LATCHED)
-        robot.reads("twist_command'", "DURABILITY")
+        reads("twist_command'", "DURABILITY")
         robot.drive()
         assert not heard
 
@@ -381,10 +382,10 @@ def test_a_robot_of_other_quality_gets_nothing_and_the_log_says_so():
     [{"durability": DurabilityPolicy.VOLATILE}, {"reliability": ReliabilityPolicy.BEST_EFFORT}],
 )
 def test_an_instruction_of_other_quality_moves_nothing_and_the_log_says_so(policy):
-    with driven() as (robot, _, _):
+    with logged() as reads, driven() as (robot, _, _):
         quality = {"depth": 1, "durability": DurabilityPolicy.TRANSIENT_LOCAL} | policy
         mouth = robot.create_publisher(String, "instruction", QoSProfile(**quality))
-        robot.reads("a publisher of instruction is volatile or best effort")
+        reads("a publisher of instruction is volatile or best effort")
         assert robot.call(robot.enable, SetBool.Request(data=True)).success
         mouth.publish(String(data=WORDS))
         robot.look()

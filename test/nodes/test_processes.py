@@ -31,7 +31,7 @@ def process(**overrides):
     values = FAST | {name.replace("__", "."): value for name, value in overrides.items()}
     arguments = []
     for name, value in values.items():
-        text = str(value).lower() if isinstance(value, bool) else str(value)
+        text = str(value).lower() if isinstance(value, bool) else str(value) or "''"
         arguments += ["-p", f"{name}:={text}"]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     domain = str(rclpy.utilities.get_default_context().get_domain_id())
