@@ -28,6 +28,17 @@ HAND = {
 
 
 @contextmanager
+def serving(rig, robot, reach, **callbacks):
+    """The gripper's controller, until the end of the test and no longer."""
+    kind = pytest.importorskip("control_msgs.action").GripperCommand
+    server = rig.do(lambda: ActionServer(robot, kind, NAME, reach, **callbacks))
+    try:
+        yield
+    finally:
+        rig.do(server.destroy)
+
+
+@contextmanager
 def handed(answer=GoalResponse.ACCEPT, serve=True):
     """An enabled robot, and the goals that its gripper's controller was given."""
     GripperCommand = pytest.importorskip("control_msgs.action").GripperCommand
@@ -43,15 +54,16 @@ def handed(answer=GoalResponse.ACCEPT, serve=True):
 
     with driven(meet=False, **HAND) as (robot, node, rig):
         if serve:
-            rig.do(lambda: ActionServer(robot, GripperCommand, NAME, reach, goal_callback=decide))
-            ready(robot, node, goals)
+            with serving(rig, robot, reach, goal_callback=decide):
+                ready(robot, node, goals)
+                yield robot, goals
         else:
             until(lambda: robot.camera.get_subscription_count(), "no one takes images")
             robot.say(WORDS)
             until(lambda: robot.status.instruction == WORDS, "not instructed")
             assert robot.call(robot.enable, SetBool.Request(data=True)).success
             robot.look()
-        yield robot, goals
+            yield robot, goals
 
 
 def turn_gripper(opening):
@@ -94,15 +106,17 @@ def test_a_stop_holds_the_fingers_where_they_are(when):
         over.set_result(None)
         return CancelResponse.ACCEPT
 
-    with driven(meet=False, **HAND, **HELD) as (robot, node, rig):
-        rig.do(lambda: ActionServer(robot, GripperCommand, NAME, reach, cancel_callback=cancel))
+    with (
+        driven(meet=False, **HAND, **HELD) as (robot, node, rig),
+        serving(rig, robot, reach, cancel_callback=cancel),
+    ):
         ready(robot, node, begun)
+        gripper = node.commander.output._gripper
         if when == "under way":
             robot.look()
-            until(lambda: node.commander.output._gripper._under_way, "no answer to the goal")
+            until(lambda: gripper._under_way, "no answer to the goal")
             robot.call(robot.enable, SetBool.Request(data=False))
         else:
-            gripper = node.commander.output._gripper
 
             def send_and_stop():
                 gripper.send(1.0, node.settings.command)
@@ -110,11 +124,7 @@ def test_a_stop_holds_the_fingers_where_they_are(when):
 
             rig.do(send_and_stop)
         until(lambda: canceled, "the fingers go on", lambda: robot.status)
-        until(lambda: gripper_idle(node), "its end is not noticed")
-
-
-def gripper_idle(node):
-    return node.commander.output._gripper._under_way is None
+        until(lambda: gripper._under_way is None, "its end is not noticed")
 
 
 def test_a_gripper_that_refuses_stops_the_robot():
