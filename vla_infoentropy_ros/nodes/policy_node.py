@@ -13,7 +13,6 @@ from typing import Any
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.exceptions import ParameterNotDeclaredException
 from rclpy.executors import Executor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -226,9 +225,10 @@ class PolicyNode(LifecycleNode):
         wanted another motion than this, and does not get it."""
         try:
             result = super().set_parameters_atomically(parameter_list)
-        except ParameterNotDeclaredException:  # the service answers with it
+        except Exception as error:  # the service answers with it
             unknown = [each.name for each in parameter_list if not self.has_parameter(each.name)]
-            self.commander.refused_change(f"there is no parameter {', '.join(unknown)}")
+            reason = f"there is no parameter {', '.join(unknown)}" if unknown else str(error)
+            self.commander.refused_change(reason)
             raise
         if not result.successful:
             self.commander.refused_change(result.reason)
