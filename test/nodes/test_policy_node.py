@@ -140,7 +140,8 @@ def test_the_end_of_a_dry_run_waits_for_the_operator(begins_dry):
         until(lambda: node.commander.output.listeners(), "no one takes commands")
         action = robot.act()
         assert not action.dry_run and not from_twist(action.command).any()
-        assert "~/enable" in robot.status.detail and not robot.status.enabled
+        until(lambda: "~/enable" in robot.status.detail, "does not say why", lambda: robot.status)
+        assert not robot.status.enabled
         robot.drive()
 
 
