@@ -15,16 +15,10 @@ from hypothesis import strategies as st
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.selection.attention_information import attention_information
 from vla_infoentropy_ros.selection.image_entropy import image_entropy, patches_of
-from vla_infoentropy_ros.selection.ranking import covering, top
+from vla_infoentropy_ros.selection.ranking import covering, top, turn
 from vla_infoentropy_ros.selection.schedule import SCHEDULES, budgets, concentration
 from vla_infoentropy_ros.selection.settings import SelectionSettings
-from vla_infoentropy_ros.selection.staleness import (
-    drift,
-    in_turn,
-    patch_cosine,
-    relative_drift,
-    stillness,
-)
+from vla_infoentropy_ros.selection.staleness import drift, patch_cosine, relative_drift
 
 
 def grey(values: np.ndarray) -> torch.Tensor:
@@ -122,33 +116,27 @@ def test_top_takes_the_highest_and_breaks_ties_by_index(values, k):
     assert mask.nonzero().squeeze(-1).tolist() == sorted(ranked[:k])
 
 
-_STILL = st.floats(0.5, 1.0, width=32)
-
-
-@given(st.lists(st.tuples(_STILL | st.sampled_from([0.75, 1.0]), st.integers(0, 2**12)),
-                min_size=1, max_size=30))
-def test_stillness_ranks_by_similarity_then_by_place(pairs):
-    similarity = torch.tensor([pair[0] for pair in pairs], dtype=torch.float32)
-    places = torch.tensor([pair[1] for pair in pairs])
-    for score in (similarity, similarity - 1.0):  # cosine, and a change with its sign turned
-        order = stillness(score, places).sort(descending=True, stable=True).indices
-        ranked = sorted(range(len(pairs)), key=lambda i: (-pairs[i][0], pairs[i][1], i))
-        assert order.tolist() == ranked
-
-
-def test_no_place_outweighs_the_smallest_change():
-    still = stillness(torch.tensor([1.0, 1.0 - 2**-24]), torch.tensor([10**6, 0]))
-    assert still[0] > still[1]
-
-
 @given(st.integers(1, 40), st.integers(0, 45), st.integers(0, 1000))
 def test_of_equals_all_are_left_out_in_turn(n, kept, t):
-    places = [in_turn(torch.zeros(2, n), t + step, kept).tolist() for step in range(n)]
-    assert all(sorted(of) == list(range(n)) for of in places)
+    def left_out(step):
+        back = turn(n, kept, t + step)
+        mask = top(torch.zeros(n).roll(-back), kept).roll(back)
+        return set((~mask).nonzero().squeeze(-1).tolist())
+
     if kept < n:
         rounds = -(-n // (n - kept))
-        left_out = {i for of in places[:rounds] for i, place in enumerate(of) if place >= kept}
-        assert left_out == set(range(n))
+        assert set().union(*(left_out(step) for step in range(rounds))) == set(range(n))
+    else:
+        assert not left_out(0)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(0, 35),
+       st.integers(0, 100))
+def test_only_equals_take_turns(values, k, t):
+    scores = torch.tensor(values, dtype=torch.float32)
+    back = turn(len(values), k, t)
+    mask = top(scores.roll(-back), k).roll(back)
+    assert sorted(scores[mask].tolist()) == sorted(sorted(values)[len(values) - mask.sum():])
 
 
 def test_top_ranks_nan_last():

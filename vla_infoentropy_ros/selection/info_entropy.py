@@ -19,16 +19,10 @@ from vla_infoentropy_ros.selection.base import (
     with_bits,
 )
 from vla_infoentropy_ros.selection.image_entropy import image_entropy
-from vla_infoentropy_ros.selection.ranking import top
+from vla_infoentropy_ros.selection.ranking import top, turn
 from vla_infoentropy_ros.selection.schedule import Budgets, budgets, check_schedule, concentration
 from vla_infoentropy_ros.selection.settings import SelectionSettings, scaled_layer
-from vla_infoentropy_ros.selection.staleness import (
-    drift,
-    in_turn,
-    patch_cosine,
-    relative_drift,
-    stillness,
-)
+from vla_infoentropy_ros.selection.staleness import drift, patch_cosine, relative_drift
 
 
 class InfoEntropy:
@@ -74,12 +68,13 @@ class InfoEntropy:
 
     def _paper(self, given: SelectionInput, seen: _Seen, budget: Budgets) -> Selection:
         change, limit = self._change(given, seen.pixels)
-        still = stillness(-change, in_turn(change, given.t, self.settings.static_cap))
+        cap = self.settings.static_cap
+        back = turn(change.shape[-1], cap, given.t)
         by_texture, by_attention, stillest = top(
-            torch.stack((seen.texture, seen.information, still)),
-            (budget.visual, budget.attention, self.settings.static_cap),
+            torch.stack((seen.texture, seen.information, -change.roll(-back, -1))),
+            (budget.visual, budget.attention, cap),
         )
-        stale = ~((change <= limit) & stillest)
+        stale = ~((change <= limit) & stillest.roll(back, -1))
         fresh = stale | by_texture | by_attention
         layer = scaled_layer(self.settings.reuse_from_layer, given.depth)
         return Selection(

@@ -25,6 +25,16 @@ def top(scores: torch.Tensor, k: int | Sequence[int]) -> torch.Tensor:
     return mask
 
 
+def turn(n: int, kept: int, t: int) -> int:
+    """How far n equal scores are to be rolled back before the first ``kept`` are kept at step t.
+
+    Many patches do not change at all, and a cap that kept the same ones of them in every step
+    would recompute the rest for ever. So whoever is left out moves on from step to step, and
+    after n / (n - kept) of them each was.
+    """
+    return t * max(n - kept, 0) % n
+
+
 def covering(scores: torch.Tensor, share: float) -> torch.Tensor:
     """Mask of the fewest entries of each row that together hold ``share`` of its sum.
 

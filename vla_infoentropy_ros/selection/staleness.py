@@ -11,10 +11,6 @@ _SPECK = 1e-6
 # Steps of a cosine: coarse beside float32's rounding of 600 products, fine beside any camera.
 _COSINE_STEPS = 2.0**18
 
-# A place in turn, so small that the last still ranks before what changed by one float32 step.
-_PLACES = 2**12
-_PLACE = 2.0**-25 / _PLACES
-
 
 def patch_cosine(current: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Cosine of raw RGB patches (the papers' static test), in steps of 2^-18.
@@ -28,25 +24,6 @@ def patch_cosine(current: torch.Tensor, reference: torch.Tensor) -> torch.Tensor
     lengths *= torch.linalg.vector_norm(reference, dim=-1).add_(_SPECK)
     # In steps, so that equal patches give 1 and not 1 more or less a rounding error.
     return dot.div_(lengths).mul_(_COSINE_STEPS).round_().div_(_COSINE_STEPS)
-
-
-def in_turn(scores: torch.Tensor, t: int, kept: int) -> torch.Tensor:
-    """Places 0 .. n - 1 of n equals of which ``kept`` are kept at step t: those that are left out
-    move on with every step, so that after n / (n - kept) steps each was. scores: (..., n), only
-    for its shape. Returns (n,) int64."""
-    n = scores.shape[-1]
-    places = torch.arange(n, device=scores.device)
-    return (places - t * max(n - kept, 0)).remainder_(n)
-
-
-def stillness(similarity: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Score that ranks by similarity and, of equals, the lower place first.
-
-    Many patches do not change at all, and a cap that kept the same ones of them in every step
-    would recompute the rest for ever. similarity: (..., n) float32, at most 1. places: (n,) int64
-    below 2^12, as of `in_turn`. Returns float64.
-    """
-    return similarity.double().sub_(places.clamp(max=_PLACES), alpha=_PLACE)
 
 
 def drift(current: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

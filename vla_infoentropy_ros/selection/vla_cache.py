@@ -9,9 +9,9 @@ from vla_infoentropy_ros.engine.plan import Stage, TokenPlan
 from vla_infoentropy_ros.engine.probe import Attention, AttentionNeeds
 from vla_infoentropy_ros.selection import reasons
 from vla_infoentropy_ros.selection.base import Selection, SelectionInput, indices, with_bits
-from vla_infoentropy_ros.selection.ranking import top
+from vla_infoentropy_ros.selection.ranking import top, turn
 from vla_infoentropy_ros.selection.settings import SelectionSettings, scaled_layer
-from vla_infoentropy_ros.selection.staleness import in_turn, patch_cosine, stillness
+from vla_infoentropy_ros.selection.staleness import patch_cosine
 
 
 class VlaCache:
@@ -36,14 +36,12 @@ class VlaCache:
     def select(self, given: SelectionInput) -> Selection:
         settings, attention = self.settings, given.last_attention
         similarity = patch_cosine(given.patches.flatten(2), given.reference_patches.flatten(2))
-        order = similarity
-        if settings.cache_order == "score":
-            order = stillness(similarity, in_turn(similarity, given.t, settings.cache_static))
-        static = (similarity >= settings.static_threshold) & top(order, settings.cache_static)
+        places = self._places(similarity, given.t)
+        static = (similarity >= settings.static_threshold) & (places < settings.cache_static)
         layer = scaled_layer(settings.cache_attention_layer, given.depth)
         mass = attention.text[layer].mean(0)
         attended = top(given.per_view(mass), settings.cache_evicted)
-        plan = TokenPlan(self._stages(given, static & ~attended, order))
+        plan = TokenPlan(self._stages(given, static & ~attended, places))
         static = static.flatten()
         fresh = torch.zeros_like(static).index_fill_(0, plan.fresh, True)
         # What is static and yet recomputed is so for its attention, or for that of its layer.
@@ -53,10 +51,18 @@ class VlaCache:
             {"attention_mass": mass, "drift": (1.0 - similarity).flatten()},
         )
 
+    def _places(self, similarity: torch.Tensor, t: int) -> torch.Tensor:
+        """Place of every token among those of its view, the stillest first: (V, n) int64."""
+        settings, n = self.settings, similarity.shape[-1]
+        back = turn(n, settings.cache_static, t) if settings.cache_order == "score" else 0
+        # A sort puts NaN at the upper end, which must be the far one.
+        order = (-similarity.roll(-back, -1)).argsort(stable=True)
+        return order.argsort().roll(back, -1)
+
     def _stages(
-        self, given: SelectionInput, reusable: torch.Tensor, order: torch.Tensor
+        self, given: SelectionInput, reusable: torch.Tensor, places: torch.Tensor
     ) -> tuple[Stage, ...]:
-        """From reusable (V, n) and its order: the same share of every view.
+        """From reusable (V, n) and their places: the same share of every view.
 
         Nested: a token whose rows were dropped at one layer cannot come back at a deeper one, so
         the share never falls.
@@ -65,8 +71,7 @@ class VlaCache:
         shares = reuse_proportions(given.last_attention, settings.cache_damping)
         count = reusable.sum(-1, keepdim=True)
         if settings.cache_order == "score":
-            rank = torch.where(reusable, order, float("-inf"))
-            place = rank.argsort(descending=True, stable=True).argsort()
+            place = torch.where(reusable, places, places.shape[-1]).argsort().argsort()
         else:
             place = reusable.cumsum(-1) - 1
         stages = [Stage(0, torch.arange(reusable.numel(), device=reusable.device))]
