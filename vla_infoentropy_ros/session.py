@@ -12,16 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.engine import heads
-from vla_infoentropy_ros.engine.flops import (
-    LlamaShape,
-    greedy_passes,
-    measure_flops,
-    papers_macs,
-    prefill_rows,
-    probe_flops,
-    step_flops,
-    window_passes,
-)
+from vla_infoentropy_ros.engine.cost import Cost, probe_flops_of, run_cost
+from vla_infoentropy_ros.engine.flops import measure_flops
 from vla_infoentropy_ros.engine.partial_decoder import Layout, PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
 from vla_infoentropy_ros.engine.probe import Attention
@@ -107,20 +99,6 @@ class StepResult:
     flops: int
     macs: int
     image: NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class _Cost:
-    """Of runs of the language model, the probe left out: see StepResult."""
-
-    passes: int = 0
-    flops: int = 0
-    macs: int = 0
-
-    def __add__(self, other: _Cost) -> _Cost:
-        return _Cost(
-            self.passes + other.passes, self.flops + other.flops, self.macs + other.macs
-        )
 
 
 @dataclass
@@ -249,9 +227,9 @@ class Session:
         selection = self._select(patches, visual, invalidated)
         watch.lap("select")
         decoded = self._act(decoder, visual, selection.plan, watch)
-        cost = _Cost()
+        cost = Cost()
         if self._unsure(decoded) and selection.plan.fresh.shape[0] < self._visual:
-            cost = self._cost(decoder, selection.plan, decoded)
+            cost = run_cost(decoder, selection.plan, decoded)
             selection, invalidated = self._everything(visual), "entropy_gate"
             decoded = self._act(decoder, visual, selection.plan, watch)
         finite = torch.isfinite(decoded.logits).all()
@@ -264,7 +242,7 @@ class Session:
         self._episode.seen = origin
         report = self._report(selection, decoder.kept)
         watch.lap("select")
-        cost += self._cost(decoder, selection.plan, decoded)
+        cost += run_cost(decoder, selection.plan, decoded)
         return StepResult(
             action=self.policy.decode_action(tokens),
             t=self.steps,
@@ -273,7 +251,7 @@ class Session:
             stages_ms=watch.stages_ms,
             latency_ms=watch.total_ms,
             decoder_passes=cost.passes,
-            flops=self._vision_flops + cost.flops + self._probe_flops(decoder),
+            flops=self._vision_flops + cost.flops + probe_flops_of(decoder),
             macs=cost.macs,
             image=seen.image.cpu().numpy(),
         )
@@ -392,32 +370,6 @@ class Session:
                 self._vision_flops = measure_flops(lambda: self.policy.embed_vision(pixels))
         wanted = isinstance(self.selector, WithRefresh) and self.selector.wants_ridge
         self._ridge = ridge_of(decoder) if wanted else 0
-
-    def _cost(self, decoder: PartialDecoder, plan: TokenPlan, decoded: heads.Decoded) -> _Cost:
-        """Of the run of ``decoder`` that was the last."""
-        layout, shape = decoder.layout, LlamaShape.of(self.policy.decoder.config)
-        kept = None if decoder.kept is None else decoder.kept.shape[0]
-        visual = plan.rows_per_layer(len(decoder.layers), kept)
-        if decoded.drafts:
-            passes = window_passes(layout.prompt, layout.action, decoded.passes - 1)
-        else:
-            passes = greedy_passes(layout.prompt, layout.action)
-        run = step_flops(
-            shape,
-            prefill_rows(visual, self._visual, layout.text + decoded.drafts),
-            layout.prompt + decoded.drafts,
-            passes,
-            head_rows=1 + decoded.drafts,
-        ).total
-        if plan.pruning is not None:  # the choice reads what all prompt rows attend to, one layer
-            run += probe_flops(shape, 1, layout.prompt, layout.prompt)
-        rows = prefill_rows(visual, self._visual, layout.text)
-        return _Cost(decoded.passes, run, papers_macs(rows, shape.width, shape.mlp_width))
-
-    def _probe_flops(self, decoder: PartialDecoder) -> int:
-        layout, shape = decoder.layout, LlamaShape.of(self.policy.decoder.config)
-        rows, keys = layout.text + layout.action - 1, layout.total - 1
-        return probe_flops(shape, len(decoder.probe_layers), rows, keys)
 
     def _check_stamp(self, stamp_ns: int | None) -> None:
         last, self._episode.stamp_ns = self._episode.stamp_ns, stamp_ns
