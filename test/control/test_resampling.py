@@ -116,12 +116,17 @@ def test_two_commands_within_a_tick_do_not_double_the_acceleration():
     assert twist[0] == pytest.approx(TICK_S + 0.001)
 
 
-def test_a_stop_and_a_wall_are_no_matter_of_acceleration():
+def test_a_stop_and_a_wall_are_no_matter_of_acceleration_and_nothing_else_is():
     settings = replace(SETTINGS, max_linear_acceleration=0.1, max_angular_acceleration=0.1)
     hold = CommandHold()
-    hold.put(MOVE, 0.0, 10.0, at_once=True)
+    hold.put(MOVE, 0.0, 10.0, MOVE.twist)
     np.testing.assert_array_equal(hold.sample(0.0, settings).twist, MOVE.twist)
+    back = Command(-MOVE.twist * [0, 1, 1, 1, 1, 1], None, 0.2)
+    hold.put(back, 0.01, 10.0, MOVE.twist * [0, 1, 1, 1, 1, 1])  # a wall along x
+    twist = hold.sample(0.01, settings).twist
+    assert twist[0] == 0.0
+    np.testing.assert_allclose(twist[1:], MOVE.twist[1:], atol=0.1 * TICK_S)
     hold.stop()
-    assert not hold.sample(0.01, settings).twist.any()
-    hold.put(MOVE, 0.02, 10.0)
-    assert np.linalg.norm(hold.sample(0.02, settings).twist[:3]) <= 0.1 * TICK_S + 1e-9
+    assert not hold.sample(0.02, settings).twist.any()
+    hold.put(MOVE, 0.03, 10.0)
+    assert np.linalg.norm(hold.sample(0.03, settings).twist[:3]) <= 0.1 * TICK_S + 1e-9

@@ -11,7 +11,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from test.control.test_kinematics import ARM, BENT, urdf
 from test.nodes.harness import WORDS, driven, until
-from test.nodes.policies import STEP
+from test.nodes.policies import SCRIPT, STEP
 from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST, QUEUE
 
 pytestmark = pytest.mark.usefixtures("ros")
@@ -99,3 +99,27 @@ def test_the_workspace_is_kept():
         assert robot.actions[-1].limited
         moving = [twist for twist in robot.twists if twist.any()]
         assert moving[0][0] == 0.0 and moving[0][2] < 0.0, "at the wall x stops, z goes on"
+
+
+def test_a_wall_is_no_matter_of_acceleration():
+    box = {"command__workspace_low": [0.2, -0.4, 0.0], "command__workspace_high": [0.4, 0.4, 0.5]}
+    limits = {"command__max_linear_acceleration": 0.3, "command__hold_periods": 5.0}
+    with driven(command__limit_workspace=True, **box, **limits) as (robot, node, _):
+        hand, at = robot.create_publisher(PoseStamped, "ee_pose", NEWEST), [0.3]
+        until(hand.get_subscription_count, "no one takes ee_pose")
+        ready(robot, node, hand)
+        with robot.streaming(lambda: hand.publish(pose(at[-1], 0.0, 0.3))):
+            until(lambda: node._robot_state.last_pose, "no pose arrives")
+            robot.act()
+            fast = float(node.commander._hold.twist[0])
+            until(lambda: robot.twists and robot.twists[-1][0] == fast, "is not so fast")
+            begin = len(robot.twists)
+            at.append(0.4)
+            until(lambda: node._robot_state.last_pose.pose.position.x == 0.4, "does not arrive")
+            SCRIPT.values = (*STEP[:2], -STEP[2], *STEP[3:])
+            robot.act()
+            until(lambda: robot.twists[-1][0] == 0.0, "goes on")
+        moving = [twist for twist in robot.twists[begin:] if twist.any()]
+        assert {float(twist[0]) for twist in moving} <= {fast, 0.0}, "brakes slowly at the wall"
+        changes = np.abs(np.diff([twist[2] for twist in moving]))
+        assert changes.max(initial=0.0) <= 0.3 / 30.0 + 1e-9, "z turns round as gently as ever"

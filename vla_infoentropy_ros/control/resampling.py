@@ -47,18 +47,19 @@ class CommandHold:
         self._sent, self._sent_s = np.zeros(6), -math.inf
 
     def put(
-        self, command: Command, now_s: float, hold_s: float, at_once: bool = False
+        self, command: Command, now_s: float, hold_s: float,
+        sent: NDArray[np.float64] | None = None,
     ) -> None:
         """A new command, to be repeated for ``hold_s`` seconds unless a newer one replaces it.
 
-        at_once: without regard to acceleration, as where a wall is near.
+        sent: what may be left at once of the velocity that is being sent, (6,); None: all of it.
         """
         if not hold_s > 0.0:
             raise ValueError(f"hold_s={hold_s}: must be above 0 s")
         self._command, self._expiry_s = command, now_s + hold_s
         self._zeros = ZEROS_AFTER_STOP
-        if at_once:
-            self._sent = command.twist
+        if sent is not None:
+            self._sent = sent
 
     def stop(self) -> None:
         """Forget the command; what follows is zero, then silence, or silence if none was sent."""
@@ -86,6 +87,11 @@ class CommandHold:
     def quiet(self) -> bool:
         """Nothing is left to be sent."""
         return self._command is None and self._zeros == 0
+
+    @property
+    def sent(self) -> NDArray[np.float64]:
+        """(6,) m/s, rad/s that was sent last, on its way to `twist`; zero after a stop."""
+        return self._sent
 
     @property
     def twist(self) -> NDArray[np.float64]:

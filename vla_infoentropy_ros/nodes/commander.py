@@ -147,6 +147,10 @@ class Commander:
         inside = self.output.inside_workspace(limited.twist, settings, hold_s)
         if isinstance(inside, Fault):
             return self._refuse(inside)
+        # A wall is no matter of acceleration: what is being sent must not run into it either.
+        sent = self.output.inside_workspace(self._hold.sent, settings, hold_s)
+        if isinstance(sent, Fault):
+            return self._refuse(sent)
         if not np.isfinite(inside).all():
             return self._refuse(
                 Fault(faults.INVALID_ACTION, f"the limits gave {inside.tolist()}")
@@ -158,7 +162,7 @@ class Commander:
         if fault is not None:
             return self._refuse(fault)
         now_s = time.monotonic()
-        self._hold.put(command, now_s, hold_s, at_once=bool(cut))
+        self._hold.put(command, now_s, hold_s, sent)
         self.watchdog.arm()
         self._repeat(now_s, stamp_ns)
         self.output.grip(opening, settings)
