@@ -8,6 +8,12 @@ from collections.abc import Sequence
 import torch
 
 
+def best_first(scores: torch.Tensor) -> torch.Tensor:
+    """Indices (..., n) of the highest score first, NaN last."""
+    # A sort puts NaN at the upper end, which must be the far one.
+    return (-scores).sort(dim=-1, stable=True).indices
+
+
 def top(scores: torch.Tensor, k: int | Sequence[int]) -> torch.Tensor:
     """Mask of the k highest scores along the last axis; NaN ranks last.
 
@@ -15,8 +21,7 @@ def top(scores: torch.Tensor, k: int | Sequence[int]) -> torch.Tensor:
     several scores costs hardly more than that of one). Returns bool (..., n), min(k, n) true in
     each row.
     """
-    # A sort puts NaN at the upper end, which must be the far one.
-    order = (-scores).sort(dim=-1, stable=True).indices
+    order = best_first(scores)
     mask = torch.zeros_like(scores, dtype=torch.bool)
     if isinstance(k, int):
         return mask.scatter_(-1, order[..., : max(k, 0)], True)

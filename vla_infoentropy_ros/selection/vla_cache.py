@@ -9,7 +9,7 @@ from vla_infoentropy_ros.engine.plan import Stage, TokenPlan
 from vla_infoentropy_ros.engine.probe import Attention, AttentionNeeds
 from vla_infoentropy_ros.selection import reasons
 from vla_infoentropy_ros.selection.base import Selection, SelectionInput, indices, with_bits
-from vla_infoentropy_ros.selection.ranking import top, turn
+from vla_infoentropy_ros.selection.ranking import best_first, top, turn
 from vla_infoentropy_ros.selection.settings import SelectionSettings, scaled_layer
 from vla_infoentropy_ros.selection.staleness import patch_cosine
 
@@ -55,9 +55,7 @@ class VlaCache:
         """Place of every token among those of its view, the stillest first: (V, n) int64."""
         settings, n = self.settings, similarity.shape[-1]
         back = turn(n, settings.cache_static, t) if settings.cache_order == "score" else 0
-        # A sort puts NaN at the upper end, which must be the far one.
-        order = (-similarity.roll(-back, -1)).argsort(stable=True)
-        return order.argsort().roll(back, -1)
+        return best_first(similarity.roll(-back, -1)).argsort().roll(back, -1)
 
     def _stages(
         self, given: SelectionInput, reusable: torch.Tensor, places: torch.Tensor
