@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import field, fields
 from typing import Any
 
+from vla_infoentropy_ros.foreign.text import UserError
 
-class SettingError(ValueError):
+
+class SettingError(UserError, ValueError):
     """A setting is out of range; the message names it, its value and what is allowed."""
 
 

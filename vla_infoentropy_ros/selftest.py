@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vla_infoentropy_ros.foreign.text import MESSAGE, one_line, printable
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import Action, PolicyAdapter, PolicyError
 from vla_infoentropy_ros.models.load_options import (
@@ -49,6 +50,9 @@ class Check:
     name: str
     passed: bool
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", printable(self.reason, MESSAGE))
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def run_selftest(policy: PolicyAdapter, instruction: str = "") -> SelfTestReport
             if question in (probe.prompt, probe.vocabulary, probe.vision):
                 break  # the rest would only fail by this
         except Exception as error:  # whatever the policy raises here is its answer
-            checks.append(Check(name, False, f"{type(error).__name__}: {error}"))
+            checks.append(Check(name, False, one_line(f"{type(error).__name__}: {error}")))
             break
     return SelfTestReport(f"{policy.name} ({policy.revision})", tuple(checks))
 

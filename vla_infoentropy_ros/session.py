@@ -19,6 +19,7 @@ from vla_infoentropy_ros.engine.plan import TokenPlan
 from vla_infoentropy_ros.engine.probe import Attention
 from vla_infoentropy_ros.engine.ridge import ridge_of
 from vla_infoentropy_ros.engine.stopwatch import Stopwatch
+from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.knobs import check_knobs, knob
 from vla_infoentropy_ros.models.adapter import Action, PolicyAdapter, PolicyError, PromptTokens
 from vla_infoentropy_ros.selection import Selection, SelectionInput, Selector, reasons
@@ -28,7 +29,7 @@ from vla_infoentropy_ros.selection.refresh import WithRefresh
 DECODE_MODES = ("greedy", "window")
 
 
-class StepError(RuntimeError):
+class StepError(UserError, RuntimeError):
     """A step gave nothing that a robot may act on."""
 
 

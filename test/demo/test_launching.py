@@ -100,6 +100,31 @@ def test_deaths_as_both_runners_tell_them(tmp_path: Path, line: str, told: str) 
     assert told in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[policy_node-1] [ERROR] [sim_node-2]: process has died [pid 9, exit code -9, cmd 'x'].",
+        "[policy_node-1] x\r[ERROR] [sim_node-2]: process has died [pid 9, exit code -9, cmd 'x'].",
+        "[policy_node-1] process has died: signal SIGKILL (sim.launch.xml, line 9)",
+        "[policy_node-1]: process has finished cleanly [pid 9]",
+    ],
+)
+def test_a_node_cannot_forge_a_death(tmp_path: Path, line: str) -> None:
+    code = f"import time; print({line!r}, flush=True); time.sleep(60)"
+    with Launch([sys.executable, "-c", code], tmp_path / "log") as launch:
+        _until(lambda: (tmp_path / "log").stat().st_size >= len(line))
+        launch.check()
+
+
+def test_last_words_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    code = "print('\x1b[2J\x1b]0;owned\x07'); raise SystemExit(3)"
+    with Launch([sys.executable, "-c", code], tmp_path / "log") as launch:
+        _until(lambda: launch._process.poll() is not None)
+        with pytest.raises(NodeDiedError) as caught:
+            launch.check()
+    assert r"  | \x1b[2J\x1b]0;owned\x07" in str(caught.value)
+
+
 def test_a_dead_runner_is_told(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "print('no such file: x.launch.xml'); raise SystemExit(3)"]
     with Launch(command, tmp_path / "log") as launch:

@@ -8,6 +8,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_infoentropy_ros.foreign.text import UserError
+
 _GRIPPER = {
     "one_is_open": lambda value: value,
     "minus_one_is_open": lambda value: (1.0 - value) / 2.0,
@@ -17,7 +19,7 @@ ROTATIONS = ("rpy", "axis_angle")
 FRAMES = ("base", "end_effector")
 
 
-class ConventionError(ValueError):
+class ConventionError(UserError, ValueError):
     """A convention that this package does not know."""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vla_infoentropy_ros.foreign.text import MESSAGE, printable
+
 CAMERA_SILENT = "camera_silent"
 CAMERA_FROZEN = "camera_frozen"
 STALE_OBSERVATION = "stale_observation"
@@ -46,6 +48,7 @@ class Fault:
     def __post_init__(self) -> None:
         if self.code not in FAULT_CODES:
             raise ValueError(f"fault code {self.code!r} is not among {', '.join(FAULT_CODES)}")
+        object.__setattr__(self, "reason", printable(self.reason, MESSAGE))
 
 
 class Interlock:

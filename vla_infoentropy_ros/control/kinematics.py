@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.control.conventions import rotate, rpy_quaternion
+from vla_infoentropy_ros.foreign.text import UserError
 
 _DAMPING = 0.02
 """Of the least squares, m: near a singular pose joints move slowly instead of wildly."""
@@ -23,7 +24,7 @@ _OVERSHOOT = 1e-3
 _MOVING = ("revolute", "continuous", "prismatic")
 
 
-class KinematicsError(ValueError):
+class KinematicsError(UserError, ValueError):
     """The arm's description is unusable, or the arm cannot make the motion."""
 
 

@@ -28,6 +28,7 @@ from vla_infoentropy_ros.demo.output import (
     print_table,
     write_outputs,
 )
+from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.replay.bag_reader import BagError
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.report.records import RunRecord
@@ -49,7 +50,7 @@ _READ_BY: Mapping[str, tuple[str, ...]] = {
 _MOST_EPISODES = 10_000
 
 
-class UsageError(ValueError):
+class UsageError(UserError, ValueError):
     """An argument that cannot be used."""
 
 

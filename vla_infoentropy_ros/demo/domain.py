@@ -11,13 +11,15 @@ import socket
 import tempfile
 from pathlib import Path
 
+from vla_infoentropy_ros.foreign.text import UserError
+
 # Above 101 the UDP ports of a domain reach into Linux's range of ephemeral ports.
 _DOMAINS = range(1, 102)
 _PORT_BASE, _PORTS_PER_DOMAIN = 7400, 250
 _PARTICIPANT_PORTS = (10, 11, 12, 13)  # of the first two participants
 
 
-class DomainError(RuntimeError):
+class DomainError(UserError, RuntimeError):
     """No domain can be had; the message says why."""
 
 

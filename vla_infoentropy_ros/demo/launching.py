@@ -18,15 +18,17 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from vla_infoentropy_ros.foreign.text import quoted_lines
 from vla_infoentropy_ros.standalone.share import PACKAGE, share_directory
 
 NAMESPACE = "sim"
 """Of the simulated robot and its policy node: no robot on the domain shall hear them."""
 _MARK = "VLA_INFOENTROPY_DEMO_RUN"
 # `ros2 launch` tells "[name-1]: process has died [pid 7, exit code -9, cmd ...", our own runner
-# "[name-1] process has died: signal SIGKILL (file.xml, line 3)".
+# "[name-1] process has died: signal SIGKILL (file.xml, line 3)". Both begin the line with a level;
+# what a node prints begins with the node's label, so that none can tell of another's death.
 _DIED = re.compile(
-    r"\[(?P<name>[\w.-]+?)-\d+\]:? process has "
+    r"\[(?:INFO|WARNING|ERROR)\] \[(?P<name>[\w.-]+?)-\d+\]:? process has "
     r"(?:died \[pid \d+, exit code (?P<code>-?\d+)|died: (?P<told>[^(]+)"
     r"|(?P<clean>finished cleanly))"
 )
@@ -112,13 +114,12 @@ class Launch:
 
     def _last_lines(self, name: str = "", count: int = 12) -> str:
         """The end of the log: lines of that node if it has any, else of all."""
-        with self.log.open(encoding="utf-8", errors="replace") as source:
-            lines = [line.rstrip() for line in source if line.strip()]
+        lines = [line for line in _lines(self.log) if line.strip()]
         own = [line for line in lines if name and line.startswith(f"[{name}-")]
         told = deque(own or lines, maxlen=count)
         if not told:
             return " It printed nothing."
-        body = "\n".join(f"  {line}" for line in told)
+        body = "\n".join(quoted_lines(line) for line in told)
         return f" The last lines of its log ({self.log}):\n{body}"
 
 
@@ -154,17 +155,22 @@ def _die_with_parent() -> None:
 
 def _first_death(log: Path) -> tuple[str, str] | None:
     """Name of the first process that ended by itself, and how."""
-    with log.open(encoding="utf-8", errors="replace") as source:
-        for line in source:
-            found = _DIED.search(line)
-            if not found:
-                continue
-            if found["clean"]:
-                return found["name"], _told(0)
-            if found["code"]:
-                return found["name"], _told(int(found["code"]))
-            return found["name"], f"by {found['told'].strip()}"
+    for line in _lines(log):
+        found = _DIED.match(line)
+        if not found:
+            continue
+        if found["clean"]:
+            return found["name"], _told(0)
+        if found["code"]:
+            return found["name"], _told(int(found["code"]))
+        return found["name"], f"by {found['told'].strip()}"
     return None
+
+
+def _lines(log: Path) -> Iterator[str]:
+    """The lines as the runner wrote them: a carriage return in what a node prints ends none."""
+    with log.open(encoding="utf-8", errors="replace", newline="\n") as source:
+        yield from (line.rstrip("\n") for line in source)
 
 
 def _marked(mark: str) -> Iterator[tuple[int, str]]:

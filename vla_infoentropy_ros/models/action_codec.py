@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vla_infoentropy_ros.foreign.text import UserError
 
-class ActionError(ValueError):
+
+class ActionError(UserError, ValueError):
     """An action or its statistics cannot be used as given."""
 
 

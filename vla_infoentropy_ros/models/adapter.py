@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from transformers import LlamaForCausalLM
 
+from vla_infoentropy_ros.foreign.text import UserError
 
-class PolicyError(ValueError):
+
+class PolicyError(UserError, ValueError):
     """A policy cannot be loaded or fed as asked; the message says what to change."""
 
 

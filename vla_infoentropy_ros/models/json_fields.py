@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from vla_infoentropy_ros.foreign.text import shown
 from vla_infoentropy_ros.models.adapter import PolicyError
 
 REMEDY = "correct it, or fetch the file again from where the checkpoint comes from"
@@ -126,17 +127,6 @@ class Fields:
 
     def _get(self, name: str, default: Any) -> Any:
         return self.values[name] if self.has(name) else default
-
-
-def shown(value: Any) -> str:
-    """A value for a message, cut where it is long."""
-    return brief(repr(value), 120)
-
-
-def brief(text: str, most: int = 300) -> str:
-    """A library's message in one line of at most ``most`` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 3] + "..."
 
 
 def is_number(value: Any) -> bool:

@@ -10,13 +10,14 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.standalone import ensure_cv_bridge
 
 CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
 LONGEST_SIDE = 8192
 
 
-class ImageError(ValueError):
+class ImageError(UserError, ValueError):
     """An image message that cannot be used; the message says what is wrong with it."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 
+from vla_infoentropy_ros.foreign.text import MESSAGE, printable
 from vla_infoentropy_ros.nodes.parameters import declare_specs
 from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings, parameter_specs
 
@@ -39,7 +40,7 @@ class LiveParameters:
         try:
             settings = PolicyNodeSettings.from_values(self.settings.values() | ours)
         except (ValueError, TypeError) as error:
-            return SetParametersResult(successful=False, reason=str(error))
+            return SetParametersResult(successful=False, reason=printable(error, MESSAGE))
         changed = settings.differences(self.settings)
         fixed = sorted(name for name in changed if not self._specs[name].live)
         if fixed and self._configured():

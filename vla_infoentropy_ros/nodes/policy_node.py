@@ -20,6 +20,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from vla_infoentropy_ros.control import faults
 from vla_infoentropy_ros.control.faults import Fault
+from vla_infoentropy_ros.foreign.text import MESSAGE, printable, quoted_lines, shown
 from vla_infoentropy_ros.nodes.commander import Commander
 from vla_infoentropy_ros.nodes.diagnostics import Diagnostics
 from vla_infoentropy_ros.nodes.goals import Goals, Result
@@ -92,10 +93,11 @@ class PolicyNode(LifecycleNode):
             check_gripper(self.settings.command)
             self.runner = PolicyRunner(self.settings, self)
         except (ValueError, OSError) as error:
-            self.get_logger().error(f"cannot configure: {error}")
+            self.get_logger().error(f"cannot configure: {printable(error, MESSAGE)}")
             return _FAILURE
         except Exception:
-            self.get_logger().error(f"cannot configure:\n{traceback.format_exc()}")
+            told = quoted_lines(traceback.format_exc())
+            self.get_logger().error(f"cannot configure:\n{told}")
             return _FAILURE
         self.telemetry.runner = self.runner
         output = OUTPUTS[self.settings.command.output](self, self._robot_state)
@@ -164,8 +166,9 @@ class PolicyNode(LifecycleNode):
     def _introduce(self, runner: PolicyRunner) -> None:
         policy = runner.policy
         self.get_logger().info(
-            f"policy {policy.name} {policy.revision or '(no revision)'}, norm key "
-            f"{policy.norm_key!r}, {policy.convention}; self-test {runner.self_test_ms:.1f} ms"
+            f"policy {printable(policy.name)} {printable(policy.revision) or '(no revision)'}, "
+            f"norm key {shown(policy.norm_key)}, {printable(policy.convention, MESSAGE)}; "
+            f"self-test {runner.self_test_ms:.1f} ms"
         )
 
     # Callbacks of the executor

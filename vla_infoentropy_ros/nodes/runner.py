@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_infoentropy_ros.foreign.text import MESSAGE, printable, quoted_lines
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.memory import release_device_memory
 from vla_infoentropy_ros.nodes.images import ImageError
@@ -150,7 +152,7 @@ class PolicyRunner:
         try:
             session.set_instruction(text)
         except ValueError as error:
-            self.rejected = str(error)
+            self.rejected = printable(error, MESSAGE)
             session.reset("instruction_changed")  # it keeps the old text while the robot stands
             return
         self.instruction = session.instruction
@@ -172,7 +174,8 @@ class PolicyRunner:
         try:
             result = self._session.step(images, frame.stamp_ns, frame.frame_id)
         except Exception as error:  # a policy may raise anything; the robot must stop for it
-            logging.getLogger(__name__).debug("step failed", exc_info=True)
+            told = quoted_lines(traceback.format_exc())
+            logging.getLogger(__name__).debug("step failed:\n%s", told)
             self._listener.step_failed(frame, error)
             return
         self._listener.step_done(frame, result, self._session.instruction)

@@ -16,12 +16,14 @@ from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 
+from vla_infoentropy_ros.foreign.text import MESSAGE, UserError, printable
+
 _SWITCH_S = 0.0005
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SLICE_S = 0.05  # the longest time before a signal is noticed
 
 
-class StartupError(Exception):
+class StartupError(UserError):
     """The node cannot start, by a user's mistake that the message explains."""
 
 
@@ -73,7 +75,7 @@ def _spin(name: str, make: Callable[[], Any], stopping: threading.Event) -> int:
     try:
         node = make()
     except (StartupError, ValueError) as error:
-        get_logger(name).fatal(str(error))
+        get_logger(name).fatal(printable(error, MESSAGE))
         return 1
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -82,7 +84,7 @@ def _spin(name: str, make: Callable[[], Any], stopping: threading.Event) -> int:
         node.loop(executor, stopping)
         return 0
     except StartupError as error:
-        node.get_logger().fatal(str(error))
+        node.get_logger().fatal(printable(error, MESSAGE))
         return 1
     finally:
         node.stop()

@@ -10,6 +10,7 @@ from typing import Any
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from vla_infoentropy_ros.foreign.text import printable
 from vla_infoentropy_ros.msg import InferenceStatus, TokenSelection, VlaAction
 from vla_infoentropy_ros.nodes.commander import Commander, Issued
 from vla_infoentropy_ros.nodes.inputs import Inputs
@@ -169,8 +170,8 @@ class Telemetry:
             return
         policy = runner.policy
         message.instruction = runner.instruction
-        message.checkpoint, message.revision = policy.name, policy.revision
-        message.norm_key = policy.norm_key
+        message.checkpoint, message.revision = printable(policy.name), printable(policy.revision)
+        message.norm_key = printable(policy.norm_key)
         message.frame_convention = policy.convention.frame
         message.rotation_convention = policy.convention.rotation
         message.gripper_convention = policy.convention.gripper

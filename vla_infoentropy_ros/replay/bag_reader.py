@@ -18,6 +18,7 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.typesys import get_types_from_msg
 
+from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.nodes.images import (
     ImageDecoder,
     ImageError,
@@ -34,7 +35,7 @@ EPISODE = "vla_infoentropy_ros/msg/EpisodeResult"
 _STORAGE_SUFFIXES = (".mcap", ".db3")
 
 
-class BagError(ValueError):
+class BagError(UserError, ValueError):
     """A bag that cannot be read or replayed; the message says why and what to do."""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.report.palette import CATEGORIES, REUSED_INDEX, categorise
 
 Picture = NDArray[np.uint8]
@@ -18,7 +19,7 @@ _DIM = 0.45  # brightness kept by a reused patch
 _TINT = 0.30  # share of the reason's colour in a recomputed patch
 
 
-class OverlayError(ValueError):
+class OverlayError(UserError, ValueError):
     """The picture and the selection do not belong together."""
 
 

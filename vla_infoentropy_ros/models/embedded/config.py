@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from vla_infoentropy_ros.foreign.text import shown
 from vla_infoentropy_ros.models.action_codec import ActionStats
 from vla_infoentropy_ros.models.action_statistics import action_stats
 from vla_infoentropy_ros.models.adapter import PolicyError
-from vla_infoentropy_ros.models.json_fields import Fields, read_json, shown
+from vla_infoentropy_ros.models.json_fields import Fields, read_json
 
 FILE = "policy.json"
 FORMAT = 1

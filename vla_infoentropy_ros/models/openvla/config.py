@@ -13,9 +13,10 @@ from transformers import LlamaConfig
 from transformers.activations import ACT2FN
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from vla_infoentropy_ros.foreign.text import one_line, shown
 from vla_infoentropy_ros.models.action_statistics import DOF
 from vla_infoentropy_ros.models.adapter import PolicyError
-from vla_infoentropy_ros.models.json_fields import REMEDY, Fields, brief, read_json, shown
+from vla_infoentropy_ros.models.json_fields import REMEDY, Fields, read_json
 from vla_infoentropy_ros.models.preprocessing import RESIZES
 
 CONFIG = "config.json"
@@ -246,7 +247,7 @@ def _llama(fields: Fields) -> LlamaConfig:
         usable = bool(torch.isfinite(frequencies).all())
         cause = "its frequencies are not finite"
     except Exception as error:  # whatever the formula of a rope type meets
-        usable, cause = False, brief(f"{type(error).__name__}: {error}")
+        usable, cause = False, one_line(f"{type(error).__name__}: {error}")
     if not usable:
         given = {name: text.values[name] for name in ROPE_FIELDS if text.has(name)}
         raise PolicyError(
@@ -285,6 +286,6 @@ def _build_llama(text: Fields) -> LlamaConfig:
         return LlamaConfig(**(LLAMA_DEFAULTS | given | values))
     except Exception as error:  # validation errors of the library, whose classes have moved
         raise PolicyError(
-            f"config.json: text_config={shown(given)} is not a Llama: {brief(str(error))}; "
+            f"config.json: text_config={shown(given)} is not a Llama: {one_line(error)}; "
             f"{REMEDY}"
         ) from error

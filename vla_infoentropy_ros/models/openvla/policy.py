@@ -15,6 +15,7 @@ from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from vla_infoentropy_ros.engine.flops import mlp_flops, vit_flops
+from vla_infoentropy_ros.foreign.text import one_line, printable
 from vla_infoentropy_ros.models.action_codec import ActionCodec
 from vla_infoentropy_ros.models.action_statistics import DOF, action_stats
 from vla_infoentropy_ros.models.adapter import (
@@ -24,7 +25,7 @@ from vla_infoentropy_ros.models.adapter import (
     PromptTokens,
     VisionInput,
 )
-from vla_infoentropy_ros.models.json_fields import REMEDY, Fields, brief, read_optional_json
+from vla_infoentropy_ros.models.json_fields import REMEDY, Fields, read_optional_json
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla.checkpoint import (
     check_table,
@@ -186,7 +187,9 @@ def load_openvla(
         trained=trained, rotation=options.rotation or "rpy",
         gripper=options.gripper or "one_is_open",
     )
-    logger.info("%s at %s, unnorm_key %s, %s", model, revision, norm_key, trained)
+    logger.info(
+        "%s at %s, unnorm_key %s, %s", printable(model), revision, printable(norm_key), trained
+    )
     return policy
 
 
@@ -200,7 +203,7 @@ def _load_network(
     except Exception as error:  # sizes that fit each on its own and not together
         raise PolicyError(
             f"{folder / 'config.json'} describes a network that cannot be built "
-            f"({brief(f'{type(error).__name__}: {error}')}); {REMEDY}"
+            f"({one_line(f'{type(error).__name__}: {error}')}); {REMEDY}"
         ) from error
     table = read_table(folder)
     check_table(table, network, unused_parameters(config))

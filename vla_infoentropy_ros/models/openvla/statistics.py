@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vla_infoentropy_ros.foreign.text import printable
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.json_fields import Fields, read_json
 from vla_infoentropy_ros.models.openvla.config import CONFIG
@@ -46,5 +47,5 @@ def choose_key(norm_stats: Mapping[str, Any], unnorm_key: str) -> str:
         raise PolicyError(f"unnorm_key={unnorm_key!r} is not in this checkpoint; it has: {listed}")
     if len(keys) != 1:
         raise PolicyError(f"unnorm_key is required: name a data set to act like, one of: {listed}")
-    logger.info("unnorm_key: %s, the only one of this checkpoint", keys[0])
+    logger.info("unnorm_key: %s, the only one of this checkpoint", printable(keys[0]))
     return keys[0]

@@ -17,6 +17,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
+from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.msg import EpisodeResult, InferenceStatus, TokenSelection
 
 POLICY, SIM = "policy_node", "sim_node"
@@ -26,7 +27,7 @@ _LATCHED = QoSProfile(depth=50, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _QUEUE = QoSProfile(depth=50)
 
 
-class GraphError(RuntimeError):
+class GraphError(UserError, RuntimeError):
     """The nodes do not do what they were asked; the message says which and what."""
 
 
