@@ -164,22 +164,3 @@ def _greedy_by_transformers(policy: OpenVLAPolicy, picture: np.ndarray) -> tuple
         with torch.inference_mode():
             tokens.append(int(policy.decoder(inputs_embeds=rows[None]).logits[0, -1].argmax()))
     return tuple(tokens)
-
-
-def test_hub_id_is_downloaded_at_its_revision(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    snapshot = tmp_path / commit
-    snapshot.symlink_to(checkpoint, target_is_directory=True)
-    asked: dict = {}
-
-    def download(**kwargs: object) -> str:
-        asked.update(kwargs)
-        return str(snapshot)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    policy = load_openvla("openvla/openvla-7b", replace(KEY, revision=commit), progress=False)
-    assert policy.revision == commit
-    assert asked["repo_id"] == "openvla/openvla-7b" and asked["revision"] == commit
-    assert "*.py" not in asked["allow_patterns"]

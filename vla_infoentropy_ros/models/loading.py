@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,9 +11,19 @@ from vla_infoentropy_ros.engine.requirements import warn_if_untested
 from vla_infoentropy_ros.models.adapter import PolicyAdapter, PolicyError
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla.environment import TORCH_DTYPES, parse_device
+from vla_infoentropy_ros.models.source import Source, existing_folder, is_embedded, locate
 
 EMBEDDED = "embedded"
-EMBEDDED_CONFIG = "policy.json"  # what tells a folder of an embedded policy from a checkpoint
+
+
+def _openvla(source: Source, options: LoadOptions, progress: bool) -> PolicyAdapter:
+    from vla_infoentropy_ros.models.openvla.policy import load_source
+
+    return load_source(source, options, progress=progress)
+
+
+# By the name of a family that runs; each imports its network only when it is asked for.
+LOADERS: dict[str, Callable[[Source, LoadOptions, bool], PolicyAdapter]] = {"OpenVLA": _openvla}
 
 
 def load_policy(
@@ -21,22 +32,26 @@ def load_policy(
     """Load a policy, ready to act, or raise PolicyError before anything moves.
 
     model: "embedded", the tabletop policy that comes with the package; a folder of another
-    embedded policy; an OpenVLA checkpoint folder; or a hub id (owner/name) with a revision.
+    embedded policy; a checkpoint folder of a family in `families`; or a hub id (owner/name) of
+    one, with a revision.
     """
     options = options or LoadOptions()
     warn_if_untested()
     if not model:
         raise PolicyError("model is empty: name 'embedded', a checkpoint folder or a hub id")
-    folder = Path(model).expanduser()
-    if model != EMBEDDED and not (folder / EMBEDDED_CONFIG).is_file():
-        from vla_infoentropy_ros.models.openvla import load_openvla
+    folder = None if model == EMBEDDED else existing_folder(model)
+    if model != EMBEDDED and not (folder and is_embedded(folder)):
+        source = locate(model, options.revision)
+        return LOADERS[source.family.name](source, options, progress)
+    return _embedded(folder, options)
 
-        return load_openvla(model, options, progress=progress)
 
+def _embedded(folder: Path | None, options: LoadOptions) -> PolicyAdapter:
+    """The shipped policy, or that of a folder."""
     device = parse_device(options.device)
     from vla_infoentropy_ros.models.embedded.policy import EmbeddedPolicy
 
-    policy = EmbeddedPolicy.load(None if model == EMBEDDED else folder)
+    policy = EmbeddedPolicy.load(folder)
     _insist(options, LoadOptions(
         device=options.device, dtype=options.dtype, unnorm_key=policy.norm_key,
         revision=policy.revision, gripper=policy.convention.gripper,

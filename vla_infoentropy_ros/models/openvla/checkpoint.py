@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint on disk or on the hub: finding it, checking it against the model, reading it."""
+"""A checkpoint's weights: checking them against the model, reading them."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,11 +20,6 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 SHARD = re.compile(r"[\w.-]{1,200}\.safetensors")
 FLOATS = {"F64", "F32", "F16", "BF16"}
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-HUB_COMMIT = re.compile(r"[0-9a-f]{40}")
-HUB_FILES = ["*.json", "*.safetensors"]
-# A file's beginning and end, hashed for the fingerprint: the header, and the last weights.
-FINGERPRINT_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -36,66 +30,6 @@ class StoredTensor:
     name: str
     dtype: str
     shape: tuple[int, ...]
-
-
-def locate(model: str, revision: str) -> tuple[Path, str]:
-    """A local folder, or a hub id downloaded at ``revision``; returns (folder, revision).
-
-    The revision of a local folder is its fingerprint; giving one pins the folder to it.
-    """
-    path = Path(model).expanduser()
-    if path.is_dir():
-        found = fingerprint(path)
-        if revision and not found.startswith(revision):
-            raise PolicyError(
-                f"revision={revision!r}, but {path} has the fingerprint {found}: the folder holds "
-                "other weights than those that were pinned"
-            )
-        return path, found
-    if path.is_file():
-        raise PolicyError(f"model={model!r} is a file; name the folder that holds config.json")
-    if not HUB_ID.fullmatch(model):
-        raise PolicyError(f"model={model!r}: no such folder, and not a hub id (owner/name)")
-    if not HUB_COMMIT.fullmatch(revision):  # a branch or a tag may hold other weights tomorrow
-        raise PolicyError(
-            f"model={model!r} is a hub id and needs a revision, revision={revision!r} is no "
-            "commit: pin the one (40 hex digits) whose weights you have tested, or name a local "
-            "folder"
-        )
-    return _download(model, revision)
-
-
-def _download(model: str, revision: str) -> tuple[Path, str]:
-    from huggingface_hub import snapshot_download  # only where a hub id was asked for
-
-    try:
-        folder = Path(
-            snapshot_download(repo_id=model, revision=revision, allow_patterns=HUB_FILES)
-        )
-    except Exception as error:  # the hub client raises its own, the HTTP library's and OSError
-        raise PolicyError(
-            f"{model} at revision {revision} cannot be fetched from the hub "
-            f"({type(error).__name__}: {error}); check both names and the network, or name a "
-            "local folder"
-        ) from error
-    return folder, folder.name  # the cache names a snapshot's folder by its commit
-
-
-def fingerprint(folder: Path) -> str:
-    """A short hash of config, statistics and both ends of every weight file.
-
-    Hashing 15 GB whole would take longer than loading them; file sizes, tensor tables and the
-    last weights of each shard tell checkpoints apart.
-    """
-    digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
-        size = path.stat().st_size
-        digest.update(f"{path.name}:{size}:".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(FINGERPRINT_BYTES))
-            file.seek(max(size - FINGERPRINT_BYTES, 0))
-            digest.update(file.read(FINGERPRINT_BYTES))
-    return "local-" + digest.hexdigest()[:16]
 
 
 def read_table(folder: Path) -> dict[str, StoredTensor]:

@@ -16,10 +16,9 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from vla_infoentropy_ros.foreign.text import one_line, shown
 from vla_infoentropy_ros.models.action_statistics import DOF
 from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.models.families import CONFIG
 from vla_infoentropy_ros.models.json_fields import REMEDY, Fields, read_json
 from vla_infoentropy_ros.models.preprocessing import RESIZES
-
-CONFIG = "config.json"
 
 ARCHITECTURE = "no-align+fused-gelu-mlp"  # arch_specifier of openvla-7b
 
@@ -153,13 +152,7 @@ class OpenVLAConfig:
 def _check_kind(fields: Fields) -> None:
     """Refuse other models by what they are, before any of their shapes is looked at."""
     raw = fields.values
-    model_type = raw.get("model_type")
-    if model_type != "openvla":
-        hint = " (a vision-language model, not a policy)" * (model_type == "prismatic")
-        raise PolicyError(
-            f"config.json: model_type={shown(model_type)}{hint}, must be 'openvla'; name the "
-            "folder of an OpenVLA checkpoint"
-        )
+    fields.choice("model_type", ("openvla",))
     specifier = raw.get("arch_specifier")
     if specifier not in (None, ARCHITECTURE) or not fields.flag("use_fused_vision_backbone", True):
         raise PolicyError(

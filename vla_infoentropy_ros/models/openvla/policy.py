@@ -30,7 +30,6 @@ from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla.checkpoint import (
     check_table,
     fill,
-    locate,
     read_table,
 )
 from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
@@ -51,6 +50,7 @@ from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel, unused_par
 from vla_infoentropy_ros.models.openvla.prompt import Prompt
 from vla_infoentropy_ros.models.openvla.statistics import choose_key, read_norm_stats
 from vla_infoentropy_ros.models.preprocessing import Preprocessing, preprocessing_from_config
+from vla_infoentropy_ros.models.source import Source, locate, pinned_revision
 
 logger = logging.getLogger(__name__)
 
@@ -155,19 +155,20 @@ class OpenVLAPolicy:
 def load_openvla(
     model: str | Path, options: LoadOptions, *, progress: bool = True
 ) -> OpenVLAPolicy:
-    """Load OpenVLA or a merged fine-tune of it; nothing is read before everything is checked.
+    """Load OpenVLA or a merged fine-tune of it from a checkpoint folder, or a hub id with
+    ``revision``."""
+    return load_source(locate(str(model), options.revision), options, progress=progress)
 
-    model: checkpoint folder, or hub id with ``revision``. What the options leave open of how the
-    checkpoint was trained is taken from the table in `conventions`.
+
+def load_source(source: Source, options: LoadOptions, *, progress: bool = True) -> OpenVLAPolicy:
+    """Load what was located; no weights are read before everything is checked.
+
+    What the options leave open of how the checkpoint was trained is taken from the table in
+    `conventions`.
     """
     device = parse_device(options.device)
-    folder, revision = locate(str(model), options.revision)
+    folder, revision = source.folder, pinned_revision(source, options.revision)
     config = OpenVLAConfig.read(folder)
-    if list(folder.glob("action_head--*")):
-        raise PolicyError(
-            f"{folder} is an OpenVLA-OFT checkpoint (it has an action head of its own); only "
-            "checkpoints that emit action tokens are supported"
-        )
     norm_stats = read_norm_stats(folder, config.norm_stats)
     norm_key = choose_key(norm_stats.values, options.unnorm_key)
     action_stats(norm_stats, norm_key)  # here, since the weights take minutes
@@ -188,7 +189,8 @@ def load_openvla(
         gripper=options.gripper or "one_is_open",
     )
     logger.info(
-        "%s at %s, unnorm_key %s, %s", printable(model), revision, printable(norm_key), trained
+        "%s at %s, unnorm_key %s, %s", printable(source.contents.place), revision,
+        printable(norm_key), trained,
     )
     return policy
 

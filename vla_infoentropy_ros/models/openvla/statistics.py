@@ -10,8 +10,8 @@ from typing import Any
 
 from vla_infoentropy_ros.foreign.text import printable
 from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.models.families import CONFIG
 from vla_infoentropy_ros.models.json_fields import Fields, read_json
-from vla_infoentropy_ros.models.openvla.config import CONFIG
 
 DATASET_STATISTICS = "dataset_statistics.json"
 

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a policy's files come from: a folder, or the hub at one commit."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from vla_infoentropy_ros.foreign.text import one_line, printable, shown
+from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.models.contents import Contents
+from vla_infoentropy_ros.models.families import EMBEDDED_CONFIG, Family, recognise
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUB_COMMIT = re.compile(r"[0-9a-f]{40}")
+HUB_TIMEOUT_S = 10.0
+SMALL_FILES = (".json", ".py")  # fetched and looked at before the weights are; code is never run
+WEIGHT_FILES = (".safetensors",)
+# A file's beginning and end, hashed for the fingerprint: the header, and the last weights.
+FINGERPRINT_BYTES = 1 << 16
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint on this machine, of a family that runs here. commit: on the hub, else ""."""
+
+    contents: Contents
+    family: Family
+    commit: str = ""
+
+    @property
+    def folder(self) -> Path:
+        return self.contents.folder
+
+
+def existing_folder(model: str) -> Path | None:
+    """The folder that ``model`` names, None if it names none. Raises PolicyError for a name that
+    the file system takes as a path and cannot follow."""
+    try:
+        path = Path(model).expanduser()
+        found = "folder" if path.is_dir() else "file" if path.exists() else ""
+        dangling = path.is_symlink() and not found
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a zero byte
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise PolicyError(
+            f"model={shown(model)} cannot be followed ({reason}); name a folder or a "
+            "hub id"
+        ) from error
+    if found == "file":
+        raise PolicyError(f"model={model!r} is a file; name the folder that holds config.json")
+    if dangling:
+        raise PolicyError(f"model={model!r} is a link to a folder that is not there; mend the link")
+    return path if found else None
+
+
+def is_embedded(folder: Path) -> bool:
+    """Whether a folder holds an embedded policy, which has a layout of its own."""
+    return (folder / EMBEDDED_CONFIG).is_file()
+
+
+def locate(model: str, revision: str) -> Source:
+    """A local folder, or a hub id downloaded at ``revision``, seen through and recognised."""
+    folder = existing_folder(model)
+    if folder is not None:
+        contents = Contents.of_folder(folder)
+        return Source(contents, recognise(contents))
+    if not HUB_ID.fullmatch(model):
+        raise PolicyError(f"model={model!r}: no such folder, and not a hub id (owner/name)")
+    if not HUB_COMMIT.fullmatch(revision):  # a branch or a tag may hold other weights tomorrow
+        raise PolicyError(
+            f"model={model!r} is a hub id and needs a revision, revision={revision!r} is no "
+            "commit: pin the one (40 hex digits) whose weights you have tested, or name a local "
+            "folder"
+        )
+    return _from_hub(model, revision)
+
+
+def _from_hub(model: str, revision: str) -> Source:
+    """The names first, then what is small, and the weights when all that is in order."""
+    from huggingface_hub import model_info  # only where a hub id was asked for
+
+    try:
+        info = model_info(model, revision=revision, timeout=HUB_TIMEOUT_S)
+        files = [entry.rfilename for entry in info.siblings or ()]
+    except Exception as error:  # the hub client raises its own, the HTTP library's and OSError
+        return _from_cache(model, revision, error)
+    folder = _fetch(model, revision, files, SMALL_FILES)
+    contents = Contents.of_listing(model, folder, files)
+    family = recognise(contents)
+    _fetch(model, revision, files, WEIGHT_FILES)
+    return Source(contents, family, revision)
+
+
+def _fetch(model: str, revision: str, files: list[str], endings: tuple[str, ...]) -> Path:
+    """Fetch the files of a checkpoint that end so, none of its subfolders."""
+    from huggingface_hub import snapshot_download
+
+    wanted = [glob.escape(name) for name in files if "/" not in name and name.endswith(endings)]
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
+    except Exception as error:
+        raise _unreachable(model, revision, error) from error
+
+
+def _from_cache(model: str, revision: str, cause: Exception) -> Source:
+    """What was fetched at an earlier time, where the hub cannot be asked now: robots are often
+    offline."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
+    except Exception:
+        raise _unreachable(model, revision, cause) from cause
+    logger.warning(
+        "%s: the hub does not list its files (%s); taking the copy fetched earlier, %s",
+        printable(model), one_line(f"{type(cause).__name__}: {cause}"), folder,
+    )
+    contents = Contents.of_folder(folder)
+    return Source(contents, recognise(contents), revision)
+
+
+def _unreachable(model: str, revision: str, error: Exception) -> PolicyError:
+    return PolicyError(
+        f"{model} at revision {revision} cannot be fetched from the hub "
+        f"({one_line(f'{type(error).__name__}: {error}')}); check both names and the network, or "
+        "name a local folder"
+    )
+
+
+def pinned_revision(source: Source, revision: str) -> str:
+    """The hub's commit or the folder's fingerprint, which must begin with ``revision``."""
+    if source.commit:
+        return source.commit
+    found = fingerprint(source.folder)
+    if revision and not found.startswith(revision):
+        raise PolicyError(
+            f"revision={revision!r}, but {source.folder} has the fingerprint {found}: the folder "
+            "holds other weights than those that were pinned"
+        )
+    return found
+
+
+def fingerprint(folder: Path) -> str:
+    """A short hash of config, statistics and both ends of every weight file.
+
+    Hashing 15 GB whole would take longer than loading them; file sizes, tensor tables and the
+    last weights of each shard tell checkpoints apart.
+    """
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}:".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(FINGERPRINT_BYTES))
+            file.seek(max(size - FINGERPRINT_BYTES, 0))
+            digest.update(file.read(FINGERPRINT_BYTES))
+    return "local-" + digest.hexdigest()[:16]
