@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from vla_infoentropy_ros.foreign import files
 from vla_infoentropy_ros.foreign.text import shown
 from vla_infoentropy_ros.models.adapter import PolicyError
 
@@ -142,11 +143,11 @@ def is_number(value: Any) -> bool:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from ``path``; errors name the file."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = files.read_json(path, PolicyError)
     except FileNotFoundError as error:
         raise PolicyError(f"{path} is missing; name a complete checkpoint folder") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise PolicyError(f"{path} cannot be read as JSON: {error}; fetch it again") from error
+    except OSError as error:
+        raise PolicyError(f"{path} cannot be read: {error.strerror}; fetch it again") from error
     if not isinstance(value, dict):
         raise PolicyError(
             f"{path} holds a JSON {type(value).__name__}, must be an object; fetch it again"
@@ -156,4 +157,4 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_optional_json(path: Path) -> dict[str, Any]:
     """The JSON object in ``path``, {} where there is no such file."""
-    return read_json(path) if path.is_file() else {}
+    return read_json(path) if os.path.lexists(path) else {}
