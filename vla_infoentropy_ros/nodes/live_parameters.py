@@ -42,6 +42,13 @@ class LiveParameters:
         except (ValueError, TypeError) as error:
             return SetParametersResult(successful=False, reason=printable(error, MESSAGE))
         changed = settings.differences(self.settings)
+        given = sorted(name for name in changed if self._specs[name].at_start)
+        if given:
+            return SetParametersResult(
+                successful=False,
+                reason=f"{given[0]} names code or files and is given at the start only: stop the "
+                f"node and start it with {given[0]}:=... (ros2 launch) or -p {given[0]}:=...",
+            )
         fixed = sorted(name for name in changed if not self._specs[name].live)
         if fixed and self._configured():
             return SetParametersResult(

@@ -12,7 +12,7 @@ from typing import Any
 @dataclass(frozen=True)
 class ParameterSpec:
     """One parameter: name as in ROS, default, documentation, range or choices; live: may change
-    while a policy is loaded."""
+    while a policy is loaded. at_start: is given with the node and never changes."""
 
     name: str
     default: Any
@@ -21,6 +21,7 @@ class ParameterSpec:
     high: float | None
     choices: tuple[Any, ...] | None
     live: bool = True
+    at_start: bool = False
 
     @property
     def allowed(self) -> str:

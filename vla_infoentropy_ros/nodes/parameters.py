@@ -49,9 +49,8 @@ def descriptor(spec: ParameterSpec) -> ParameterDescriptor:
     if spec.choices is not None:
         made.additional_constraints = f"one of: {spec.allowed}"
     if not spec.live:
-        made.additional_constraints += (
-            "; fixed while configured" if spec.choices else ("fixed while configured")
-        )
+        fixed = "given at the start only" if spec.at_start else "fixed while configured"
+        made.additional_constraints += f"; {fixed}" if spec.choices else fixed
     if spec.low is not None and spec.high is not None:
         if isinstance(spec.default, float):
             bounds = FloatingPointRange(from_value=float(spec.low), to_value=float(spec.high))

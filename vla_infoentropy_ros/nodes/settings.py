@@ -91,13 +91,16 @@ GROUPS: dict[str, tuple[str, Any]] = {
 }
 _LIVE_GROUPS = ("selection", "session", "command")
 _LIVE = ("selector", "schedule")
+# What names code, files or a place on the network is deployment: whoever can reach the graph could
+# otherwise make this machine run a program of their choice.
+_AT_START = ("policy_factory", "model", "revision")
 _NOT_LIVE = ("command.rate_hz", "command.output", "command.gripper_action")
 
 
 def parameter_specs(*groups: str) -> tuple[ParameterSpec, ...]:
     """The parameters of the policy node: of the named groups, or all."""
     return tuple(
-        replace(spec, live=_is_live(name, spec.name))
+        replace(spec, live=_is_live(name, spec.name), at_start=spec.name in _AT_START)
         for name in groups or GROUPS
         for spec in group_specs(*GROUPS[name])
     )
