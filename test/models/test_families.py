@@ -98,6 +98,12 @@ def test_oft_with_discrete_tokens_is_told_by_its_code(
     _refused(folder, monkeypatch, "is an OpenVLA-OFT checkpoint", words)
 
 
+def test_code_is_read_whole_or_not_at_all(folder: Path) -> None:
+    _add(folder, "modeling_prismatic.py", "#" * (1 << 20) + "\nNUM_ACTIONS_CHUNK = 8\n")
+    with pytest.raises(PolicyError, match="at most 1,048,576 are taken"):
+        load_policy(str(folder), KEY, progress=False)
+
+
 @pytest.mark.parametrize("code", [PLAIN_CODE, PLAIN_CODE + "# NUM_ACTIONS_CHUNK: not here\n"])
 def test_code_of_openvla_itself_is_no_hindrance_and_never_runs(folder: Path, code: str) -> None:
     _add(folder, "modeling_prismatic.py", code + "\nraise SystemExit('ran')\n")

@@ -35,6 +35,7 @@ class Budget:
 BUDGETS: dict[str, Budget] = {
     # Checkpoints and parameter files
     "json_bytes": Budget(16 * _MIB, "bytes", "a JSON file of a checkpoint"),
+    "code_bytes": Budget(_MIB, "bytes", "a Python file of a checkpoint, read and never run"),
     "tokenizer_bytes": Budget(64 * _MIB, "bytes", "tokenizer.json"),
     "nesting": Budget(64, "levels", "JSON or YAML within one another"),
     "yaml_bytes": Budget(4 * _MIB, "bytes", "a YAML file"),

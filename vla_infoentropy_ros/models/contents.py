@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from vla_infoentropy_ros.foreign.files import read_bytes
 from vla_infoentropy_ros.models.adapter import PolicyError
 
 MOST_NAMES = 10_000  # published checkpoints hold a few dozen files
-MOST_CODE = 1 << 20  # bytes of one file of code
 FILE_ENDINGS = (".json", ".safetensors", ".py")  # nobody calls a folder so on purpose
 
 
@@ -102,7 +102,6 @@ def _names_within(folder: os.DirEntry[str]) -> Iterator[str]:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return file.read(MOST_CODE).decode("utf-8", errors="replace")
+        return read_bytes(path, "code_bytes", PolicyError).decode("utf-8", errors="replace")
     except OSError as error:
         raise PolicyError(f"{path} cannot be read ({error.strerror}); fetch it again") from error

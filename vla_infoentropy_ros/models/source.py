@@ -14,12 +14,12 @@ from vla_infoentropy_ros.foreign.text import one_line, printable, shown
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.contents import Contents
 from vla_infoentropy_ros.models.families import EMBEDDED_CONFIG, Family, recognise
+from vla_infoentropy_ros.models.weight_files import WeightFiles, weight_files
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HUB_COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_TIMEOUT_S = 10.0
 SMALL_FILES = (".json", ".py")  # fetched and looked at before the weights are; code is never run
-WEIGHT_FILES = (".safetensors",)
 # A file's beginning and end, hashed for the fingerprint: the header, and the last weights.
 FINGERPRINT_BYTES = 1 << 16
 
@@ -28,11 +28,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint on this machine, of a family that runs here. commit: on the hub, else ""."""
+    """A checkpoint on this machine, of a family that runs here.
+
+    weights: the files that its tensors are read from. commit: on the hub, else "".
+    """
 
     contents: Contents
     family: Family
+    weights: WeightFiles
     commit: str = ""
+
+    @classmethod
+    def of(cls, contents: Contents, commit: str = "") -> Source:
+        """Recognise what was found. Raises PolicyError for what does not run here."""
+        family = recognise(contents)
+        return cls(contents, family, weight_files(contents, family), commit)
 
     @property
     def folder(self) -> Path:
@@ -68,8 +78,7 @@ def locate(model: str, revision: str) -> Source:
     """A local folder, or a hub id downloaded at ``revision``, seen through and recognised."""
     folder = existing_folder(model)
     if folder is not None:
-        contents = Contents.of_folder(folder)
-        return Source(contents, recognise(contents))
+        return Source.of(Contents.of_folder(folder))
     if not HUB_ID.fullmatch(model):
         raise PolicyError(f"model={model!r}: no such folder, and not a hub id (owner/name)")
     if not HUB_COMMIT.fullmatch(revision):  # a branch or a tag may hold other weights tomorrow
@@ -90,18 +99,19 @@ def _from_hub(model: str, revision: str) -> Source:
         files = [entry.rfilename for entry in info.siblings or ()]
     except Exception as error:  # the hub client raises its own, the HTTP library's and OSError
         return _from_cache(model, revision, error)
-    folder = _fetch(model, revision, files, SMALL_FILES)
-    contents = Contents.of_listing(model, folder, files)
-    family = recognise(contents)
-    _fetch(model, revision, files, WEIGHT_FILES)
-    return Source(contents, family, revision)
+    small = [name for name in files if "/" not in name and name.endswith(SMALL_FILES)]
+    folder = _fetch(model, revision, small)
+    source = Source.of(Contents.of_listing(model, folder, files), revision)
+    beside = [name for name in files if re.fullmatch(source.family.side_weights, name)]
+    _fetch(model, revision, [*source.weights, *beside])
+    return source
 
 
-def _fetch(model: str, revision: str, files: list[str], endings: tuple[str, ...]) -> Path:
-    """Fetch the files of a checkpoint that end so, none of its subfolders."""
+def _fetch(model: str, revision: str, names: list[str]) -> Path:
+    """Fetch files of a hub checkpoint by name; returns the folder that they are in."""
     from huggingface_hub import snapshot_download
 
-    wanted = [glob.escape(name) for name in files if "/" not in name and name.endswith(endings)]
+    wanted = [glob.escape(name) for name in names]
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
     except Exception as error:
@@ -121,8 +131,7 @@ def _from_cache(model: str, revision: str, cause: Exception) -> Source:
         "%s: the hub does not list its files (%s); taking the copy fetched earlier, %s",
         printable(model), one_line(f"{type(cause).__name__}: {cause}"), folder,
     )
-    contents = Contents.of_folder(folder)
-    return Source(contents, recognise(contents), revision)
+    return Source.of(Contents.of_folder(folder), revision)
 
 
 def _unreachable(model: str, revision: str, error: Exception) -> PolicyError:

@@ -5,83 +5,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import nn
 from tqdm import tqdm
 
 from vla_infoentropy_ros.models.adapter import PolicyError
-from vla_infoentropy_ros.models.json_fields import Fields, read_json
+from vla_infoentropy_ros.models.weight_files import StoredTensor
 
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
-SHARD = re.compile(r"[\w.-]{1,200}\.safetensors")
 FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
-@dataclass(frozen=True)
-class StoredTensor:
-    """Where a tensor lies: file, the name it has there, its type code and its shape."""
-
-    file: Path
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-
-def read_table(folder: Path) -> dict[str, StoredTensor]:
-    """Every tensor of a checkpoint by name, from the headers alone."""
-    table: dict[str, StoredTensor] = {}
-    for file, names in _files(folder).items():
-        try:
-            with safe_open(file, framework="pt") as reader:
-                for name in sorted(set(reader.keys()) if names is None else names):
-                    part = reader.get_slice(name)
-                    table[_canonical(name)] = StoredTensor(
-                        file, name, str(part.get_dtype()), tuple(part.get_shape())
-                    )
-        except (SafetensorError, OSError) as error:
-            raise PolicyError(
-                f"{file} cannot be read ({error}); it is damaged or incomplete, fetch it again"
-            ) from error
-    return table
-
-
-def _files(folder: Path) -> dict[Path, set[str] | None]:
-    """Weight files and the names that each must hold; None: whatever it holds."""
-    if (folder / INDEX).is_file():
-        weight_map = Fields(str(folder / INDEX), read_json(folder / INDEX)).object("weight_map")
-        if not weight_map.values:
-            raise PolicyError(f"{folder / INDEX} has no weight_map; fetch it again")
-        files: dict[Path, set[str] | None] = {}
-        for name, file in weight_map.values.items():
-            if not isinstance(file, str) or not SHARD.fullmatch(file):
-                weight_map.refuse(name, "the name of a safetensors file in the same folder")
-            names = files.setdefault(folder / file, set())
-            assert names is not None
-            names.add(name)
-        missing = sorted(file.name for file in files if not file.is_file())
-        if missing:
-            raise PolicyError(
-                f"{folder}: {len(missing)} of {len(files)} shards are missing: "
-                f"{', '.join(missing)}; fetch them again"
-            )
-        return files
-    if (folder / SINGLE).is_file():
-        return {folder / SINGLE: None}
-    if list(folder.glob("*.bin")) or list(folder.glob("*.pt")):
-        raise PolicyError(
-            f"{folder} holds pickled weights only; convert them to safetensors where they come from"
-        )
-    raise PolicyError(f"{folder}: neither {INDEX} nor {SINGLE}; name a checkpoint folder")
-
-
-def _canonical(name: str) -> str:
-    """The published name: without the prefix that a merged LoRA or a wrapped model leaves, and
-    with the published name of a layer scale."""
+def published_name(name: str) -> str:
+    """Without the prefix that a merged LoRA or a wrapped model leaves, and with the published
+    name of a layer scale."""
     name = name.removeprefix("module.").removeprefix("base_model.model.")
     return re.sub(r"\.(ls[12])\.gamma$", r".\1.scale_factor", name)
 

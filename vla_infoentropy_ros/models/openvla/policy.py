@@ -30,7 +30,7 @@ from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla.checkpoint import (
     check_table,
     fill,
-    read_table,
+    published_name,
 )
 from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
 from vla_infoentropy_ros.models.openvla.conventions import (
@@ -51,6 +51,7 @@ from vla_infoentropy_ros.models.openvla.prompt import Prompt
 from vla_infoentropy_ros.models.openvla.statistics import choose_key, read_norm_stats
 from vla_infoentropy_ros.models.preprocessing import Preprocessing, preprocessing_from_config
 from vla_infoentropy_ros.models.source import Source, locate, pinned_revision
+from vla_infoentropy_ros.models.weight_files import read_table
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +182,7 @@ def load_source(source: Source, options: LoadOptions, *, progress: bool = True) 
         resize=config.resize, rotation=trained.image_rotation, crop=trained.crop,
     )
     network = _load_network(
-        config, folder, device, TORCH_DTYPES[options.dtype], progress=progress
+        config, source, device, TORCH_DTYPES[options.dtype], progress=progress
     )
     policy = OpenVLAPolicy(
         config, network, prompt, preprocessing, norm_stats, norm_key, revision=revision,
@@ -196,7 +197,7 @@ def load_source(source: Source, options: LoadOptions, *, progress: bool = True) 
 
 
 def _load_network(
-    config: OpenVLAConfig, folder: Path, device: torch.device, dtype: torch.dtype,
+    config: OpenVLAConfig, source: Source, device: torch.device, dtype: torch.dtype,
     *, progress: bool,
 ) -> OpenVLAModel:
     try:
@@ -204,10 +205,10 @@ def _load_network(
             network = OpenVLAModel(config)
     except Exception as error:  # sizes that fit each on its own and not together
         raise PolicyError(
-            f"{folder / 'config.json'} describes a network that cannot be built "
+            f"{source.folder / 'config.json'} describes a network that cannot be built "
             f"({one_line(f'{type(error).__name__}: {error}')}); {REMEDY}"
         ) from error
-    table = read_table(folder)
+    table = read_table(source.folder, source.weights, published_name)
     check_table(table, network, unused_parameters(config))
     needed = sum(parameter.numel() for parameter in network.parameters()) * dtype.itemsize
     check_memory(needed, device, dtype, free_bytes(device))
