@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -42,7 +44,7 @@ def test_a_working_checkpoint_passes_again_and_again(folder: Path, dtype: str) -
     for _ in range(2):
         report = run_selftest(policy)
         assert report.passed, report.reason
-        assert len(report.checks) == 10 and report.reason == ""
+        assert len(report.checks) == 12 and report.reason == ""
 
 
 @pytest.mark.parametrize("gripper", ["one_is_open", "one_is_closed", "minus_one_is_open"])
@@ -89,7 +91,100 @@ def test_weights_that_overflow(policy: OpenVLAPolicy) -> None:
 def test_statistics_in_other_units(policy: OpenVLAPolicy) -> None:
     policy.stats.q99[:3] = 20.0
     report = run_selftest(policy)
-    assert _failed(report) == ["action"] and "units" in report.reason
+    assert _failed(report) == ["action"] and "looks like millimetres" in report.reason
+
+
+def _with_statistics(folder: Path, tmp_path: Path, **changes: dict[int, float]) -> Path:
+    """A copy whose statistics differ: changes maps a name to values by axis."""
+    copy = Path(shutil.copytree(folder, tmp_path / "changed"))
+    config = json.loads((copy / "config.json").read_text())
+    action = config["norm_stats"]["bridge_orig"]["action"]
+    for name, values in changes.items():
+        action.setdefault(name, [0.5] * 7)
+        for axis, value in values.items():
+            action[name][axis] = value
+    (copy / "config.json").write_text(json.dumps(config))
+    return copy
+
+
+def _report(folder: Path, **options: Any) -> SelfTestReport:
+    policy = load_openvla(folder, LoadOptions(unnorm_key="bridge_orig", **options), progress=False)
+    return run_selftest(policy)
+
+
+@pytest.mark.parametrize(("changes", "check", "words"), [
+    ({"q01": {0: 0.31}, "q99": {0: 0.44}}, "increments",
+     "x runs from 0.31 to 0.44 m, never 0, so the arm cannot stand still; this looks like absol"),
+    ({"q01": {2: -0.3}, "q99": {2: -0.1}}, "increments", "looks like absolute poses"),
+    ({"q01": {5: 0.1}, "q99": {5: 0.4}}, "increments", "yaw runs from"),
+    ({"q01": {1: 0.01}, "q99": {1: 0.01}}, "increments", "y is always 0.01 m and moves by it"),
+    ({"q01": {1: 0.0}, "q99": {1: 0.0}}, "increments", "y is always 0 m and cannot move"),
+    ({"q01": {4: 0.0}, "q99": {4: 0.0}}, "increments", "axis that was not recorded"),
+    ({"q01": dict.fromkeys((3, 4, 5), 0.2), "q99": dict.fromkeys((3, 4, 5), 0.2)}, "increments",
+     "roll is always 0.2 rad"),
+    ({"q01": {3: -2.0}, "q99": {3: 2.0}}, "action", "looks like degrees or absolute angles"),
+    ({"q01": {3: -3.14}, "q99": {3: 3.14}}, "action", "looks like degrees or absolute angles"),
+    ({"q01": {0: -20.0}, "q99": {0: 20.0}}, "action", "looks like millimetres"),
+    ({"q01": {0: -1.0}, "q99": {0: 1.0}}, "action", "a controller's inputs"),
+    ({"q01": {6: -1.0}}, "gripper", "from -1 to 1"),
+    ({"min": {6: -1.0}}, "gripper", "looks like -1 and 1, or three states"),
+    ({"q99": {6: 84.0}}, "gripper", "a width or an angle"),
+])
+def test_statistics_of_another_kind(
+    folder: Path, tmp_path: Path, changes: dict, check: str, words: str
+) -> None:
+    """Each is finite and, where it can be, no larger than real increments are."""
+    report = _report(_with_statistics(folder, tmp_path, **changes))
+    assert _failed(report) == [check] and words in report.reason, report.reason
+
+
+def test_a_gripper_of_more_states_than_its_convention(folder: Path, tmp_path: Path) -> None:
+    width = {"mean": {6: 0.5}, "std": {6: 0.2}}  # of 0 and 1 it would be 0.5
+    copy = _with_statistics(folder, tmp_path, **width)
+    report = _report(copy, gripper="minus_one_is_open")
+    assert _failed(report) == ["gripper"] and "more states than open and closed" in report.reason
+    assert _report(copy, gripper="one_is_open").passed, "which can be half open"
+
+
+# Quantiles, mean and deviation of openvla-7b's config.json, rounded.
+BRIDGE = {
+    "q01": [-0.0287, -0.0417, -0.0261, -0.0809, -0.0929, -0.2072, 0.0],
+    "q99": [0.0283, 0.0409, 0.0402, 0.0819, 0.0779, 0.2038, 1.0],
+    "mean": [0.0002, 0.0001, -0.0001, -0.0002, -0.0004, 0.0002, 0.5765],
+    "std": [0.0098, 0.0137, 0.0127, 0.0285, 0.0306, 0.0769, 0.4974],
+}
+FRACTAL = {
+    "q01": [-0.2245, -0.1482, -0.2316, -0.3518, -0.4193, -0.4364, 0.0],
+    "q99": [0.1782, 0.1494, 0.2184, 0.588, 0.3525, 0.4476, 1.0],
+}
+
+
+@pytest.mark.parametrize(("key", "stats"), [
+    ("bridge_orig", BRIDGE), ("fractal20220817_data", FRACTAL), ("jaco_play", BRIDGE),
+])
+@pytest.mark.parametrize("gripper", ["one_is_open", "minus_one_is_open"])
+def test_published_statistics_pass(tmp_path: Path, key: str, stats: dict, gripper: str) -> None:
+    folder = write_tiny_openvla(tmp_path, image_size=56, norm_keys=(key,))
+    config = json.loads((folder / "config.json").read_text())
+    action = stats | {"mask": [True] * 6 + [False]}
+    if key == "jaco_play":  # three degrees of freedom
+        for name in stats:
+            action[name] = [*stats[name][:3], 0.0, 0.0, 0.0, stats[name][6]]
+    config["norm_stats"][key]["action"] = action
+    (folder / "config.json").write_text(json.dumps(config))
+    report = run_selftest(load_openvla(folder, LoadOptions(gripper=gripper), progress=False))
+    assert report.passed, report.reason
+
+
+def test_what_was_assumed_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_tiny_openvla(tmp_path, image_size=56, dataset_statistics=True)
+    assert main(["--model", str(folder)]) == 0
+    assert "warn  training set   assumed for unnorm_key my_robot" in capsys.readouterr().out
+    assert main(["--model", str(folder), "--control-period-s", "0.2", "--action-units", "si",
+                 "--trained-rotation", "rpy", "--crop", "none"]) == 0
+    assert "warn" not in capsys.readouterr().out
 
 
 def test_a_gripper_that_cannot_move(policy: OpenVLAPolicy) -> None:

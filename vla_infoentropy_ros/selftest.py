@@ -21,35 +21,41 @@ from numpy.typing import NDArray
 from vla_infoentropy_ros.foreign.text import MESSAGE, one_line, printable
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import Action, PolicyAdapter, PolicyError
+from vla_infoentropy_ros.models.json_fields import Fields
 from vla_infoentropy_ros.models.load_options import (
     GRIPPER_CONVENTIONS,
     LoadOptions,
     add_load_arguments,
 )
 from vla_infoentropy_ros.models.loading import load_policy
+from vla_infoentropy_ros.models.motion_sense import (
+    GRIPPER_SLACK,
+    Reach,
+    SenselessError,
+    check_gripper_statistics,
+    check_increments,
+    check_size,
+)
 
 # Tried in this order for a policy that names no example of its own.
 INSTRUCTIONS = ("pick up the red block", "put the red cube on the blue plate")
 PICTURE = (240, 320, 3)  # a size that no tower has, so that resizing is tested too
 
-# What one action may be at most, at any dataset's control period: 0.5 m and pi rad in a step is
-# already far beyond every published statistic.
-MOST_METRES, MOST_RADIANS = 0.5, float(np.pi)
-
 # Both ends of each convention; a reachable range may miss or overshoot them by a few bins.
 GRIPPER_ENDS = {
     "one_is_open": (0.0, 1.0), "one_is_closed": (0.0, 1.0), "minus_one_is_open": (-1.0, 1.0),
 }
-GRIPPER_SLACK = 0.1
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question to the policy. reason: what was seen, and on failure what to do."""
+    """One question to the policy. reason: what was seen, and on failure or doubt what to do.
+    doubt: passed, but a person should look at it."""
 
     name: str
     passed: bool
     reason: str
+    doubt: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reason", printable(self.reason, MESSAGE))
@@ -76,15 +82,22 @@ class SelfTestReport:
         """For a terminal."""
         width = max(len(check.name) for check in self.checks)
         lines = [
-            f"  {'pass' if check.passed else 'FAIL'}  {check.name:{width}}  {check.reason}"
-            for check in self.checks
+            f"  {_verdict(check)}  {check.name:{width}}  {check.reason}" for check in self.checks
         ]
         verdict = "passed" if self.passed else "FAILED: this policy must not move a robot"
         return "\n".join([f"self-test of {self.policy}", *lines, f"  {verdict}"])
 
 
+def _verdict(check: Check) -> str:
+    return "FAIL" if not check.passed else "warn" if check.doubt else "pass"
+
+
 class _Failed(Exception):
     """A check's negative answer."""
+
+
+class _Doubtful(Exception):
+    """A check's answer that is for a person to judge."""
 
 
 def run_selftest(policy: PolicyAdapter, instruction: str = "") -> SelfTestReport:
@@ -94,15 +107,18 @@ def run_selftest(policy: PolicyAdapter, instruction: str = "") -> SelfTestReport
     """
     probe = _Probe(policy, instruction or _example(policy))
     questions: tuple[Callable[[], str], ...] = (
-        probe.norm_key, probe.convention, probe.prompt, probe.vocabulary, probe.vision,
-        probe.image_matters, probe.repeatable, probe.tower_calls, probe.action, probe.gripper,
+        probe.norm_key, probe.convention, probe.training_set, probe.prompt, probe.vocabulary,
+        probe.vision, probe.image_matters, probe.repeatable, probe.tower_calls, probe.action,
+        probe.increments, probe.gripper,
     )
     checks: list[Check] = []
     for question in questions:
         name = question.__name__.replace("_", " ")
         try:
             checks.append(Check(name, True, question()))
-        except _Failed as failure:
+        except _Doubtful as doubt:
+            checks.append(Check(name, True, str(doubt), doubt=True))
+        except (_Failed, SenselessError) as failure:
             checks.append(Check(name, False, str(failure)))
             if question in (probe.prompt, probe.vocabulary, probe.vision):
                 break  # the rest would only fail by this
@@ -138,6 +154,11 @@ class _Probe:
             f"{convention.rotation}, {convention.gripper}, frame {convention.frame}, "
             f"{convention.control_period_s:.3g} s"
         )
+
+    def training_set(self) -> str:
+        if assumed := getattr(self.policy, "assumed", ""):
+            raise _Doubtful(assumed)
+        return "nothing had to be assumed"
 
     def prompt(self) -> str:
         tokens = self.policy.tokenize(self.instruction)
@@ -231,20 +252,23 @@ class _Probe:
         for action in extremes:
             if action.values.shape != (7,) or not np.isfinite(action.values).all():
                 raise _Failed(f"action {action.values}: must be 7 finite numbers")
-        values = np.abs(np.stack([action.values for action in extremes]))
-        metres, radians = float(values[:, :3].max()), float(values[:, 3:6].max())
-        if metres > MOST_METRES or radians > MOST_RADIANS:
-            raise _Failed(
-                f"the statistics of {self.policy.norm_key!r} allow {metres:.2f} m and "
-                f"{radians:.2f} rad in one action; are their units metres and radians?"
-            )
-        if metres == 0.0:
-            raise _Failed(f"the statistics of {self.policy.norm_key!r} allow no motion at all")
-        return f"up to {1e3 * metres:.1f} mm and {radians:.3f} rad in one action"
+        reach = self._reach()
+        if reach is None:  # of no known range: the actions that were seen
+            seen = np.stack([action.values for action in extremes])
+            reach = Reach(seen.min(axis=0), seen.max(axis=0))
+        return check_size(reach, self.policy.convention.control_period_s)
+
+    def increments(self) -> str:
+        reach = self._reach()
+        return check_increments(reach) if reach else "not asked: the range of actions is not known"
 
     def gripper(self) -> str:
         lowest, highest = (float(action.values[6]) for action in self._ends())
         convention = self.policy.convention.gripper
+        stats = getattr(self.policy, "norm_stats", {})
+        if self.policy.norm_key in stats:
+            action = Fields("statistics", stats).object(self.policy.norm_key).object("action")
+            check_gripper_statistics(action, convention)
         low, high = GRIPPER_ENDS[convention]
         values = sorted((lowest, highest))
         if lowest == highest:
@@ -255,6 +279,9 @@ class _Probe:
                 f"{low:.0f}..{high:.0f}; choose another gripper convention or statistics"
             )
         return f"{values[0]:.2f}..{values[1]:.2f} as {convention}"
+
+    def _reach(self) -> Reach | None:
+        return Reach.of(self.policy) if hasattr(self.policy, "codec") else None
 
     def _extremes(self) -> list[list[int]]:
         codec = getattr(self.policy, "codec", None)

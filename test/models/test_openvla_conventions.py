@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,16 @@ from vla_infoentropy_ros.models.load_options import (
 )
 from vla_infoentropy_ros.models.openvla import load_openvla
 from vla_infoentropy_ros.models.openvla.conventions import (
-    TrainingConventions,
-    conventions_for,
     convert_gripper,
     convert_rotation,
     gripper_range,
+)
+from vla_infoentropy_ros.models.openvla.datasets import (
+    DATASETS,
+    RATES_HZ,
+    TrainingConventions,
+    assumptions,
+    conventions_for,
 )
 
 component = st.floats(-1.7, 1.7, allow_nan=False)
@@ -92,6 +98,63 @@ def test_a_fine_tune_under_a_key_of_its_own() -> None:
     assert conventions_for("my_robot", LoadOptions()) == TrainingConventions()
     inputs = conventions_for("my_robot", LoadOptions(action_units="osc_pose"))
     assert inputs.rotation == "axis_angle", "the controller takes no other"
+
+
+# All keys of openvla-7b's norm_stats, as its error message lists them (openvla issue 261).
+PUBLISHED_KEYS = (
+    "austin_buds_dataset_converted_externally_to_rlds",
+    "austin_sailor_dataset_converted_externally_to_rlds",
+    "austin_sirius_dataset_converted_externally_to_rlds", "bc_z", "berkeley_autolab_ur5",
+    "berkeley_cable_routing", "berkeley_fanuc_manipulation", "bridge_orig", "cmu_stretch",
+    "dlr_edan_shared_control_converted_externally_to_rlds", "dobbe", "fmb_dataset",
+    "fractal20220817_data", "furniture_bench_dataset_converted_externally_to_rlds",
+    "iamlab_cmu_pickup_insert_converted_externally_to_rlds", "jaco_play", "kuka",
+    "nyu_franka_play_dataset_converted_externally_to_rlds", "roboturk",
+    "stanford_hydra_dataset_converted_externally_to_rlds", "taco_play", "toto",
+    "ucsd_kitchen_dataset_converted_externally_to_rlds", "utaustin_mutex", "viola",
+)
+
+
+def test_every_published_key_is_in_the_table() -> None:
+    assert {*DATASETS, *RATES_HZ} == set(PUBLISHED_KEYS)
+    periods = {key: conventions_for(key, LoadOptions()).control_period_s for key in PUBLISHED_KEYS}
+    assert (periods["kuka"], periods["toto"], periods["viola"]) == (0.1, 1 / 30, 0.05)
+    assert conventions_for("bc_z", LoadOptions()).rotation == "axis_angle"
+
+
+@pytest.mark.parametrize("key", ["LIBERO_90", "Libero_Spatial", "libero_10_no_noops"])
+def test_libero_in_any_case(key: str) -> None:
+    assert conventions_for(key, LoadOptions()) == conventions_for("libero_goal", LoadOptions())
+    assert assumptions(key, LoadOptions()) == ""
+
+
+def test_what_is_assumed_is_said_until_it_is_given() -> None:
+    nothing_known = assumptions("my_robot", LoadOptions())
+    for word in ("unnorm_key my_robot", "in no table", "control_period_s=0.2", "action_units=si",
+                 "trained_rotation=rpy", "crop=none"):
+        assert word in nothing_known, nothing_known
+    some = assumptions("my_robot", LoadOptions(control_period_s=0.1, action_units="osc_pose"))
+    assert "crop=none" in some and "period" not in some and "rotation" not in some
+    assert assumptions("my_robot", LoadOptions(
+        control_period_s=0.2, action_units="si", trained_rotation="rpy", crop="none"
+    )) == ""
+
+
+def test_a_published_key_whose_units_are_not() -> None:
+    said = assumptions("taco_play", LoadOptions())
+    assert "action_units=si" in said and "units are not published" in said
+    assert "control_period_s" not in said
+    assert assumptions("taco_play", LoadOptions(action_units="si")) == ""
+    assert assumptions("bridge_orig", LoadOptions()) == ""
+
+
+def test_the_load_log_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_tiny_openvla(tmp_path, image_size=56, dataset_statistics=True)
+    with caplog.at_level(logging.INFO):
+        load_openvla(folder, LoadOptions(), progress=False)
+    warned = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warned) == 1 and "assumed for unnorm_key my_robot" in warned[0].getMessage()
+    assert "unnorm_key my_robot of dataset_statistics.json" in caplog.text
 
 
 def test_libero_actions_leave_in_metres_and_radians(tmp_path: Path) -> None:

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the numbers that a checkpoint emits become metres, radians and a gripper command.
 
-OpenVLA's un-normalised values mean what its training set meant by them. The table below says so
-for the sets whose meaning is published; everything can be overridden by `LoadOptions`.
+OpenVLA's un-normalised values mean what its training set meant by them: see `datasets`.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +13,6 @@ from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.load_options import (
     GRIPPER_CONVENTIONS,
     ROTATION_CONVENTIONS,
-    LoadOptions,
 )
 
 # robosuite's OSC_POSE controller in its default scaling: m and rad per unit (LIBERO's actions).
@@ -26,46 +22,6 @@ OSC_POSE_SCALE = np.array([0.05, 0.05, 0.05, 0.5, 0.5, 0.5])
 def _check(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise PolicyError(f"{name}={value!r}: must be one of {', '.join(known)}")
-
-
-@dataclass(frozen=True)
-class TrainingConventions:
-    """What one training set means. control_period_s: time between two of its actions, s.
-    crop: which crop its fine-tunes expect. The gripper of every OpenVLA set is 1 = open, 0 =
-    closed, by its data loader."""
-
-    rotation: str = "rpy"
-    units: str = "si"
-    crop: str = "none"
-    image_rotation: str = "none"
-    control_period_s: float = 0.2
-
-
-# Frames are never turned by default: a camera driver usually delivers them upright, LIBERO's
-# simulator does not.
-LIBERO = TrainingConventions(
-    rotation="axis_angle", units="osc_pose", crop="centre_0.9_area", control_period_s=0.05
-)
-DATASETS = {
-    "bridge_orig": TrainingConventions(control_period_s=0.2),
-    "fractal20220817_data": TrainingConventions(control_period_s=1 / 3),
-}
-
-
-def conventions_for(norm_key: str, options: LoadOptions) -> TrainingConventions:
-    """The table's entry for a training set, except where the options say otherwise."""
-    base = LIBERO if norm_key.startswith("libero") else DATASETS.get(
-        norm_key, TrainingConventions()
-    )
-    # The controller takes nothing but axis-angle rotations, so its inputs imply them.
-    own_rotation = "axis_angle" if options.action_units == "osc_pose" else base.rotation
-    return TrainingConventions(
-        rotation=options.trained_rotation or own_rotation,
-        units=options.action_units or base.units,
-        crop=options.crop or base.crop,
-        image_rotation=options.image_rotation or base.image_rotation,
-        control_period_s=options.control_period_s or base.control_period_s,
-    )
 
 
 def convert_gripper(value: float, target: str) -> float:

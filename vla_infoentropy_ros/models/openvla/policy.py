@@ -15,7 +15,7 @@ from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from vla_infoentropy_ros.engine.flops import mlp_flops, vit_flops
-from vla_infoentropy_ros.foreign.text import one_line, printable
+from vla_infoentropy_ros.foreign.text import MESSAGE, one_line, printable
 from vla_infoentropy_ros.models.action_codec import ActionCodec
 from vla_infoentropy_ros.models.action_statistics import DOF, action_stats
 from vla_infoentropy_ros.models.adapter import (
@@ -35,10 +35,13 @@ from vla_infoentropy_ros.models.openvla.checkpoint import (
 from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
 from vla_infoentropy_ros.models.openvla.conventions import (
     OSC_POSE_SCALE,
-    TrainingConventions,
-    conventions_for,
     convert_gripper,
     convert_rotation,
+)
+from vla_infoentropy_ros.models.openvla.datasets import (
+    TrainingConventions,
+    assumptions,
+    conventions_for,
 )
 from vla_infoentropy_ros.models.openvla.environment import (
     TORCH_DTYPES,
@@ -71,7 +74,7 @@ class OpenVLAPolicy:
     def __init__(
         self, config: OpenVLAConfig, model: OpenVLAModel, prompt: Prompt,
         preprocessing: Preprocessing, norm_stats: Fields, norm_key: str,
-        *, revision: str, trained: TrainingConventions, rotation: str, gripper: str,
+        *, revision: str, trained: TrainingConventions, assumed: str, rotation: str, gripper: str,
     ) -> None:
         self.config = config
         self.model = model
@@ -81,6 +84,7 @@ class OpenVLAPolicy:
         self.norm_key = norm_key
         self.revision = revision
         self.trained = trained
+        self.assumed = assumed  # of ``trained``, for want of knowing better; "" for nothing
         self.stats = action_stats(norm_stats, norm_key)
         self.codec = ActionCodec(config.action_vocab_size, config.action_bins)
         self.decoder: LlamaForCausalLM = model.language_model
@@ -186,13 +190,15 @@ def load_source(source: Source, options: LoadOptions, *, progress: bool = True) 
     )
     policy = OpenVLAPolicy(
         config, network, prompt, preprocessing, norm_stats, norm_key, revision=revision,
-        trained=trained, rotation=options.rotation or "rpy",
-        gripper=options.gripper or "one_is_open",
+        trained=trained, assumed=assumptions(norm_key, options),
+        rotation=options.rotation or "rpy", gripper=options.gripper or "one_is_open",
     )
     logger.info(
-        "%s at %s, unnorm_key %s, %s", printable(source.contents.place), revision,
-        printable(norm_key), trained,
+        "%s at %s, unnorm_key %s of %s, %s", printable(source.contents.place), revision,
+        printable(norm_key), norm_stats.file, trained,
     )
+    if policy.assumed:
+        logger.warning("%s", printable(policy.assumed, MESSAGE))
     return policy
 
 
