@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from vla_infoentropy_ros.engine import heads
 from vla_infoentropy_ros.engine.cost import Cost, probe_flops_of, run_cost
 from vla_infoentropy_ros.engine.flops import measure_flops
-from vla_infoentropy_ros.engine.partial_decoder import Layout, PartialDecoder
+from vla_infoentropy_ros.engine.layout import Layout
+from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
 from vla_infoentropy_ros.engine.probe import Attention
 from vla_infoentropy_ros.engine.ridge import ridge_of
@@ -267,8 +268,10 @@ class Session:
             parts.append(self.policy.decoder.model.embed_tokens(draft))
         hidden = decoder.prefill(torch.cat(parts)[None], plan)
         watch.lap("prefill")
+        lm_head = self.policy.decoder.lm_head
         decoded = (
-            heads.greedy(decoder, hidden) if draft is None else heads.window(decoder, hidden, draft)
+            heads.greedy(decoder, lm_head, hidden) if draft is None
+            else heads.window(decoder, lm_head, hidden, draft)
         )
         watch.lap("decode")
         return decoded
@@ -311,7 +314,8 @@ class Session:
         else:
             self._episode.memory.refresh(fresh, visual, patches)
         if decoder.probe_layers:
-            self._episode.attention = decoder.attention()
+            fed_back = decoder.layout.action - 1  # the last action token is not
+            self._episode.attention = decoder.attention(fed_back)
         self._episode.selector_state = selection.state
         self._episode.draft = tokens[:-1].clone()
 
@@ -359,7 +363,7 @@ class Session:
         with torch.inference_mode():
             self._text = embed(ids)
             self._bos = embed(torch.tensor([self.policy.bos_token_id], device=self._device))
-            self._decoder = PartialDecoder(self.policy.decoder, layout, layers)
+            self._decoder = PartialDecoder(self.policy.decoder.model, layout, layers)
         self._measure(self._decoder)
 
     def _measure(self, decoder: PartialDecoder) -> None:

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from test.tiny_policy import TinyPolicy
-from vla_infoentropy_ros.engine.heads import greedy, window
-from vla_infoentropy_ros.engine.partial_decoder import Layout, PartialDecoder
+from vla_infoentropy_ros.engine import heads
+from vla_infoentropy_ros.engine.heads import Decoded
+from vla_infoentropy_ros.engine.layout import Layout
+from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import Pruning, Stage, TokenPlan
 
 VISUAL, TEXT, ACTION = 16, 5, 7
@@ -28,8 +30,18 @@ def sequence_of(policy: TinyPolicy, seed: int, draft: torch.Tensor | None = None
     return torch.cat(parts)[None]
 
 
+def greedy(decoder: PartialDecoder, policy: TinyPolicy, hidden: torch.Tensor) -> Decoded:
+    return heads.greedy(decoder, policy.decoder.lm_head, hidden)
+
+
+def window(
+    decoder: PartialDecoder, policy: TinyPolicy, hidden: torch.Tensor, draft: torch.Tensor
+) -> Decoded:
+    return heads.window(decoder, policy.decoder.lm_head, hidden, draft)
+
+
 def decoder_of(policy: TinyPolicy) -> PartialDecoder:
-    return PartialDecoder(policy.decoder, Layout(VISUAL, TEXT, ACTION), ALL_LAYERS)
+    return PartialDecoder(policy.decoder.model, Layout(VISUAL, TEXT, ACTION), ALL_LAYERS)
 
 
 def reference(policy: TinyPolicy, embeddings: torch.Tensor, attn: str = "sdpa") -> object:
@@ -120,8 +132,9 @@ def test_probe_rows_equal_eager_attention(dtype, kv_heads):
     tolerance = 1e-6 if dtype == torch.float32 else 1e-2
     with torch.inference_mode():
         decoder = decoder_of(policy)
-        tokens = greedy(decoder, decoder.prefill(sequence_of(policy, 1), TokenPlan.dense(VISUAL)))
-        measured = decoder.attention()
+        hidden = decoder.prefill(sequence_of(policy, 1), TokenPlan.dense(VISUAL))
+        tokens = greedy(decoder, policy, hidden)
+        measured = decoder.attention(ACTION - 1)
         full = sequence_of(policy, 1, draft=tokens.tokens[:-1])
         maps = torch.stack(reference(policy, full, attn="eager").attentions)
     expected = maps[:, 0].float().mean(1)[:, 1 + VISUAL :, 1 : 1 + VISUAL]
@@ -137,7 +150,7 @@ def test_greedy_tokens_equal_full_forwards(kv_heads):
         with torch.inference_mode():
             decoder = decoder_of(policy)
             hidden = decoder.prefill(sequence_of(policy, seed), TokenPlan.dense(VISUAL))
-            tokens = greedy(decoder, hidden).tokens
+            tokens = greedy(decoder, policy, hidden).tokens
             expected: list[int] = []
             for _ in range(ACTION):
                 draft = torch.tensor(expected, dtype=torch.int64)
@@ -159,12 +172,12 @@ def test_draft_window_gives_the_greedy_tokens():
                 fresh = torch.randperm(VISUAL, generator=generator)[: seed % 17].sort().values
                 plan = TokenPlan.reuse(fresh, VISUAL, from_layer=seed % 3)
                 hidden = decoder.prefill(sequence_of(policy, seed), plan)
-                strict = greedy(decoder, hidden)
+                strict = greedy(decoder, policy, hidden)
                 noise = torch.randint(2, 64, (ACTION - 1,), generator=generator)
                 right = torch.rand(ACTION - 1, generator=generator) < share
                 draft = torch.where(right, strict.tokens[:-1], noise)
                 hidden = decoder.prefill(sequence_of(policy, seed, draft), plan)
-                fast = window(decoder, hidden, draft)
+                fast = window(decoder, policy, hidden, draft)
                 assert fast.tokens.tolist() == strict.tokens.tolist()
                 assert fast.passes <= ACTION
                 if share == 1.0:
@@ -185,11 +198,13 @@ def test_draft_window_in_bf16_ends_at_a_fixed_point(kv_heads):
             generator = torch.Generator().manual_seed(seed)
             draft = torch.randint(2, 64, (ACTION - 1,), generator=generator)
             plan = TokenPlan.dense(VISUAL)
-            result = window(decoder, decoder.prefill(sequence_of(policy, seed, draft), plan), draft)
+            hidden = decoder.prefill(sequence_of(policy, seed, draft), plan)
+            result = window(decoder, policy, hidden, draft)
             again = decoder.extend(
                 policy.decoder.model.embed_tokens(result.tokens[None, :-1]), 1 + VISUAL + TEXT)
             verified = policy.decoder.lm_head(again).argmax(-1)[0]
-            strict = greedy(decoder, decoder.prefill(sequence_of(policy, seed), plan))
+            hidden = decoder.prefill(sequence_of(policy, seed), plan)
+            strict = greedy(decoder, policy, hidden)
         assert verified.tolist() == result.tokens[1:].tolist()
         agreed += result.tokens.tolist() == strict.tokens.tolist()
     assert agreed >= 10
@@ -211,7 +226,7 @@ def test_pruned_tokens_are_gone_from_their_layer_on(kv_heads):
     with torch.inference_mode():
         decoder = decoder_of(policy)
         hidden = decoder.prefill(embeddings, plan)
-        tokens = greedy(decoder, hidden).tokens
+        tokens = greedy(decoder, policy, hidden).tokens
         maps = reference(policy, embeddings, attn="eager").attentions[1]
         full = sequence_of(policy, 1, draft=tokens[:-1])
         expected = _pruned_by_hand(policy, full, kept, layer=2)

@@ -25,7 +25,8 @@ from vla_infoentropy_ros.engine.flops import (
     step_flops,
     window_passes,
 )
-from vla_infoentropy_ros.engine.partial_decoder import Layout, PartialDecoder
+from vla_infoentropy_ros.engine.layout import Layout
+from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import PlanError, Pruning, Stage, TokenPlan
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla import load_openvla
@@ -61,15 +62,15 @@ def test_greedy_step(key_heads: int, name: str, probe_layers: tuple[int, ...]) -
     torch.manual_seed(0)
     torch.set_num_threads(1)
     model = LlamaForCausalLM(_config(key_heads)).eval()
-    decoder = PartialDecoder(model, Layout(VISUAL, TEXT, ACTION), probe_layers)
+    decoder = PartialDecoder(model.model, Layout(VISUAL, TEXT, ACTION), probe_layers)
     plan = _plan(name)
 
     @torch.no_grad()
     def run() -> None:
         hidden = decoder.prefill(torch.randn(1, PROMPT, 32), plan)
-        heads.greedy(decoder, hidden)
+        heads.greedy(decoder, model.lm_head, hidden)
         if probe_layers:
-            decoder.attention()
+            decoder.attention(ACTION - 1)
 
     rows = prefill_rows(plan.rows_per_layer(LAYERS), VISUAL, TEXT)
     closed = step_flops(
@@ -84,7 +85,7 @@ def test_greedy_step(key_heads: int, name: str, probe_layers: tuple[int, ...]) -
 def test_window_step(name: str) -> None:
     torch.manual_seed(1)
     model = LlamaForCausalLM(_config(2)).eval()
-    decoder = PartialDecoder(model, Layout(VISUAL, TEXT, ACTION), ())
+    decoder = PartialDecoder(model.model, Layout(VISUAL, TEXT, ACTION), ())
     plan, draft = _plan(name), torch.arange(40, 40 + ACTION - 1)
     passes: list[int] = []
 
@@ -92,7 +93,7 @@ def test_window_step(name: str) -> None:
     def run() -> None:
         sequence = torch.cat([torch.randn(1, PROMPT, 32), model.model.embed_tokens(draft)[None]], 1)
         hidden = decoder.prefill(sequence, plan)
-        passes.append(heads.window(decoder, hidden, draft).passes)
+        passes.append(heads.window(decoder, model.lm_head, hidden, draft).passes)
 
     measured = measure_flops(run)
     behind = TEXT + ACTION - 1

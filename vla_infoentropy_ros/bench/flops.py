@@ -38,7 +38,8 @@ from vla_infoentropy_ros.engine.flops import (
     vit_flops,
     window_passes,
 )
-from vla_infoentropy_ros.engine.partial_decoder import Layout, PartialDecoder
+from vla_infoentropy_ros.engine.layout import Layout
+from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import Pruning, Stage, TokenPlan
 from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
 from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel
@@ -242,7 +243,7 @@ class Counter:
         """What torch's counter sees when the engine runs the preset on the meta device; with a
         whole number of passes."""
         layout, meta = self.layout, torch.device("meta")
-        decoder = PartialDecoder(model.language_model, layout, self._probed(preset))
+        decoder = PartialDecoder(model.language_model.model, layout, self._probed(preset))
         draft = ACTION - 1 if preset.decode == "window" else 0
         (_, first), *later = preset.fresh
         stages = [Stage(0, torch.arange(first, device=meta))]
@@ -268,9 +269,9 @@ class Counter:
                     rows = decoder.extend(hidden[:, -draft:], layout.prompt)
                     model.language_model.lm_head(rows)
             else:
-                heads.greedy(decoder, hidden)
+                heads.greedy(decoder, model.language_model.lm_head, hidden)
             if decoder.probe_layers:
-                decoder.attention()
+                decoder.attention(ACTION - 1)
 
         return measure_flops(run)
 

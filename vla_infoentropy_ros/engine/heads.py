@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 
@@ -27,18 +28,20 @@ class Decoded:
         return -(log_p.exp() * log_p).sum(-1).mean()
 
 
-def greedy(decoder: PartialDecoder, prompt_hidden: torch.Tensor) -> Decoded:
+def greedy(decoder: PartialDecoder, lm_head: nn.Module, prompt_hidden: torch.Tensor) -> Decoded:
     """A tokens by arg max, one pass each. prompt_hidden: (1, T, d), rows of the text tokens."""
-    model, layout = decoder.model, decoder.layout
-    logits = [model.lm_head(prompt_hidden[:, -1:])]
+    layout = decoder.layout
+    logits = [lm_head(prompt_hidden[:, -1:])]
     for position in range(layout.prompt, layout.total - 1):
-        embedding = model.model.embed_tokens(logits[-1].argmax(-1))
-        logits.append(model.lm_head(decoder.extend(embedding, position)))
+        embedding = decoder.model.embed_tokens(logits[-1].argmax(-1))
+        logits.append(lm_head(decoder.extend(embedding, position)))
     every = torch.cat(logits, dim=1)[0]
     return Decoded(every.argmax(-1), every, passes=layout.action)
 
 
-def window(decoder: PartialDecoder, hidden: torch.Tensor, draft: torch.Tensor) -> Decoded:
+def window(
+    decoder: PartialDecoder, lm_head: nn.Module, hidden: torch.Tensor, draft: torch.Tensor
+) -> Decoded:
     """The same tokens by verifying a draft: a warm Jacobi iteration over all of them at once.
 
     hidden: (1, T + A - 1, d) from a prefill that carried ``draft`` (A - 1,) behind the text.
@@ -46,12 +49,12 @@ def window(decoder: PartialDecoder, hidden: torch.Tensor, draft: torch.Tensor) -
     a new guess, right up to and including the first place where it differs from the old one.
     The fixed point is the greedy sequence, reached after at most A - 1 further passes.
     """
-    model, layout = decoder.model, decoder.layout
-    logits = model.lm_head(hidden[:, layout.text - 1 :])[0]
+    layout = decoder.layout
+    logits = lm_head(hidden[:, layout.text - 1 :])[0]
     guess, passes = draft, 1
     while not torch.equal(tokens := logits.argmax(-1), torch.cat((guess, tokens[-1:]))):
         guess = tokens[:-1]
-        rows = decoder.extend(model.model.embed_tokens(guess[None]), layout.prompt)
-        logits = torch.cat((logits[:1], model.lm_head(rows)[0]))
+        rows = decoder.extend(decoder.model.embed_tokens(guess[None]), layout.prompt)
+        logits = torch.cat((logits[:1], lm_head(rows)[0]))
         passes += 1
     return Decoded(tokens, logits, passes, drafts=draft.shape[0])

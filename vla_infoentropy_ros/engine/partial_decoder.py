@@ -4,36 +4,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from transformers import LlamaForCausalLM
+from transformers import LlamaModel
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
+from vla_infoentropy_ros.engine.layout import Layout
 from vla_infoentropy_ros.engine.plan import PlanError, TokenPlan
 from vla_infoentropy_ros.engine.probe import BACKEND, Attention, QueryTape, attention_to
 from vla_infoentropy_ros.engine.slot_cache import SlotCache
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where things stand: ``[BOS][visual tokens][text][action tokens]``."""
-
-    visual: int
-    text: int
-    action: int
-
-    @property
-    def tail(self) -> int:
-        """Position of the first text token."""
-        return 1 + self.visual
-
-    @property
-    def prompt(self) -> int:
-        """Length of the prompt; position of the first action token."""
-        return 1 + self.visual + self.text
-
-    @property
-    def total(self) -> int:
-        return self.prompt + self.action
 
 
 @dataclass(frozen=True)
@@ -48,26 +28,27 @@ class _Rows:
 
 
 class PartialDecoder:
-    """Runs an unmodified Llama over chosen positions, keys and values in a `SlotCache`.
+    """Runs an unmodified transformer over chosen positions, keys and values in a `SlotCache`.
 
-    Holds the cache, and so belongs to one session. Only the decoder layers, the final norm and
-    the head of the model are called; its weights are never changed.
+    model: a Llama or what is built like one (Gemma), without its language model head. Holds the
+    cache, and so belongs to one session; the weights are never changed.
     """
 
-    def __init__(self, model: LlamaForCausalLM, layout: Layout, probe_layers: tuple[int, ...]):
+    def __init__(self, model: LlamaModel, layout: Layout, probe_layers: tuple[int, ...]):
         self.model, self.layout, self.probe_layers = model, layout, probe_layers
-        self.layers = list(model.model.layers)
-        weight = model.model.embed_tokens.weight
+        self.layers: list[Any] = list(model.layers)
+        weight = model.embed_tokens.weight
         device, dtype = weight.device, weight.dtype
         model.config._attn_implementation = BACKEND
         self.cache = SlotCache(model.config, layout.total, device=device, dtype=dtype)
         self._tape = QueryTape(
-            model.config, probe_layers, layout.tail, layout.text + layout.action,
+            model.config, probe_layers, layout.tail, layout.total - layout.tail,
             device=device, dtype=dtype,
         )
         self._positions = torch.arange(layout.total, device=device)
-        self._causal = self._positions[None, :] <= self._positions[:, None]
-        self._rotary = model.model.rotary_emb(weight[:1, None], self._positions[None])
+        self._mask = layout.mask(device)
+        self._rotary = model.rotary_emb(weight[:1, None], self._positions[None])
+        self._leading = layout.bos  # rows before the visual tokens that the last pass computed
         self._pruned_from = len(self.layers)
         self._visible: torch.Tensor | None = None  # (total,) bool: keys left after pruning
         self.kept: torch.Tensor | None = None  # (m,) what a step that pruned left; else None
@@ -75,33 +56,62 @@ class PartialDecoder:
     def prefill(self, sequence: torch.Tensor, plan: TokenPlan) -> torch.Tensor:
         """Recompute what ``plan`` names, and all positions after the visual tokens.
 
-        sequence: (1, S, d) embeddings of BOS, visual tokens, text and any draft action tokens;
-        rows that the plan keeps are not read. Returns hidden states after the final norm,
-        (1, S - tail, d): those of the text and draft rows.
+        sequence: (1, S, d) embeddings of BOS, visual tokens, text, state and any draft action
+        tokens; rows that the plan keeps are not read. Returns hidden states after the final norm,
+        (1, S - tail, d): those of the rows behind the visual tokens.
         """
-        end = sequence.shape[1]
-        tail = self._positions[self.layout.tail : end]
-        # BOS never changes under a causal mask: it is computed only along with everything
-        # else, so that a plan with nothing to reuse is the dense pass, row for row.
-        everything = plan.stages[0].fresh.shape[0] == self.layout.visual
-        bos = self._positions[: int(everything)]
-        self._pruned_from, self._visible, self.kept = len(self.layers), None, None
-        self._tape.aim(tail)
+        hidden, _ = self._run(sequence, plan, len(self.layers))
+        return self.model.norm(hidden[:, -(sequence.shape[1] - self.layout.tail) :])
 
+    def fill(self, sequence: torch.Tensor, plan: TokenPlan) -> None:
+        """`prefill` for a head that reads keys and values alone: the last layer's attention and
+        MLP would feed nothing, and are left out."""
+        last = len(self.layers) - 1
+        hidden, rows = self._run(sequence, plan, last)
+        fresh = {stage.layer: stage.fresh for stage in plan.stages}.get(last)
+        if fresh is not None:
+            hidden, rows = self._narrow(hidden, rows, fresh, sequence.shape[1])
+        attention = self.layers[last].self_attn
+        hidden = self.layers[last].input_layernorm(hidden)
+        shape = (*hidden.shape[:2], -1, attention.head_dim)
+        keys = attention.k_proj(hidden).view(shape).transpose(1, 2)
+        keys = apply_rotary_pos_emb(keys, keys, *rows.rotary)[0]
+        self.cache.aim(rows.positions, rows.length)
+        self.cache.update(keys, attention.v_proj(hidden).view(shape).transpose(1, 2), last)
+
+    def _run(
+        self, sequence: torch.Tensor, plan: TokenPlan, depth: int
+    ) -> tuple[torch.Tensor, _Rows]:
+        """``plan`` through the first ``depth`` layers."""
+        end = sequence.shape[1]
+        self._pruned_from, self._visible, self.kept = len(self.layers), None, None
+        self._tape.aim(self._positions[self.layout.tail : end])
+        self._leading = self.layout.always_leading(
+            plan.stages[0].fresh.shape[0] == self.layout.visual
+        )
         narrowing = {stage.layer: stage.fresh for stage in plan.stages}
-        rows = self._rows(torch.cat((bos, narrowing.pop(0) + 1, tail)), end)
+        rows = self._rows(self._chosen(narrowing.pop(0), end), end)
         hidden = sequence[:, rows.positions]
-        for index in range(len(self.layers)):
+        for index in range(depth):
             fresh = narrowing.get(index)
             if plan.pruning is not None and index == plan.pruning.layer:
                 fresh = plan.pruning.choose(self._attention_of_rows(rows, index - 1))
                 self._prune(fresh, from_layer=index)
             if fresh is not None:
-                narrower = self._rows(torch.cat((bos, fresh + 1, tail)), end, self._visible)
-                hidden = hidden[:, _locate(narrower.positions, rows.positions)]
-                rows = narrower
+                hidden, rows = self._narrow(hidden, rows, fresh, end)
             hidden = self._layer(index, hidden, rows)
-        return self.model.model.norm(hidden[:, -tail.shape[0] :])
+        return hidden, rows
+
+    def _chosen(self, fresh: torch.Tensor, end: int) -> torch.Tensor:
+        """Positions of the visual tokens ``fresh`` and of all rows that are always computed."""
+        leading, tail = self._positions[: self._leading], self._positions[self.layout.tail : end]
+        return torch.cat((leading, fresh + self.layout.bos, tail))
+
+    def _narrow(
+        self, hidden: torch.Tensor, rows: _Rows, fresh: torch.Tensor, end: int
+    ) -> tuple[torch.Tensor, _Rows]:
+        narrower = self._rows(self._chosen(fresh, end), end, self._visible)
+        return hidden[:, _locate(narrower.positions, rows.positions)], narrower
 
     def extend(self, embeddings: torch.Tensor, start: int) -> torch.Tensor:
         """Run ``embeddings`` (1, n, d) at positions start, start + 1, ...; earlier positions are
@@ -115,38 +125,42 @@ class PartialDecoder:
             if index == self._pruned_from:
                 rows = self._rows(positions, end, self._visible)
             hidden = self._layer(index, hidden, rows)
-        return self.model.model.norm(hidden)
+        return self.model.norm(hidden)
 
-    def attention(self) -> Attention:
-        """What the text and action rows of the step just run attended to, probed layers only."""
+    def attention(self, action_rows: int) -> Attention:
+        """What the text rows and the first ``action_rows`` action rows of the step just run
+        attended to, probed layers only."""
         layout, layers = self.layout, self._tape.layers
-        end = layout.total - 1  # the last action token is never fed back
-        mask = self._causal[layout.tail : end, :end]
+        end = layout.prompt + action_rows
+        mask = self._mask[layout.tail : end, :end]
         if self._visible is not None:
             pruned = [layer >= self._pruned_from for layer in layers]
             sees_all = ~torch.tensor(pruned, device=mask.device)[:, None, None]
             mask = mask & (self._visible[:end] | sees_all)
-        weights = self._tape.read(self.cache, mask, slice(1, layout.tail))
-        return Attention(layers, weights[:, : layout.text], weights[:, layout.text :])
+        weights = self._tape.read(self.cache, mask, layout.visual_columns)
+        behind = layout.prompt - layout.tail
+        return Attention(layers, weights[:, : layout.text], weights[:, behind:])
 
     def _layer(self, index: int, hidden: torch.Tensor, rows: _Rows) -> torch.Tensor:
         self.cache.aim(rows.positions, rows.length)
-        return self.layers[index](
+        computed: torch.Tensor = self.layers[index](
             hidden,
             attention_mask=rows.mask,
             position_embeddings=rows.rotary,
             past_key_values=self.cache,
             query_tape=self._tape,
         )
+        return computed
 
     def _rows(
         self, positions: torch.Tensor, length: int, visible: torch.Tensor | None = None
     ) -> _Rows:
         cos, sin = self._rotary
         rotary = (cos[:, positions], sin[:, positions])
-        if visible is None and positions.shape[0] == 1:
-            return _Rows(positions, rotary, None, length)  # the newest row may see every key
-        mask = self._causal[positions, :length]
+        newest = positions.shape[0] == 1  # it may see every key
+        if visible is None and (newest or self.layout.all_see_all(length)):
+            return _Rows(positions, rotary, None, length)
+        mask = self._mask[positions, :length]
         if visible is not None:
             mask = mask & visible[:length]
         return _Rows(positions, rotary, mask[None, None], length)
@@ -155,8 +169,8 @@ class PartialDecoder:
         if kept.shape[0] == self.layout.visual:
             return  # nothing to hide: the pass stays the dense one, bit for bit
         visible = torch.ones_like(self._positions, dtype=torch.bool)
-        visible[1 : self.layout.tail] = False
-        visible[kept + 1] = True
+        visible[self.layout.visual_columns] = False
+        visible[kept + self.layout.bos] = True
         self._pruned_from, self._visible, self.kept = from_layer, visible, kept
 
     def _attention_of_rows(self, rows: _Rows, layer: int) -> torch.Tensor:
@@ -164,13 +178,13 @@ class PartialDecoder:
 
         Draft rows do not vote: which tokens stay must not depend on how they are decoded.
         """
-        assert self._tape.latest is not None and rows.mask is not None
+        assert self._tape.latest is not None
         end = self.layout.prompt
         prompt = rows.positions.shape[0] - (rows.length - end)
         keys = self.cache.keys[layer : layer + 1, 0, :, :end]
-        mask = rows.mask[0, 0, :prompt, :end]
+        mask = self._mask[rows.positions[:prompt], :end]
         queries = self._tape.latest[:, :, :prompt]
-        return attention_to(queries, keys, mask, slice(1, self.layout.tail))[0].mean(0)
+        return attention_to(queries, keys, mask, self.layout.visual_columns)[0].mean(0)
 
 
 def _locate(positions: torch.Tensor, among: torch.Tensor) -> torch.Tensor:

@@ -46,8 +46,8 @@ class Attention:
     """Post-softmax attention to the visual tokens, mean over heads, of one executed step.
 
     layers: the probed layer indices, L of them. text: (L, T, N) float32, rows of the text
-    tokens. action: (L, A - 1, N) float32, rows of the action tokens that were fed back (all
-    but the last).
+    tokens. action: (L, A', N) float32, the action rows that were asked for; of action tokens
+    those that were fed back, all but the last.
     """
 
     layers: tuple[int, ...]
@@ -124,6 +124,8 @@ def _sdpa_with_tape(
 ) -> tuple[torch.Tensor, None]:
     if query_tape is not None:
         query_tape.record(module.layer_idx, query)
+    # Who sees whom is said by the mask: without one, everything.
+    kwargs["is_causal"] = False
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
 
 

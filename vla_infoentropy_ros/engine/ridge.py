@@ -38,7 +38,7 @@ def measure_ridge(decoder: PartialDecoder) -> int:
     ridge is free. Measured, because it depends on chip, type and kernels. Overwrites the cache.
     """
     layout = decoder.layout
-    weight = decoder.model.model.embed_tokens.weight
+    weight = decoder.model.embed_tokens.weight
     sequence = torch.zeros(
         (1, layout.prompt, weight.shape[1]), device=weight.device, dtype=weight.dtype
     )
