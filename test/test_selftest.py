@@ -235,7 +235,7 @@ def test_noise_in_the_vision_embedding(
 def test_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--model", str(folder), "--unnorm-key", "bridge_orig"]) == 0
     out = capsys.readouterr().out
-    assert "pass  image matters" in out and "openvla (local-" in out
+    assert "pass  image matters" in out and "openvla (sha256-" in out
     assert main(["--model", str(folder)]) == 1
     assert "FAIL  loading" in capsys.readouterr().out
     assert main(["--model", str(folder), "--unnorm-key", "bridge_orig",

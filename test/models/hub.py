@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -26,13 +27,22 @@ class FakeHub:
     offline: bool = False
     fetched: list[str] = field(default_factory=list)
 
-    def model_info(self, model: str, *, revision: str, timeout: float) -> Any:
+    def model_info(
+        self, model: str, *, revision: str, timeout: float, files_metadata: bool
+    ) -> Any:
         if self.offline:
             raise ConnectionError("no route to host")
         files = [path.relative_to(self.origin).as_posix() for path in self.origin.rglob("*")
                  if path.is_file()]
         names = sorted([*files, *self.extra])
-        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names])
+        return SimpleNamespace(siblings=[self._entry(name) for name in names])
+
+    def _entry(self, name: str) -> Any:
+        if name in self.extra:
+            return SimpleNamespace(rfilename=name, lfs=None, blob_id=None)
+        blob = _blob_name(self.origin / name)
+        lfs = SimpleNamespace(sha256=blob) if len(blob) == 64 else None
+        return SimpleNamespace(rfilename=name, lfs=lfs, blob_id="0" * 40 if lfs else blob)
 
     def snapshot_download(
         self, model: str, *, revision: str, allow_patterns: list[str] | None = None,
@@ -47,9 +57,22 @@ class FakeHub:
             name = path.relative_to(self.origin).as_posix()
             if path.is_file() and any(fnmatch(name, each) for each in allow_patterns or ["*"]):
                 self.fetched.append(name)
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, folder / name)
+                blob = self.cache / "blobs" / _blob_name(path)
+                for parent in (blob.parent, (folder / name).parent):
+                    parent.mkdir(parents=True, exist_ok=True)
+                if not blob.exists():
+                    shutil.copy(path, blob)
+                (folder / name).unlink(missing_ok=True)
+                (folder / name).symlink_to(blob)
         return str(folder)
+
+
+def _blob_name(path: Path) -> str:
+    """As the hub names a file's content: SHA-256 of weights, git's hash of the rest."""
+    content = path.read_bytes()
+    if path.suffix == ".safetensors":
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def fake_hub(monkeypatch: pytest.MonkeyPatch, origin: Path, **changes: Any) -> FakeHub:

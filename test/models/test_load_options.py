@@ -14,13 +14,14 @@ import yaml
 
 from test.models.tiny_openvla import write_tiny_openvla
 from vla_infoentropy_ros.knobs import SettingError
+from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
 from vla_infoentropy_ros.nodes.runner import load
 from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings
 
 NAMES = [entry.name for entry in fields(LoadOptions)]
 TUNED: dict[str, Any] = {
-    "device": "cpu", "dtype": "bfloat16", "unnorm_key": "my_robot", "revision": "local-",
+    "device": "cpu", "dtype": "bfloat16", "unnorm_key": "my_robot", "revision": "0" * 64,
     "gripper": "one_is_closed", "rotation": "axis_angle", "trained_rotation": "axis_angle",
     "action_units": "osc_pose", "crop": "centre_0.9_area", "image_rotation": "half_turn",
     "control_period_s": 0.1,
@@ -66,9 +67,13 @@ def test_help_shows_what_is_allowed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_option_reaches_the_policy_from_the_node(tmp_path: Path) -> None:
     folder = write_tiny_openvla(tmp_path, image_size=56, dataset_statistics=True)
-    policy = load(PolicyNodeSettings.from_values({"model": str(folder), **TUNED}))
+    plain = PolicyNodeSettings.from_values({"model": str(folder)})
+    with pytest.raises(PolicyError, match="other files than those that were pinned"):
+        load(PolicyNodeSettings.from_values({"model": str(folder), **TUNED}))
+    pin = {"revision": load(plain).revision}
+    policy = load(PolicyNodeSettings.from_values({"model": str(folder), **TUNED, **pin}))
     assert str(policy.dtype) == "torch.bfloat16" and str(policy.device) == "cpu"
-    assert policy.norm_key == "my_robot" and policy.revision.startswith("local-")
+    assert policy.norm_key == "my_robot" and policy.revision.startswith("sha256-")
     assert (policy.convention.gripper, policy.convention.rotation) == (
         "one_is_closed", "axis_angle")
     assert policy.convention.control_period_s == 0.1

@@ -100,8 +100,8 @@ def test_statistics_of_a_fine_tune_replace_those_of_the_base(tmp_path: Path) -> 
     assert tuned.stats.q99[0] == pytest.approx(0.03)
 
 
-def test_revision_of_a_folder_is_its_fingerprint(tmp_path: Path, policy: OpenVLAPolicy) -> None:
-    assert policy.revision.startswith("local-")
+def test_revision_of_a_folder_is_its_digest(tmp_path: Path, policy: OpenVLAPolicy) -> None:
+    assert policy.revision.startswith("sha256-")
     other = load_openvla(write_tiny_openvla(tmp_path, seed=1), KEY, progress=False)
     assert other.revision != policy.revision
     pinned = load_openvla(tmp_path, replace(KEY, revision=other.revision), progress=False)

@@ -101,9 +101,50 @@ def test_a_folder_of_too_much(tmp_path: Path) -> None:
     _refused(tmp_path, "more than 10000 files")
 
 
-def test_a_folder_is_pinned_by_its_fingerprint(folder: Path) -> None:
-    assert _load(folder).revision.startswith("local-")
-    _refused(folder, "fingerprint", "other weights", revision="local-0000")
+def test_a_folder_is_pinned_by_all_of_its_bytes(folder: Path) -> None:
+    pin = _load(folder).revision
+    for given in (pin, pin.removeprefix("sha256-")):
+        assert _load(folder, given).revision == pin
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"):
+        content = (folder / name).read_bytes()
+        middle = len(content) // 2
+        changed = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        (folder / name).write_bytes(content + b"\n" if name.endswith("json") else changed)
+        _refused(folder, "holds other files than those that were pinned", revision=pin)
+        (folder / name).write_bytes(content)
+    (folder / "dataset_statistics.json").write_text("{}")
+    _refused(folder, "holds other files", revision=pin)
+
+
+@pytest.mark.parametrize("revision", ["l", "local-0000", "sha256-", "sha256-12", "main", "0" * 63])
+def test_what_is_no_pin_of_a_folder(folder: Path, revision: str) -> None:
+    _refused(folder, "is no pin of a folder", "64 hex digits", revision=revision)
+
+
+def test_a_file_that_was_changed_since_it_was_fetched(hub: FakeHub) -> None:
+    _load("owner/name", COMMIT)
+    for name in ("model.safetensors", "tokenizer.json"):
+        blob = (hub.cache / COMMIT / name).resolve()
+        content = blob.read_bytes()
+        blob.write_bytes(content.replace(b"0", b"1", 1))
+        for hub.offline in (False, True):
+            _refused("owner/name", name, "changed since it was fetched", revision=COMMIT)
+        blob.write_bytes(content)
+    hub.offline = False
+    _load("owner/name", COMMIT)
+
+
+def test_a_link_to_other_content_or_to_none(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    _load("owner/name", COMMIT)
+    link, other = hub.cache / COMMIT / "tokenizer.json", hub.cache / COMMIT / "config.json"
+    content = link.read_bytes()
+    link.unlink()
+    link.symlink_to(other.resolve())
+    monkeypatch.setattr("vla_infoentropy_ros.models.source._fetch", lambda *_: other.parent)
+    _refused("owner/name", "tokenizer.json", "must be", revision=COMMIT)
+    link.unlink()
+    link.write_bytes(content)
+    _refused("owner/name", "is no link into the hub's cache", revision=COMMIT)
 
 
 def test_hub_id_is_downloaded_at_its_revision(folder: Path, hub: FakeHub) -> None:

@@ -46,8 +46,8 @@ class LoadOptions:
     )
     revision: str = knob(
         "",
-        "commit of a hub checkpoint, which needs one; fingerprint that a folder is pinned to; "
-        "empty: no pin",
+        "pin: commit of a hub checkpoint, which needs one, or sha256-... of a folder, as selftest "
+        "shows it; other bytes are refused; empty: no pin",
     )
     gripper: str = knob(
         "",

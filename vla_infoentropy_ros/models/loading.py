@@ -51,10 +51,10 @@ def _embedded(folder: Path | None, options: LoadOptions) -> PolicyAdapter:
     device = parse_device(options.device)
     from vla_infoentropy_ros.models.embedded.policy import EmbeddedPolicy
 
-    policy = EmbeddedPolicy.load(folder)
+    policy = EmbeddedPolicy.load(folder, options.revision)
     _insist(options, LoadOptions(
         device=options.device, dtype=options.dtype, unnorm_key=policy.norm_key,
-        revision=policy.revision, gripper=policy.convention.gripper,
+        revision=options.revision, gripper=policy.convention.gripper,
         rotation=policy.convention.rotation, trained_rotation=policy.convention.rotation,
         action_units="si", crop="none", image_rotation="none",
         control_period_s=policy.convention.control_period_s,

@@ -4,24 +4,24 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import logging
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from vla_infoentropy_ros.foreign.text import one_line, printable, shown
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.contents import Contents
 from vla_infoentropy_ros.models.families import EMBEDDED_CONFIG, Family, recognise
+from vla_infoentropy_ros.models.pins import check_snapshot, folder_revision
 from vla_infoentropy_ros.models.weight_files import WeightFiles, weight_files
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HUB_COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_TIMEOUT_S = 10.0
 SMALL_FILES = (".json", ".py")  # fetched and looked at before the weights are; code is never run
-# A file's beginning and end, hashed for the fingerprint: the header, and the last weights.
-FINGERPRINT_BYTES = 1 << 16
 
 logger = logging.getLogger(__name__)
 
@@ -30,19 +30,30 @@ logger = logging.getLogger(__name__)
 class Source:
     """A checkpoint on this machine, of a family that runs here.
 
-    weights: the files that its tensors are read from. commit: on the hub, else "".
+    weights: the files that its tensors are read from. commit: on the hub, else "". listed: hashes
+    of its files as the hub lists them, where it could be asked.
     """
 
     contents: Contents
     family: Family
     weights: WeightFiles
     commit: str = ""
+    listed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, contents: Contents, commit: str = "") -> Source:
+    def of(
+        cls, contents: Contents, commit: str = "", listed: Mapping[str, str] | None = None
+    ) -> Source:
         """Recognise what was found. Raises PolicyError for what does not run here."""
         family = recognise(contents)
-        return cls(contents, family, weight_files(contents, family), commit)
+        return cls(contents, family, weight_files(contents, family), commit, listed or {})
+
+    @property
+    def deciding(self) -> list[str]:
+        """The files that decide an action."""
+        beside = [name for name in self.contents.names
+                  if re.fullmatch(self.family.side_weights, name)]
+        return sorted({*self.contents.matching("*.json"), *self.weights, *beside})
 
     @property
     def folder(self) -> Path:
@@ -95,16 +106,22 @@ def _from_hub(model: str, revision: str) -> Source:
     from huggingface_hub import model_info  # only where a hub id was asked for
 
     try:
-        info = model_info(model, revision=revision, timeout=HUB_TIMEOUT_S)
-        files = [entry.rfilename for entry in info.siblings or ()]
+        info = model_info(model, revision=revision, timeout=HUB_TIMEOUT_S, files_metadata=True)
+        listed = {entry.rfilename: _hash_of(entry) for entry in info.siblings or ()}
     except Exception as error:  # the hub client raises its own, the HTTP library's and OSError
         return _from_cache(model, revision, error)
+    files = list(listed)
     small = [name for name in files if "/" not in name and name.endswith(SMALL_FILES)]
     folder = _fetch(model, revision, small)
-    source = Source.of(Contents.of_listing(model, folder, files), revision)
+    source = Source.of(Contents.of_listing(model, folder, files), revision, listed)
     beside = [name for name in files if re.fullmatch(source.family.side_weights, name)]
     _fetch(model, revision, [*source.weights, *beside])
     return source
+
+
+def _hash_of(entry: Any) -> str:
+    """What the hub lists for one file: SHA-256 of a large one, git's name of a small one."""
+    return str(entry.lfs.sha256 if entry.lfs else entry.blob_id)
 
 
 def _fetch(model: str, revision: str, names: list[str]) -> Path:
@@ -142,31 +159,10 @@ def _unreachable(model: str, revision: str, error: Exception) -> PolicyError:
     )
 
 
-def pinned_revision(source: Source, revision: str) -> str:
-    """The hub's commit or the folder's fingerprint, which must begin with ``revision``."""
+def pinned_revision(source: Source, revision: str, *, progress: bool = False) -> str:
+    """The hub's commit or the folder's digest, after all files that decide an action were hashed
+    whole; PolicyError where they are not those of the commit or of ``revision``."""
     if source.commit:
+        check_snapshot(source.folder, source.deciding, source.listed, progress=progress)
         return source.commit
-    found = fingerprint(source.folder)
-    if revision and not found.startswith(revision):
-        raise PolicyError(
-            f"revision={revision!r}, but {source.folder} has the fingerprint {found}: the folder "
-            "holds other weights than those that were pinned"
-        )
-    return found
-
-
-def fingerprint(folder: Path) -> str:
-    """A short hash of config, statistics and both ends of every weight file.
-
-    Hashing 15 GB whole would take longer than loading them; file sizes, tensor tables and the
-    last weights of each shard tell checkpoints apart.
-    """
-    digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
-        size = path.stat().st_size
-        digest.update(f"{path.name}:{size}:".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(FINGERPRINT_BYTES))
-            file.seek(max(size - FINGERPRINT_BYTES, 0))
-            digest.update(file.read(FINGERPRINT_BYTES))
-    return "local-" + digest.hexdigest()[:16]
+    return folder_revision(source.folder, source.deciding, revision, progress=progress)

@@ -24,7 +24,8 @@ from vla_infoentropy_ros.models.adapter import (
 from vla_infoentropy_ros.models.embedded.config import PolicyConfig
 from vla_infoentropy_ros.models.embedded.network import EmbeddedNetwork
 from vla_infoentropy_ros.models.embedded.tokenizer import WordTokenizer
-from vla_infoentropy_ros.models.embedded.weights_file import read_weights, weights_folder
+from vla_infoentropy_ros.models.embedded.weights_file import FILES, read_weights, weights_folder
+from vla_infoentropy_ros.models.pins import folder_revision
 from vla_infoentropy_ros.models.preprocessing import check_picture
 
 
@@ -59,12 +60,18 @@ class EmbeddedPolicy:
         )
 
     @classmethod
-    def load(cls, path: str | Path | None = None) -> EmbeddedPolicy:
-        """Load ``policy.json`` and ``policy.safetensors`` from a folder; None: those shipped."""
+    def load(cls, path: str | Path | None = None, pin: str = "") -> EmbeddedPolicy:
+        """Load ``policy.json`` and ``policy.safetensors`` from a folder; None: those shipped.
+
+        Its revision is what the two files hold, not what they say of themselves; ``pin`` must be
+        that, or empty.
+        """
         folder = weights_folder(path)
+        revision = folder_revision(folder, FILES, pin)
         config = PolicyConfig.read(folder / "policy.json")
         policy = cls(config)
         read_weights(folder / "policy.safetensors", policy.network, config.revision)
+        policy.revision = revision
         return policy
 
     def preprocess(self, images: Sequence[NDArray[np.uint8]]) -> VisionInput:

@@ -14,6 +14,7 @@ from torch import nn
 
 from vla_infoentropy_ros.models.adapter import PolicyError
 
+FILES = ("policy.json", "policy.safetensors")
 SHIPPED = Path(__file__).parent / "weights"
 _RETRAIN = "retrain with 'python -m vla_infoentropy_ros.training'"
 
@@ -27,7 +28,7 @@ def weights_folder(path: str | Path | None) -> Path:
     )
     if not folder.is_dir():
         raise PolicyError(f"weights folder {folder} does not exist; {remedy}")
-    for name in ("policy.json", "policy.safetensors"):
+    for name in FILES:
         if not (folder / name).is_file():
             raise PolicyError(f"{folder / name} is missing; {remedy}")
     return folder

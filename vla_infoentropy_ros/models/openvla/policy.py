@@ -172,7 +172,8 @@ def load_source(source: Source, options: LoadOptions, *, progress: bool = True) 
     `conventions`.
     """
     device = parse_device(options.device)
-    folder, revision = source.folder, pinned_revision(source, options.revision)
+    folder = source.folder
+    revision = pinned_revision(source, options.revision, progress=progress)
     config = OpenVLAConfig.read(folder)
     norm_stats = read_norm_stats(folder, config.norm_stats)
     norm_key = choose_key(norm_stats.values, options.unnorm_key)
@@ -188,6 +189,8 @@ def load_source(source: Source, options: LoadOptions, *, progress: bool = True) 
     network = _load_network(
         config, source, device, TORCH_DTYPES[options.dtype], progress=progress
     )
+    if pinned_revision(source, options.revision) != revision:
+        raise PolicyError(f"{folder} changed while it was loaded; let it be completed, then load")
     policy = OpenVLAPolicy(
         config, network, prompt, preprocessing, norm_stats, norm_key, revision=revision,
         trained=trained, assumed=assumptions(norm_key, options),
