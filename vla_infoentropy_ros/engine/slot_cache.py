@@ -34,6 +34,12 @@ class SlotCache:
     def capacity(self) -> int:
         return self.keys.shape[3]
 
+    def clear(self) -> None:
+        """Forget everything. A masked key weighs 0, but 0 times NaN is NaN: what nobody may look
+        at must still be a number."""
+        self.keys.zero_()
+        self.values.zero_()
+
     def aim(self, slots: torch.Tensor, length: int) -> None:
         """Following updates write rows into ``slots`` (n,) and return the first ``length``."""
         self.slots, self.length = slots, length

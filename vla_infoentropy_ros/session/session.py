@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,122 +15,20 @@ from vla_infoentropy_ros.engine.flops import measure_flops
 from vla_infoentropy_ros.engine.layout import Layout
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
-from vla_infoentropy_ros.engine.probe import Attention
 from vla_infoentropy_ros.engine.ridge import ridge_of
 from vla_infoentropy_ros.engine.stopwatch import Stopwatch
 from vla_infoentropy_ros.foreign.text import UserError
-from vla_infoentropy_ros.knobs import check_knobs, knob
-from vla_infoentropy_ros.models.adapter import Action, PolicyAdapter, PolicyError, PromptTokens
+from vla_infoentropy_ros.models.adapter import PolicyAdapter, PolicyError, PromptTokens
 from vla_infoentropy_ros.selection import Selection, SelectionInput, Selector, reasons
 from vla_infoentropy_ros.selection.image_entropy import patches_of
 from vla_infoentropy_ros.selection.refresh import WithRefresh
-
-DECODE_MODES = ("greedy", "window")
+from vla_infoentropy_ros.session.episode import Episode, Memory
+from vla_infoentropy_ros.session.options import SessionOptions
+from vla_infoentropy_ros.session.report import StepResult, report_of
 
 
 class StepError(UserError, RuntimeError):
     """A step gave nothing that a robot may act on."""
-
-
-@dataclass(frozen=True)
-class SessionOptions:
-    """How steps run, whatever the selector. Raises SettingError, naming field and range."""
-
-    decode: str = knob("greedy", "greedy = one pass per action token; window = verify the last "
-                       "action's tokens in one pass and repeat where they differ: the same "
-                       "tokens in fewer passes", choices=DECODE_MODES)
-    frame_gap_limit_s: float = knob(1.0, "s; frames further apart than this share no cache",
-                                    low=0.0, high=3600.0)
-    entropy_gate: float = knob(0.0, "nats; a step whose action tokens have a larger mean entropy "
-                               "is run again with everything recomputed; 0 = off",
-                               low=0.0, high=100.0)
-
-    def __post_init__(self) -> None:
-        check_knobs(self)
-
-
-@dataclass(frozen=True)
-class SelectionReport:
-    """What was recomputed and why; N tokens, views in order, raster order within a view.
-
-    reasons: (N,) uint8 bits of `selection.reasons`. image_entropy, attention_information,
-    attention_mass, drift: (N,) float32, or empty where the selector does not compute it. ages:
-    (N,) uint16, steps since each token was recomputed, after this step. alpha: NaN and k: -1
-    without a schedule. fresh + reused + pruned == N.
-    """
-
-    reasons: NDArray[np.uint8]
-    image_entropy: NDArray[np.float32]
-    attention_information: NDArray[np.float32]
-    attention_mass: NDArray[np.float32]
-    drift: NDArray[np.float32]
-    ages: NDArray[np.uint16]
-    alpha: float
-    k_visual: int
-    k_attention: int
-    fresh: int
-    reused: int
-    pruned: int
-
-    @property
-    def reuse_ratio(self) -> float:
-        """Share of visual tokens that were reused, 0 .. 1."""
-        return self.reused / max(1, self.fresh + self.reused + self.pruned)
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """One executed step.
-
-    t: steps executed before this one in the episode. invalidated: why nothing that earlier steps
-    left was used, or "". stages_ms: preprocess, vision, select, prefill, decode; latency_ms: their
-    sum. decoder_passes, flops (true FLOPs, vision included), macs (the papers' counter, see
-    `engine.flops`): of all that ran, both times where the entropy gate ran the step again. image:
-    (V, H, W, 3) uint8, as the tower saw it.
-    """
-
-    action: Action
-    t: int
-    invalidated: str
-    report: SelectionReport
-    stages_ms: dict[str, float]
-    latency_ms: float
-    decoder_passes: int
-    flops: int
-    macs: int
-    image: NDArray[np.uint8]
-
-
-@dataclass
-class _Memory:
-    """What the cached keys and values were computed from. Shapes as in SelectionInput; patches
-    in float32, so that only those of fresh tokens are converted."""
-
-    embeddings: torch.Tensor
-    patches: torch.Tensor
-    ages: torch.Tensor
-
-    def refresh(self, fresh: torch.Tensor, embeddings: torch.Tensor, patches: torch.Tensor) -> None:
-        self.embeddings.index_copy_(0, fresh, embeddings[fresh])
-        flat, today = self.patches.flatten(0, 1), patches.flatten(0, 1)
-        flat.index_copy_(0, fresh, today[fresh].float())
-        self.ages.add_(1).index_fill_(0, fresh, 0)
-
-
-@dataclass
-class _Episode:
-    """All that one step leaves for the next. invalid: why none of it may be used, or "". holes:
-    the last step pruned, so its keys and values do not cover every token. draft: (A - 1,) int64,
-    the last action's tokens. seen: shapes of the images, and where they came from."""
-
-    invalid: str
-    holes: bool = False
-    memory: _Memory | None = None
-    attention: Attention | None = None
-    selector_state: Any = None
-    draft: torch.Tensor | None = None
-    stamp_ns: int | None = None
-    seen: tuple[Any, ...] = ()
 
 
 class Session:
@@ -157,7 +53,7 @@ class Session:
         self._device = policy.decoder.model.embed_tokens.weight.device
         self._vision_flops = 0
         self._ridge = 0
-        self._forget("first_frame")
+        self._episode = Episode("first_frame")
 
     def set_instruction(self, text: str) -> None:
         """Follow ``text`` from the next step on; another text than before resets.
@@ -185,7 +81,7 @@ class Session:
         """A new episode begins: t = 0, nothing reused, no draft. ``reason`` stands in the next
         result."""
         self.steps = 0
-        self._forget(reason)
+        self._episode = Episode(reason)
 
     def step(
         self, images: Sequence[NDArray[np.uint8]], stamp_ns: int | None = None, source: str = ""
@@ -223,8 +119,10 @@ class Session:
         if self._episode.memory is not None and origin != self._episode.seen:
             invalidated = invalidated or "image_changed"
         if invalidated:
-            # Nor may a selector that reuses no keys go by what was attended to before.
-            self._episode.attention = self._episode.selector_state = None
+            # All of it, for every selector: one that reuses no keys goes by what was attended to
+            # before, and slots that a pruner leaves unwritten would keep what a NaN frame left.
+            self._episode = Episode("exception", stamp_ns=self._episode.stamp_ns)
+            decoder.cache.clear()
         patches = patches_of(seen.image.to(self._device), self.policy.grid)
         selection = self._select(patches, visual, invalidated)
         watch.lap("select")
@@ -234,15 +132,16 @@ class Session:
             cost = run_cost(decoder, selection.plan, decoded)
             selection, invalidated = self._everything(visual), "entropy_gate"
             decoded = self._act(decoder, visual, selection.plan, watch)
-        finite = torch.isfinite(decoded.logits).all()
+        # Of the picture too: a token that is kept today is not read, and its NaN would not show.
+        finite = torch.isfinite(decoded.logits).all() & torch.isfinite(visual).all()
         *tokens, sane = torch.cat((decoded.tokens, finite[None].long())).tolist()
         watch.lap("decode")
         if not sane:
-            raise StepError("the language model produced NaN or infinity; no action is given")
+            raise StepError("the network produced NaN or infinity; no action is given")
 
-        self._remember(decoder, selection, visual, patches, decoded.tokens)
+        memory = self._remember(decoder, selection, visual, patches, decoded.tokens)
         self._episode.seen = origin
-        report = self._report(selection, decoder.kept)
+        report = report_of(selection, memory.ages, decoder.kept)
         watch.lap("select")
         cost += run_cost(decoder, selection.plan, decoded)
         return StepResult(
@@ -307,48 +206,21 @@ class Session:
     def _remember(
         self, decoder: PartialDecoder, selection: Selection, visual: torch.Tensor,
         patches: torch.Tensor, tokens: torch.Tensor,
-    ) -> None:
-        fresh = selection.plan.fresh
-        if self._episode.memory is None or fresh.shape[0] == self._visual:
-            self._episode.memory = _Memory(visual.clone(), patches.float(), self._no_ages())
+    ) -> Memory:
+        episode, fresh = self._episode, selection.plan.fresh
+        if episode.memory is None or fresh.shape[0] == self._visual:
+            episode.memory = Memory.of(visual, patches)
         else:
-            self._episode.memory.refresh(fresh, visual, patches)
+            episode.memory.refresh(fresh, visual, patches)
         if decoder.probe_layers:
             fed_back = decoder.layout.action - 1  # the last action token is not
-            self._episode.attention = decoder.attention(fed_back)
-        self._episode.selector_state = selection.state
-        self._episode.draft = tokens[:-1].clone()
+            episode.attention = decoder.attention(fed_back)
+        episode.selector_state = selection.state
+        episode.draft = tokens[:-1].clone()
+        return episode.memory
 
     def _no_ages(self) -> torch.Tensor:
         return torch.zeros(self._visual, dtype=torch.int64, device=self._device)
-
-    def _report(self, selection: Selection, kept: torch.Tensor | None) -> SelectionReport:
-        assert self._episode.memory is not None
-        bits = selection.reasons.cpu().numpy().copy()
-        fresh = int(selection.plan.fresh.shape[0])
-        pruned = 0
-        if kept is not None:
-            gone = np.ones(self._visual, dtype=bool)
-            gone[kept.cpu().numpy()] = False
-            bits[gone] = reasons.PRUNED
-            pruned = int(gone.sum())
-            fresh = self._visual - pruned
-        signals = {name: values.float().cpu().numpy() for name, values in selection.signals.items()}
-        nothing = np.zeros(0, dtype=np.float32)
-        return SelectionReport(
-            reasons=bits,
-            image_entropy=signals.get("image_entropy", nothing),
-            attention_information=signals.get("attention_information", nothing),
-            attention_mass=signals.get("attention_mass", nothing),
-            drift=signals.get("drift", nothing),
-            ages=self._episode.memory.ages.clamp(max=65535).cpu().numpy().astype(np.uint16),
-            alpha=selection.alpha,
-            k_visual=selection.k_visual,
-            k_attention=selection.k_attention,
-            fresh=fresh,
-            reused=self._visual - fresh - pruned,
-            pruned=pruned,
-        )
 
     def _build(self) -> None:
         """A decoder for the prompt's length and the selector's probe; its cache starts empty."""
@@ -377,14 +249,11 @@ class Session:
         self._ridge = ridge_of(decoder) if wanted else 0
 
     def _check_stamp(self, stamp_ns: int | None) -> None:
-        last, self._episode.stamp_ns = self._episode.stamp_ns, stamp_ns
-        if stamp_ns is None or last is None:
-            return
-        if stamp_ns < last:
+        last = self._episode.stamp_ns
+        if stamp_ns is None:
+            return  # the last one known stays: what comes after must not hide a gap behind it
+        if last is not None and stamp_ns < last:
             self.reset("clock_backwards")
-            self._episode.stamp_ns = stamp_ns
-        elif stamp_ns - last > self.options.frame_gap_limit_s * 1e9:
+        elif last is not None and stamp_ns - last > self.options.frame_gap_limit_s * 1e9:
             self._episode.invalid = self._episode.invalid or "frame_gap"
-
-    def _forget(self, reason: str) -> None:
-        self._episode = _Episode(invalid=reason)
+        self._episode.stamp_ns = stamp_ns

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One episode of one policy: the step, what it leaves for the next, what it tells."""
+
+from __future__ import annotations
+
+from vla_infoentropy_ros.session.options import DECODE_MODES, SessionOptions
+from vla_infoentropy_ros.session.report import SelectionReport, StepResult
+from vla_infoentropy_ros.session.session import Session, StepError
+
+__all__ = [
+    "DECODE_MODES",
+    "SelectionReport",
+    "Session",
+    "SessionOptions",
+    "StepError",
+    "StepResult",
+]

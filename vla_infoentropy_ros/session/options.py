@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How steps run, whatever the selector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vla_infoentropy_ros.knobs import check_knobs, knob
+
+DECODE_MODES = ("greedy", "window")
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How steps run, whatever the selector. Raises SettingError, naming field and range."""
+
+    decode: str = knob("greedy", "greedy = one pass per action token; window = verify the last "
+                       "action's tokens in one pass and repeat where they differ: the same "
+                       "tokens in fewer passes", choices=DECODE_MODES)
+    frame_gap_limit_s: float = knob(1.0, "s; frames further apart than this share no cache",
+                                    low=0.0, high=3600.0)
+    entropy_gate: float = knob(0.0, "nats; a step whose action tokens have a larger mean entropy "
+                               "is run again with everything recomputed; 0 = off",
+                               low=0.0, high=100.0)
+
+    def __post_init__(self) -> None:
+        check_knobs(self)
