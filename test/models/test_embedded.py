@@ -73,7 +73,7 @@ def test_words_end_with_the_prompt_end() -> None:
 
 @pytest.mark.parametrize("text", ["", "   ", "."])
 def test_empty_instruction_is_refused(policy: EmbeddedPolicy, text: str) -> None:
-    with pytest.raises(PolicyError, match="must not be empty"):
+    with pytest.raises(PolicyError, match="say what to do"):
         policy.tokenize(text)
 
 

@@ -197,8 +197,15 @@ def test_empty_instruction(policy: OpenVLAPolicy, text: Any) -> None:
         policy.tokenize(text)
 
 
+def test_an_instruction_that_does_not_fit(folder: Path) -> None:
+    """16 visual tokens, BOS and an action leave 16 of 40 positions to the prompt."""
+    tight = load_openvla(_change_config(folder, llm_max_length=40), KEY, progress=False)
+    with pytest.raises(PolicyError, match="at most 16 fit; say it in fewer words"):
+        tight.tokenize("pick up the red block and put it down")
+
+
 def test_long_and_unknown_instruction(policy: OpenVLAPolicy) -> None:
-    with pytest.raises(PolicyError, match="fewer words"):
-        policy.tokenize("pick up the red block " * 500)
+    with pytest.raises(PolicyError, match="at most 256 are taken"):
+        policy.tokenize("z " * 300)
     with pytest.raises(PolicyError, match="characters"):
         policy.tokenize("\u6293\u4f4f")

@@ -30,6 +30,12 @@ class PromptTokens:
     token_ids: torch.Tensor
     instruction: torch.Tensor
 
+    def same_as(self, other: PromptTokens) -> bool:
+        """Whether a policy sees no difference."""
+        return torch.equal(self.token_ids, other.token_ids) and torch.equal(
+            self.instruction, other.instruction
+        )
+
 
 @dataclass(frozen=True)
 class VisionInput:
@@ -90,7 +96,8 @@ class PolicyAdapter(Protocol):
         ...
 
     def tokenize(self, instruction: str) -> PromptTokens:
-        """Raises PolicyError for an empty instruction or words the policy does not know."""
+        """Of the spelling that `instruction.instruction_words` gives. Raises PolicyError for no
+        instruction or words the policy does not know."""
         ...
 
     def embed_vision(self, pixels: torch.Tensor) -> torch.Tensor:

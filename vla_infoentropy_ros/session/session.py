@@ -56,14 +56,17 @@ class Session:
         self._episode = Episode("first_frame")
 
     def set_instruction(self, text: str) -> None:
-        """Follow ``text`` from the next step on; another text than before resets.
+        """Follow ``text`` from the next step on; other tokens than before reset, the same ones in
+        another spelling do not.
 
         Raises PolicyError for a text the policy cannot follow; the old one then stays in force.
         """
         if text == self.instruction:
             return
-        prompt = self.policy.tokenize(text)
-        self._prompt, self.instruction = prompt, text
+        before, self._prompt = self._prompt, self.policy.tokenize(text)
+        self.instruction = text
+        if before is not None and self._prompt.same_as(before):
+            return
         self._build()
         self.reset("instruction_changed" if self.steps else "first_frame")
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 import torch
 
+from vla_infoentropy_ros.foreign.budgets import within
 from vla_infoentropy_ros.models.adapter import PolicyError, PromptTokens
+from vla_infoentropy_ros.models.instruction import instruction_words
 
 SPECIALS = ("<bos>", "<pad>", "<act>")
 
@@ -44,11 +46,9 @@ class WordTokenizer:
     def encode(self, instruction: str) -> PromptTokens:
         """Words of ``instruction`` and the end-of-prompt token; token_ids (T,) int64.
 
-        Case, repeated blanks and a final full stop do not matter.
+        Commas do not matter here either.
         """
-        words = instruction.lower().replace(".", " ").replace(",", " ").split()
-        if not words:
-            raise PolicyError("instruction = '': must not be empty; state what the robot shall do")
+        words = instruction_words(instruction).replace(",", " ").split()
         unknown = [word for word in words if word not in self._ids]
         if unknown:
             raise PolicyError(
@@ -56,6 +56,7 @@ class WordTokenizer:
                 f"it knows the words {', '.join(self.words)}"
             )
         ids = [self._ids[word] for word in words] + [self.act_token_id]
+        within("instruction_tokens", len(ids), "instruction", PolicyError)
         return PromptTokens(
             token_ids=torch.tensor(ids, dtype=torch.int64),
             instruction=torch.tensor([True] * len(words) + [False]),

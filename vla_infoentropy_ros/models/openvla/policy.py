@@ -180,7 +180,9 @@ def load_source(source: Source, options: LoadOptions, *, progress: bool = True) 
     action_stats(norm_stats, norm_key)  # here, since the weights take minutes
     trained = conventions_for(norm_key, options)
     visual = config.grid[0] * config.grid[1]
-    prompt = Prompt.load(folder, config.max_prompt_tokens - 1 - visual - DOF)
+    prompt = Prompt.load(
+        folder, config.max_prompt_tokens - 1 - visual - DOF, config.action_bins
+    )
     _check_vocabulary(config, prompt)
     preprocessing = preprocessing_from_config(
         read_optional_json(folder / "preprocessor_config.json"), config.image_size,

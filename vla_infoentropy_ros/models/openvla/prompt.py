@@ -9,6 +9,11 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from vla_infoentropy_ros.models.adapter import PolicyError, PromptTokens
+from vla_infoentropy_ros.models.instruction import (
+    check_length,
+    check_pieces,
+    instruction_words,
+)
 
 BEFORE = "In: What action should the robot take to "
 AFTER = "?\nOut:"
@@ -22,17 +27,24 @@ class Prompt:
     """Instruction to the token ids behind the visual tokens.
 
     max_tokens: how many text tokens fit beside BOS, the visual and the action tokens.
+    action_bins: the last so many of the vocabulary are action tokens, and no words.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, max_tokens: int) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, max_tokens: int, action_bins: int
+    ) -> None:
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.bos_token_id = self._id_of(BOS)
         self.empty_word_id = self._id_of(EMPTY_WORD)
         self.unknown_id = tokenizer.convert_tokens_to_ids("<unk>")
+        self.reserved = {
+            *tokenizer.all_special_ids, *tokenizer.get_added_vocab().values(),
+            *range(self.vocab_size - action_bins, len(tokenizer)),
+        }
 
     @classmethod
-    def load(cls, folder: Path, max_tokens: int) -> Prompt:
+    def load(cls, folder: Path, max_tokens: int, action_bins: int) -> Prompt:
         """From ``tokenizer.json``, which holds the whole pipeline, normaliser included."""
         path = folder / "tokenizer.json"
         if not path.is_file():
@@ -44,7 +56,7 @@ class Prompt:
             tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path))
         except Exception as error:  # the Rust library raises bare Exception
             raise PolicyError(f"{path} cannot be read: {error}") from error
-        return cls(tokenizer, max_tokens)
+        return cls(tokenizer, max_tokens, action_bins)
 
     @property
     def vocab_size(self) -> int:
@@ -52,10 +64,8 @@ class Prompt:
         return int(self.tokenizer.vocab_size)
 
     def encode(self, instruction: str) -> PromptTokens:
-        """Lower case, as in training; the words themselves marked for the selectors."""
-        if not isinstance(instruction, str) or not instruction.strip():
-            raise PolicyError(f"instruction={instruction!r}: say what to do, like 'open the box'")
-        words = " ".join(instruction.lower().split())
+        """As in training; the words themselves marked for the selectors."""
+        words = instruction_words(instruction)
         encoded = self.tokenizer(BEFORE + words + AFTER, return_offsets_mapping=True)
         ids, spans = list(encoded["input_ids"]), list(encoded["offset_mapping"])
         if ids and ids[0] == self.bos_token_id:  # it stands before the visual tokens
@@ -66,12 +76,13 @@ class Prompt:
             ids, inside = [*ids, self.empty_word_id], [*inside, False]
         if self.unknown_id in ids:
             raise PolicyError(f"instruction={instruction!r} has characters the tokenizer lacks")
-        if len(ids) > self.max_tokens:
-            raise PolicyError(
-                f"instruction of {len(ids)} tokens with its template: at most {self.max_tokens} "
-                "fit; say it in fewer words"
-            )
+        said = [index for index, within_words in zip(ids, inside, strict=True) if within_words]
+        check_pieces(instruction, said, self.reserved, self._piece)
+        check_length(instruction, len(ids), self.max_tokens)
         return PromptTokens(torch.tensor(ids), torch.tensor(inside))
+
+    def _piece(self, index: int) -> str:
+        return str(self.tokenizer.convert_ids_to_tokens(index))
 
     def _id_of(self, piece: str) -> int:
         index = self.tokenizer.get_vocab().get(piece)
