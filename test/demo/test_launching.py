@@ -125,6 +125,17 @@ def test_last_words_cannot_steer_the_terminal(tmp_path: Path) -> None:
     assert r"  | \x1b[2J\x1b]0;owned\x07" in str(caught.value)
 
 
+def test_the_log_empties_no_file_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("years of work")
+    (tmp_path / "log").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError):
+        Launch([sys.executable, "-c", "print(1)"], tmp_path / "log")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError):  # and waits for no reader
+        Launch([sys.executable, "-c", "print(1)"], tmp_path / "fifo")
+    assert (tmp_path / "precious").read_text() == "years of work"
+
+
 def test_a_dead_runner_is_told(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "print('no such file: x.launch.xml'); raise SystemExit(3)"]
     with Launch(command, tmp_path / "log") as launch:

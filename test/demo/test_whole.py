@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from vla_infoentropy_ros.demo import main
-from vla_infoentropy_ros.demo.output import prepare_folder
-from vla_infoentropy_ros.replay.bag_reader import ACTION, Bag, BagError
+from vla_infoentropy_ros.replay.bag_reader import ACTION, Bag
 
 _READY_S, _RUN_S = 120.0, 240.0
 _ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -202,14 +201,3 @@ def test_mistakes(
         code = int(end.code or 0)
     assert code in (1, 2)
     assert told in capsys.readouterr().err
-
-
-def test_results_of_an_earlier_run_go_and_nothing_else(tmp_path: Path) -> None:
-    for name in ("summary.json", "report.html", "mine.txt"):
-        (tmp_path / name).touch()
-    prepare_folder(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-    (tmp_path / "bag").mkdir()
-    (tmp_path / "bag" / "notes.txt").touch()
-    with pytest.raises(BagError, match="is no bag"):
-        prepare_folder(tmp_path)

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from vla_infoentropy_ros.demo.domain import DomainClaim, DomainError
+from vla_infoentropy_ros.demo.folder import FolderError, claim_folder
 from vla_infoentropy_ros.demo.launching import (
     NAMESPACE,
     Launch,
@@ -23,7 +24,6 @@ from vla_infoentropy_ros.demo.launching import (
     launch_command,
 )
 from vla_infoentropy_ros.demo.output import (
-    prepare_folder,
     print_files,
     print_table,
     write_outputs,
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; all nodes are stopped", file=sys.stderr)
         return 130
-    except (UsageError, DomainError, NodeDiedError, BagError, ImportError) as error:
+    except (UsageError, DomainError, FolderError, NodeDiedError, BagError, ImportError) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -74,7 +74,7 @@ def main(argv: list[str]) -> int:
 
 
 def _run(options: argparse.Namespace, selectors: Sequence[str]) -> int:
-    prepare_folder(options.out)
+    claim_folder(options.out)
     middleware = ensure_rclpy()
     machine = hardware()
     began_s = time.monotonic()

@@ -55,7 +55,7 @@ class Launch:
         self._mark = uuid.uuid4().hex
         self._stopping = False
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as sink:
+        with open(log, "wb", opener=_never_through_a_link) as sink:
             self._process = subprocess.Popen(
                 list(command),
                 stdin=subprocess.DEVNULL,
@@ -145,6 +145,11 @@ def _known_to_ros() -> bool:
     except PackageNotFoundError:
         return False
     return True
+
+
+def _never_through_a_link(path: str, flags: int) -> int:
+    """Opens a file of ours; a symbolic link in its place would empty another one."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
 
 
 def _die_with_parent() -> None:

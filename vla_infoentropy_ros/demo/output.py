@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_infoentropy_ros.demo.launching import NAMESPACE
-from vla_infoentropy_ros.replay.bag_writer import RawMessage, remove_bag, write_bag
+from vla_infoentropy_ros.replay.bag_writer import RawMessage, write_bag
 from vla_infoentropy_ros.report.canvas import overlay_frames
 from vla_infoentropy_ros.report.page import report_page
 from vla_infoentropy_ros.report.records import RunRecord
@@ -20,25 +20,14 @@ from vla_infoentropy_ros.report.video import write_video
 _RECORDED = "attention_drift"
 
 
-def prepare_folder(folder: Path) -> None:
-    """Remove the results of an earlier run: after a failure none may pass for those of this run.
-
-    Raises BagError where something that is no bag stands in the bag's place.
-    """
-    remove_bag(folder / "bag")
-    for name in ("summary.json", "report.html", "overlay.mp4", "overlay.gif"):
-        (folder / name).unlink(missing_ok=True)
-
-
 def write_outputs(
     folder: Path, run: RunRecord, recorded: Mapping[str, Sequence[RawMessage]]
 ) -> dict[str, Any]:
-    """Write everything into ``folder`` and return the summary.
+    """Write everything into ``folder``, which `claim_folder` has prepared; return the summary.
 
     The bag holds one episode of our own selector, or of the last one that ran; the video shows
     the first three.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     summary = summarise(run)
     chosen = _RECORDED if _RECORDED in run.selectors else run.selectors[-1]
     bag = None
