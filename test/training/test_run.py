@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from vla_infoentropy_ros.models.embedded import Architecture, EmbeddedPolicy
+from vla_infoentropy_ros.models.embedded.weights_file import SHIPPED
 from vla_infoentropy_ros.sim import EVALUATION_SEED, Tabletop
 from vla_infoentropy_ros.sim.expert import expert_action
 from vla_infoentropy_ros.sim.tasks import Goal
+from vla_infoentropy_ros.training.__main__ import main
 from vla_infoentropy_ros.training.collect import CollectJob, collect
 from vla_infoentropy_ros.training.config import Recipe, Stage, default_recipe
 from vla_infoentropy_ros.training.evaluate import evaluate
@@ -60,6 +62,19 @@ def test_run_writes_a_policy_that_loads_and_a_record(tmp_path: Path) -> None:
     again = Trainer(_recipe(), tmp_path)
     again.run(state)
     assert again.record["stages"] == record["stages"]
+
+
+def test_a_run_writes_over_no_weights_but_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An untrained network is saved first, so this would cost an hour's work, or the package's."""
+    (tmp_path / "policy.safetensors").write_text("an hour's work")
+    shipped = (SHIPPED / "policy.safetensors").read_bytes()
+    for folder, told in ((tmp_path, "of an earlier run"), (SHIPPED, "come with the package")):
+        assert main(["--weights", str(folder)]) == 1
+        assert told in capsys.readouterr().err
+    assert (tmp_path / "policy.safetensors").read_text() == "an hour's work"
+    assert (SHIPPED / "policy.safetensors").read_bytes() == shipped
 
 
 def test_losses_fall(tmp_path: Path) -> None:

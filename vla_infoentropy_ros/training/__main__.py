@@ -13,7 +13,7 @@ from vla_infoentropy_ros.models.embedded.weights_file import SHIPPED, write_text
 from vla_infoentropy_ros.sim.tasks import EVALUATION_SEED
 from vla_infoentropy_ros.training.config import default_recipe
 from vla_infoentropy_ros.training.evaluate import CONTROLS, evaluate
-from vla_infoentropy_ros.training.train import Trainer
+from vla_infoentropy_ros.training.train import OutputError, Trainer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,10 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command")
     train = commands.add_parser("train", help="train from scratch (the default)")
     test = commands.add_parser("evaluate", help="closed-loop success on unseen episodes")
-    for command in (parser, train, test):
-        command.add_argument("--weights", type=Path, default=SHIPPED,
-                             help="folder to write to or read from (default: the package's)")
+    test.add_argument("--weights", type=Path, default=SHIPPED,
+                      help="folder to read from (default: the package's)")
     for command in (parser, train):
+        command.add_argument("--weights", type=Path, default=Path("out/weights"),
+                             help="new folder to write to (default: %(default)s)")
         command.add_argument("--state", type=Path, default=None,
                              help="file that keeps the run's state, to go on after a break")
     test.add_argument("--episodes", type=int, default=200)
@@ -45,7 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             record.setdefault("evaluation", {})[options.control] = result
             write_text(path, json.dumps(record, indent=2) + "\n")
     else:
-        Trainer(default_recipe(), options.weights).run(options.state)
+        try:
+            Trainer(default_recipe(), options.weights).run(options.state)
+        except OutputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -14,9 +14,10 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.models.embedded import EmbeddedPolicy
 from vla_infoentropy_ros.models.embedded.policy import normalise_pixels
-from vla_infoentropy_ros.models.embedded.weights_file import write_text, write_weights
+from vla_infoentropy_ros.models.embedded.weights_file import SHIPPED, write_text, write_weights
 from vla_infoentropy_ros.sim.tasks import Goal
 from vla_infoentropy_ros.training.collect import collect_parallel
 from vla_infoentropy_ros.training.config import Recipe, Stage
@@ -42,6 +43,10 @@ detour alone had not been learned after 450 steps."""
 
 SAVE_EVERY = 300
 """Steps between weights files inside a stage, so that there is always something to look at."""
+
+
+class OutputError(UserError, ValueError):
+    """A folder that a run must not write to."""
 
 
 class Trainer:
@@ -79,10 +84,13 @@ class Trainer:
         """All stages; weights and record are written after each.
 
         ``state`` keeps everything but the pictures after each stage; a run that finds it goes on
-        behind the last finished stage, with pictures collected anew.
+        behind the last finished stage, with pictures collected anew. Raises OutputError where it
+        would write over weights that are not its own.
         """
         started = time.monotonic()
-        done = self._restore(state) if state is not None and state.exists() else 0
+        resumes = state is not None and state.exists()
+        self._check_output(resumes)
+        done = self._restore(state) if state is not None and resumes else 0
         self.save()
         for index, stage in enumerate(self.recipe.stages[done:], start=done):
             entry: dict[str, Any] = {"name": stage.name, "steps": stage.steps}
@@ -103,6 +111,19 @@ class Trainer:
             if state is not None:
                 self._store(state, index + 1)
             tqdm.write(json.dumps(entry))
+
+    def _check_output(self, resumes: bool) -> None:
+        folder = self.output.resolve()
+        if folder == SHIPPED.resolve():
+            raise OutputError(
+                f"{folder} holds the weights that come with the package; train into another folder "
+                "(--weights) and use it as model"
+            )
+        if not resumes and (folder / "policy.safetensors").exists():
+            raise OutputError(
+                f"{folder} holds weights of an earlier run; name another folder (--weights), or "
+                "move them away"
+            )
 
     def save(self) -> None:
         """Write averaged weights, ``policy.json`` and ``training.json``."""
