@@ -40,7 +40,7 @@ ABSENT: list[tuple[str, tuple[str | int, ...]]] = [
         "patch_size", "mlp_ratio", "class_token", "reg_tokens", "layer_scale", "colour",
     )),
     (CONFIG, ("quantization_config",)),
-    (PICTURES, ("tvf_letterbox_fill",)),
+    *((PICTURES, (name,)) for name in ("image_processor", "do_resize", "size")),
 ]
 
 
@@ -120,7 +120,7 @@ def _load_and_use(folder: Path, key: str) -> None:
      ("tvf_normalize_params[1].std is missing",)),
     ((PICTURES, ("tvf_normalize_params",), "x"), ("tvf_normalize_params='x'",)),
     ((PICTURES, ("tvf_normalize_params", 0, "mean"), [123.7, 116.3, 103.5]), ("from 0 to 1",)),
-    ((PICTURES, ("tvf_letterbox_fill",), [300, 0, 0]), ("tvf_letterbox_fill=[300, 0, 0]",)),
+    ((PICTURES, ("tvf_letterbox_fill",), [30, 0, 0]), ("tvf_letterbox_fill=[30, 0, 0]", "no bars")),
     ((STATISTICS, ("my_robot", "action", "mask"), ["false"] * 7), ("my_robot.action.mask=",)),
     ((STATISTICS, ("my_robot", "action", "q01"), ["0"] * 7), ("my_robot.action.q01=",)),
     ((STATISTICS, ("my_robot", "action"), None), ("my_robot.action is missing",)),

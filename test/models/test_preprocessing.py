@@ -17,7 +17,6 @@ from vla_infoentropy_ros.models.preprocessing import (
     DINO_STD,
     Preprocessing,
     centre_crop,
-    preprocessing_from_config,
     resize_bicubic,
 )
 
@@ -108,24 +107,6 @@ def test_letterbox_and_resize_crop_against_pil() -> None:
 def test_resize_leaves_the_right_size_alone() -> None:
     picture = torch.from_numpy(_scene(56, 56)).permute(2, 0, 1)
     assert resize_bicubic(picture, 56, 56) is picture
-
-
-def test_published_processor_values_win_over_its_means() -> None:
-    raw = {
-        "means": [[0.485, 0.456, 0.406], [0.5, 0.5, 0.5]],
-        "stds": [[0.229, 0.224, 0.225], [0.5, 0.5, 0.5]],
-        "tvf_normalize_params": [
-            {"mean": list(DINO_MEAN), "std": list(DINO_STD)},
-            {"mean": [0.5] * 3, "std": [0.5] * 3},
-        ],
-    }
-    options = {"resize": "resize-naive", "rotation": "none", "crop": "none"}
-    assert preprocessing_from_config(raw, 224, **options).means[0] == DINO_MEAN
-    assert preprocessing_from_config({}, 224, **options).means[0] == DINO_MEAN
-    del raw["tvf_normalize_params"]
-    assert preprocessing_from_config(raw, 224, **options).means[0] == (0.485, 0.456, 0.406)
-    with pytest.raises(PolicyError, match="must be a list of 2"):
-        preprocessing_from_config({"means": [[0.5] * 3], "stds": [[0.5] * 3]}, 224, **options)
 
 
 @pytest.mark.parametrize(("name", "value"), [

@@ -169,12 +169,20 @@ def tiny_tokenizer(size: int = VOCAB) -> Tokenizer:
 
 
 def _preprocessor(image_size: int) -> dict[str, Any]:
+    """Field for field what the published processor writes."""
+    square = [image_size, image_size]
+    resize = {"antialias": True, "interpolation": 3, "max_size": None, "size": square}
     return {
+        "image_processor_type": "PrismaticImageProcessor",
         "image_resize_strategy": "resize-naive",
-        "input_sizes": [[3, image_size, image_size]] * 2,
+        "input_sizes": [[3, *square]] * 2,
         "interpolations": ["bicubic", "bicubic"],
         "means": [[0.485, 0.456, 0.406], [0.5, 0.5, 0.5]],
+        "processor_class": "PrismaticProcessor",
         "stds": [[0.229, 0.224, 0.225], [0.5, 0.5, 0.5]],
+        "tvf_crop_params": [{"output_size": square}] * 2,
+        "tvf_do_letterbox": False,
+        "tvf_letterbox_fill": None,
         "tvf_normalize_params": [
             {
                 "mean": [0.484375, 0.455078125, 0.40625],
@@ -183,4 +191,6 @@ def _preprocessor(image_size: int) -> dict[str, Any]:
             },
             {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "inplace": False},
         ],
+        "tvf_resize_params": [resize] * 2,
+        "use_fused_vision_backbone": True,
     }

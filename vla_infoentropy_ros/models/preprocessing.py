@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.models.adapter import PolicyError
-from vla_infoentropy_ros.models.json_fields import Fields
 from vla_infoentropy_ros.models.load_options import CROPS, IMAGE_ROTATIONS
 
 # How a picture that is not square becomes square. resize-naive: by stretching; letterbox: by
@@ -24,7 +23,6 @@ RESIZES = ("resize-naive", "letterbox", "resize-crop")
 # ImageNet statistics as openvla-7b's preprocessor_config.json has them: rounded to bfloat16.
 DINO_MEAN, DINO_STD = (0.484375, 0.455078125, 0.40625), (0.228515625, 0.2236328125, 0.224609375)
 SIGLIP_MEAN, SIGLIP_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-LEAST_STD = 1e-3  # 1/255 leaves pixels as they are; below, differences of one level explode
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Preprocessing:
     resize: str = "resize-naive"
     means: tuple[tuple[float, ...], ...] = (DINO_MEAN, SIGLIP_MEAN)
     stds: tuple[tuple[float, ...], ...] = (DINO_STD, SIGLIP_STD)
-    fill: tuple[int, int, int] = (123, 116, 103)
+    fill: tuple[int, int, int] = (127, 127, 127)
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -165,37 +163,3 @@ def _lerp(value: torch.Tensor, side: float, dim: int) -> torch.Tensor:
 
 def _channels(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
     return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]
-
-
-def preprocessing_from_config(
-    raw: dict[str, Any], image_size: int, *, resize: str, rotation: str, crop: str
-) -> Preprocessing:
-    """With the means and deviations of a ``preprocessor_config.json``, {} where there is none."""
-    fields = Fields("preprocessor_config.json", raw)
-    if fields.has("tvf_normalize_params"):  # what the published processor really applies
-        sets = fields.objects("tvf_normalize_params", 2)
-        means = tuple(_triple(entry, "mean") for entry in sets)
-        stds = tuple(_triple(entry, "std") for entry in sets)
-    else:
-        means = _triples(fields, "means", (DINO_MEAN, SIGLIP_MEAN))
-        stds = _triples(fields, "stds", (DINO_STD, SIGLIP_STD))
-    letterbox = [int(255 * value) for value in means[0]]
-    fill = fields.numbers("tvf_letterbox_fill", 3, [float(v) for v in letterbox], low=0, high=255)
-    return Preprocessing(
-        image_size, rotation=rotation, crop=crop, resize=resize, means=means, stds=stds,
-        fill=(int(fill[0]), int(fill[1]), int(fill[2])),
-    )
-
-
-def _triples(
-    fields: Fields, name: str, default: Sequence[Sequence[float]]
-) -> tuple[tuple[float, ...], ...]:
-    """The list of two triples at ``name``, for DINOv2 and SigLIP."""
-    found = fields.items(name, 2, "lists, for DINOv2 and SigLIP", [list(row) for row in default])
-    parts = Fields(fields.file, {f"{name}[{i}]": row for i, row in enumerate(found)})
-    return tuple(_triple(parts, part) for part in parts.values)
-
-
-def _triple(fields: Fields, name: str) -> tuple[float, ...]:
-    """Mean or deviation of R, G and B in [0, 1]."""
-    return tuple(fields.numbers(name, 3, low=LEAST_STD if "std" in name else 0.0, high=1.0))

@@ -90,7 +90,8 @@ class OpenVLAConfig:
 
     towers: DINOv2, then SigLIP, over the same grid. action_vocab_size: the tokenizer's, from
     whose end the action tokens count down; the language model's is padded beyond it.
-    norm_stats: by dataset key, as published, or empty.
+    resize: one of `preprocessing.RESIZES`, "" where config.json does not say. norm_stats: by
+    dataset key, as published, or empty.
     """
 
     towers: tuple[TowerConfig, TowerConfig]
@@ -143,7 +144,7 @@ class OpenVLAConfig:
             llama=llama,
             action_vocab_size=action_vocab,
             action_bins=bins,
-            resize=fields.choice("image_resize_strategy", RESIZES, "letterbox"),
+            resize=fields.choice("image_resize_strategy", ("", *RESIZES), ""),
             max_prompt_tokens=positions,
             norm_stats=fields.object("norm_stats", {}).values,
         )

@@ -25,7 +25,7 @@ from vla_infoentropy_ros.models.adapter import (
     PromptTokens,
     VisionInput,
 )
-from vla_infoentropy_ros.models.json_fields import REMEDY, Fields, read_optional_json
+from vla_infoentropy_ros.models.json_fields import REMEDY, Fields
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla.checkpoint import (
     check_table,
@@ -50,9 +50,10 @@ from vla_infoentropy_ros.models.openvla.environment import (
     parse_device,
 )
 from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel, unused_parameters
+from vla_infoentropy_ros.models.openvla.picture_config import read_preprocessing
 from vla_infoentropy_ros.models.openvla.prompt import Prompt
 from vla_infoentropy_ros.models.openvla.statistics import choose_key, read_norm_stats
-from vla_infoentropy_ros.models.preprocessing import Preprocessing, preprocessing_from_config
+from vla_infoentropy_ros.models.preprocessing import Preprocessing
 from vla_infoentropy_ros.models.source import Source, locate, pinned_revision
 from vla_infoentropy_ros.models.weight_files import read_table
 
@@ -184,9 +185,8 @@ def load_source(source: Source, options: LoadOptions, *, progress: bool = True) 
         folder, config.max_prompt_tokens - 1 - visual - DOF, config.action_bins
     )
     _check_vocabulary(config, prompt)
-    preprocessing = preprocessing_from_config(
-        read_optional_json(folder / "preprocessor_config.json"), config.image_size,
-        resize=config.resize, rotation=trained.image_rotation, crop=trained.crop,
+    preprocessing = read_preprocessing(
+        folder, config, rotation=trained.image_rotation, crop=trained.crop
     )
     network = _load_network(
         config, source, device, TORCH_DTYPES[options.dtype], progress=progress
