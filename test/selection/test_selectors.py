@@ -446,7 +446,8 @@ def changed_patches(given: SelectionInput) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", ["info_entropy", "vla_cache"])
 def test_what_changed_is_recomputed_and_some_of_the_rest_is_not(name):
-    settings = SelectionSettings(k1=1, k2=3, static_cap=N, cache_static=N, cache_evicted=3)
+    settings = SelectionSettings(
+        k1=1, k2=3, static_cap=N, cache_static=N, cache_evicted=3, patch_block=1)
     selector = build_selector(name, settings=settings)
     for seed in range(20):
         given = partly_changed(seed, views=2, changed=0.3)

@@ -18,7 +18,12 @@ from vla_infoentropy_ros.selection.image_entropy import image_entropy, patches_o
 from vla_infoentropy_ros.selection.ranking import covering, top, turn
 from vla_infoentropy_ros.selection.schedule import SCHEDULES, budgets, concentration
 from vla_infoentropy_ros.selection.settings import SelectionSettings
-from vla_infoentropy_ros.selection.staleness import drift, patch_cosine, relative_drift
+from vla_infoentropy_ros.selection.staleness import (
+    block_means,
+    drift,
+    patch_cosine,
+    relative_drift,
+)
 
 
 def grey(values: np.ndarray) -> torch.Tensor:
@@ -89,17 +94,40 @@ def test_attention_information_modes():
 
 
 def test_patch_cosine():
-    current = torch.tensor([[[3, 4], [0, 0], [0, 0], [8, 6]]], dtype=torch.uint8)
-    before = torch.tensor([[[4, 3], [0, 0], [9, 9], [8, 6]]], dtype=torch.uint8)
-    cosine = patch_cosine(current, before)
+    current = torch.tensor([[3, 4, 0], [0, 0, 0], [0, 0, 0], [8, 6, 0]], dtype=torch.uint8)
+    before = torch.tensor([[4, 3, 0], [0, 0, 0], [9, 9, 0], [8, 6, 0]], dtype=torch.uint8)
+    cosine = patch_cosine(current.view(1, 4, 1, 3), before.view(1, 4, 1, 3))
     assert cosine.tolist() == [pytest.approx([24 / 25, 1.0, 0.0, 1.0], abs=1e-6)]
     assert cosine[0, 1] == cosine[0, 3] == 1.0, "equal patches must tie"
 
 
-@given(st.lists(st.integers(0, 255), min_size=3, max_size=48))
-def test_equal_patches_have_exactly_cosine_one(pixels):
-    patch = torch.tensor(pixels, dtype=torch.uint8)[None, None]
-    assert patch_cosine(patch, patch).item() == 1.0
+@given(st.lists(st.integers(0, 255), min_size=75, max_size=75), st.integers(1, 6))
+def test_equal_patches_have_exactly_cosine_one(values, block):
+    patch = torch.tensor(values, dtype=torch.uint8).view(1, 1, 25, 3)
+    assert patch_cosine(patch, patch, block).item() == 1.0
+
+
+def test_block_means_by_hand():
+    """5 x 5 pixels in blocks of 2: whole blocks, and what is left over at the far edges."""
+    pixels = torch.arange(25.0).view(5, 5)
+    patch = torch.stack((pixels, 2 * pixels, 0 * pixels), -1).view(1, 1, 25, 3)
+    expected = torch.tensor([[3.0, 5.0, 6.5], [13.0, 15.0, 16.5], [20.5, 22.5, 24.0]]).flatten()
+    means = block_means(patch, 2)
+    assert means.shape == (1, 1, 9, 3)
+    assert torch.allclose(means[0, 0], torch.stack((expected, 2 * expected, 0 * expected), -1))
+    assert torch.equal(block_means(patch, 1), patch)
+    with pytest.raises(ValueError, match="not square"):
+        block_means(patch[:, :, :24], 2)
+
+
+def test_block_means_see_through_noise_and_not_through_change():
+    generator = torch.Generator().manual_seed(0)
+    scene = torch.full((1, 64, 196, 3), 120.0)
+    noisy = [scene + 20 * torch.randn(scene.shape, generator=generator) for _ in range(2)]
+    assert (patch_cosine(*noisy, 1) >= 0.996).sum() == 0
+    assert (patch_cosine(*noisy, 4) >= 0.996).sum() >= 60
+    noisy[1].view(1, 64, 14, 14, 3)[:, :, :, 7:, 0] = 40.0  # half the patch loses its red
+    assert (patch_cosine(*noisy, 4) >= 0.996).sum() == 0
 
 
 def test_drift_is_the_distance_of_embeddings():

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Success in closed loop on the tabletop, without middleware: many episodes, paired seeds.
 
-Every variant plays every seed. What a method gains is counted against dense on equal seeds;
-`random` and `stale` are there to show that choosing matters.
+Every variant plays every seed. What a method gains is counted against dense on equal seeds and
+under the same disturbance of the camera; `random` and `stale` are there to show that choosing
+matters. With ``--log`` a run that ended early goes on where it stood.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from vla_infoentropy_ros.bench.conditions import CONDITIONS, disturbed
 from vla_infoentropy_ros.bench.steps import FIRST_SEED
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.models.loading import load_policy
@@ -33,12 +35,14 @@ from vla_infoentropy_ros.variants import Variant
 
 @dataclass(frozen=True)
 class Row:
-    """A variant, and the settings and session options in which it differs from the defaults."""
+    """A variant, the settings and session options in which it differs from the defaults, and what
+    disturbs its camera, of `bench.conditions`."""
 
     variant: str
     schedule: str = "linear"
     settings: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    condition: str = "clean"
 
     def session(self, policy: PolicyAdapter) -> Session:
         """A session that runs ``policy`` so."""
@@ -78,7 +82,24 @@ ROWS = {
     "random 48": Row("random"),
     "stale": Row("stale"),
 }
+# The static test of the papers compares single pixels; ours compares means of blocks.
+_DISTURBED = {
+    "dense": Row("dense"),
+    "info_entropy": Row("info_entropy"),
+    "info_entropy, pixels": Row("info_entropy", settings={"patch_block": 1}),
+    "vla_cache": Row("vla_cache"),
+    "vla_cache, pixels": Row("vla_cache", settings={"patch_block": 1}),
+    "attention_drift 48": Row("attention_drift"),
+}
+ROWS |= {
+    f"{name}, {condition}": replace(row, condition=condition)
+    for condition in CONDITIONS if condition != "clean"
+    for name, row in _DISTURBED.items()
+}
 _tables: dict[str, Any] = {}  # per worker process: policy and simulator, made once
+
+Outcome = tuple[bool, int, float]
+"""Success, steps, and mean tokens recomputed after the first step."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -86,17 +107,21 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     rows = options.rows or list(ROWS)
     seeds = range(FIRST_SEED, FIRST_SEED + options.episodes)
-    jobs = [(row, seed) for seed in seeds for row in rows]
-    outcomes: dict[str, list[tuple[bool, int, float]]] = {row: [] for row in rows}
+    played = _played(options.log)
+    todo = [(row, seed) for seed in seeds for row in rows if (_key(row), seed) not in played]
     spawn = get_context("spawn")  # a forked renderer would share its context
     with ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
-        results = pool.map(_play, jobs, chunksize=len(rows))
-        for (row, _), outcome in zip(jobs, tqdm(results, total=len(jobs), unit="ep"),
-                                     strict=True):
-            outcomes[row].append(outcome)
+        for (row, seed), outcome in zip(
+            todo, tqdm(pool.map(_play, todo), total=len(todo), unit="ep"), strict=True
+        ):
+            played[_key(row), seed] = outcome
+            if options.log:
+                with Path(options.log).open("a", encoding="utf-8") as log:
+                    log.write(json.dumps([_key(row), seed, outcome]) + "\n")
+    outcomes = {row: [played[_key(row), seed] for seed in seeds] for row in rows}
     table = {
-        row: asdict(ROWS[row]) | _figures(played, outcomes.get("dense"))
-        for row, played in outcomes.items()
+        row: asdict(ROWS[row]) | _figures(of_row, outcomes.get(_dense_beside(row)))
+        for row, of_row in outcomes.items()
     }
     _print(table)
     if options.out:
@@ -109,8 +134,29 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _play(job: tuple[str, int]) -> tuple[bool, int, float]:
-    """Success, steps, and mean tokens recomputed after the first step."""
+def _key(row: str) -> str:
+    """What a row plays, so that a log of other settings is not taken for it."""
+    return json.dumps(asdict(ROWS[row]), sort_keys=True)
+
+
+def _played(log: str | None) -> dict[tuple[str, int], Outcome]:
+    """What an earlier run wrote into ``log``."""
+    if not log or not Path(log).is_file():
+        return {}
+    lines = Path(log).read_text(encoding="utf-8").splitlines()
+    return {
+        (key, seed): (bool(success), int(steps), float(fresh))
+        for key, seed, (success, steps, fresh) in map(json.loads, lines)
+    }
+
+
+def _dense_beside(row: str) -> str:
+    """The row of dense under the same condition."""
+    condition = ROWS[row].condition
+    return "dense" if condition == "clean" else f"dense, {condition}"
+
+
+def _play(job: tuple[str, int]) -> Outcome:
     row, seed = job
     if not _tables:
         torch.set_num_threads(1)
@@ -119,14 +165,15 @@ def _play(job: tuple[str, int]) -> tuple[bool, int, float]:
     session.set_instruction(table.reset(seed).instruction)
     fresh: list[int] = []
     while len(fresh) < table.max_steps and not table.success():
-        result = session.step([table.render()])
+        picture = disturbed(table.render(), ROWS[row].condition, seed, len(fresh))
+        result = session.step([picture])
         fresh.append(result.report.fresh)
         table.step(result.action.values)
     return table.success(), len(fresh), float(np.mean(fresh[1:] or fresh))
 
 
 def _figures(
-    played: list[tuple[bool, int, float]], dense: list[tuple[bool, int, float]] | None
+    played: list[Outcome], dense: list[Outcome] | None
 ) -> dict[str, Any]:
     won = sum(success for success, _, _ in played)
     low, high = wilson_interval(won, len(played))
@@ -161,6 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--episodes", type=int, default=100, help="seeds, each by every row")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), metavar="ROW",
                         help=f"which rows (default: all): {', '.join(ROWS)}")
+    parser.add_argument("--log", help="append each episode to this file, and skip those in it")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--out", help="write the table as JSON to this file")
     return parser

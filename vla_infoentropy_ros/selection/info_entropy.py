@@ -117,7 +117,7 @@ class InfoEntropy:
         """How much each token changed, (V, n), and how much counts as unchanged."""
         settings = self.settings
         if settings.staleness == "pixel":
-            similarity = patch_cosine(pixels.flatten(2), given.reference_patches.flatten(2))
+            similarity = patch_cosine(pixels, given.reference_patches, settings.patch_block)
             return 1.0 - similarity, 1.0 - settings.static_threshold
         change = relative_drift(given.embeddings, given.reference_embeddings)
         return given.per_view(change), settings.drift_threshold

@@ -43,6 +43,9 @@ class SelectionSettings:
                           choices=("pixel", "drift"))
     static_threshold: float = knob(0.996, "pixel: least patch cosine of an unchanged token",
                                    low=-1.0, high=1.0)
+    patch_block: int = knob(4, "pixel: edge of the blocks, px, whose means are compared, so that a "
+                            "camera's noise is no change; 1 = single pixels (paper)",
+                            low=1, high=64)
     drift_threshold: float = knob(0.25, "drift: largest |e - e_ref| / |e_ref| of an unchanged "
                                   "token", low=0.0, high=100.0)
     static_cap: int = knob(150, "info_entropy: most tokens that count as unchanged",

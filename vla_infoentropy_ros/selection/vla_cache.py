@@ -35,7 +35,7 @@ class VlaCache:
 
     def select(self, given: SelectionInput) -> Selection:
         settings, attention = self.settings, given.last_attention
-        similarity = patch_cosine(given.patches.flatten(2), given.reference_patches.flatten(2))
+        similarity = patch_cosine(given.patches, given.reference_patches, settings.patch_block)
         places = self._places(similarity, given.t)
         static = (similarity >= settings.static_threshold) & (places < settings.cache_static)
         layer = scaled_layer(settings.cache_attention_layer, given.depth)

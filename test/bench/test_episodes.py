@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Episodes: what disturbs the camera, who is compared with whom, and going on after a stop."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from vla_infoentropy_ros.bench import episodes
+from vla_infoentropy_ros.bench.conditions import CONDITIONS, disturbed
+
+
+@pytest.fixture
+def picture():
+    rng = np.random.default_rng(0)
+    return np.kron(rng.integers(60, 180, (14, 14, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_a_disturbance_is_drawn_by_seed_and_step(picture, condition):
+    before = picture.copy()
+    seen = disturbed(picture, condition, 7, 3)
+    assert seen.shape == picture.shape and seen.dtype == np.uint8
+    assert (seen == disturbed(picture, condition, 7, 3)).all() and (picture == before).all()
+    others = [disturbed(picture, condition, 7, step) for step in range(4, 8)]
+    drawn = condition not in ("clean", "jpeg 60")
+    assert any((other != seen).any() for other in others) == drawn
+    assert (seen != picture).any() == (condition != "clean")
+
+
+def test_disturbances_are_as_large_as_they_say(picture):
+    inner = (slice(20, -20), slice(20, -20))
+    error = disturbed(picture, "noise 10", 0, 0)[inner].astype(float) - picture[inner]
+    assert error.std() == pytest.approx(10, rel=0.02)
+    gains = [disturbed(picture, "exposure 7 %", 0, step).mean() / picture.mean()
+             for step in range(50)]
+    assert 0.92 < min(gains) < 0.95 and 1.05 < max(gains) < 1.08
+    places = set()
+    for step in range(60):
+        moved = disturbed(picture, "shake 2 px", 0, step)
+        places |= {(down, right) for down in range(5) for right in range(5)
+                   if (moved[inner] == picture[18 + down : -22 + down or None,
+                                               18 + right : -22 + right or None]).all()}
+    assert len(places) > 15
+
+
+def test_rows_are_held_against_dense_under_their_own_disturbance():
+    for name, row in episodes.ROWS.items():
+        beside = episodes.ROWS[episodes._dense_beside(name)]
+        assert beside.variant == "dense" and beside.condition == row.condition
+
+
+def test_a_run_goes_on_where_its_log_ends(tmp_path, monkeypatch):
+    log, out = tmp_path / "episodes.jsonl", tmp_path / "table.json"
+    played = []
+
+    class Pool:
+        def __init__(self, *_, **__): ...
+        def __enter__(self): return self
+        def __exit__(self, *_): ...
+
+        def map(self, _, jobs):
+            for job in jobs:
+                played.append(job)
+                yield job[0] == "dense", 10, 48.0
+
+    monkeypatch.setattr(episodes, "ProcessPoolExecutor", Pool)
+    rows = ["dense", "attention_drift 48"]
+    for count in (2, 3):
+        episodes.main(["--episodes", str(count), "--rows", *rows, "--log", str(log),
+                       "--out", str(out)])
+    assert len(played) == len(set(played)) == 6
+    table = json.loads(out.read_text())["rows"]
+    assert (table["dense"]["successes"], table["dense"]["episodes"]) == (3, 3)
+    assert table["attention_drift 48"]["lost_against_dense"] == 3
