@@ -12,7 +12,13 @@ import pytest
 
 from vla_infoentropy_ros.foreign import budgets
 from vla_infoentropy_ros.foreign.budgets import BudgetError
-from vla_infoentropy_ros.foreign.files import open_regular, read_bytes, read_json, read_yaml
+from vla_infoentropy_ros.foreign.files import (
+    check_weights,
+    open_regular,
+    read_bytes,
+    read_json,
+    read_yaml,
+)
 
 
 class _Refused(ValueError):
@@ -128,3 +134,12 @@ def test_the_table_in_the_docs_is_this_one() -> None:
     ]
     assert rows == wanted, "\n".join(wanted)
     assert json.dumps(budgets.VARIABLE).strip('"') in page
+
+
+def test_weights_with_a_table_too_large_are_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes((1 << 40).to_bytes(8, "little") + b"{}")
+    with pytest.raises(_Refused, match=r"1,099,511,627,776 bytes, at most 33,554,432 are taken"):
+        check_weights(path, _Refused)
+    path.write_bytes((2).to_bytes(8, "little") + b"{}")
+    check_weights(path, _Refused)

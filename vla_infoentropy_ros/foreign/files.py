@@ -117,3 +117,11 @@ def _depth(value: Any) -> int:
             inner = each.values() if isinstance(each, dict) else each
             left += [(one, depth + 1) for one in inner if isinstance(one, (dict, list))]
     return deepest
+
+
+def check_weights(path: Path, error: type[Exception] = BudgetError) -> None:
+    """Raise ``error`` for what is no regular file, or a safetensors file whose table in front is
+    larger than its budget: a library would read it whole, and make much more of it."""
+    with open_regular(path, error=error) as file:
+        announced = int.from_bytes(file.read(8), "little")
+    within("weights_header_bytes", announced, path, error)

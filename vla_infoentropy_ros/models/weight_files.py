@@ -15,6 +15,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from vla_infoentropy_ros.foreign.files import check_weights
 from vla_infoentropy_ros.foreign.text import one_line
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.contents import Contents
@@ -125,6 +126,7 @@ def read_table(
     written: dict[str, tuple[str, str]] = {}  # metadata: value, and the file that has it
     for file, expected in files.items():
         try:
+            check_weights(folder / file, PolicyError)
             with safe_open(folder / file, framework="pt") as reader:
                 _same_save(file, reader.metadata() or {}, written)
                 names = set(reader.keys())

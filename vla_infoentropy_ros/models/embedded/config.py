@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from vla_infoentropy_ros.foreign.budgets import within
 from vla_infoentropy_ros.foreign.text import shown
 from vla_infoentropy_ros.models.action_codec import ActionStats
 from vla_infoentropy_ros.models.action_statistics import action_stats
@@ -18,6 +19,7 @@ from vla_infoentropy_ros.models.json_fields import Fields, read_json
 FILE = "policy.json"
 FORMAT = 1
 LARGEST = 4096  # of any size of this small policy
+MOST_BLOCKS = 100  # of a tower or decoder; each takes milliseconds to make, however small
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,10 @@ class Architecture:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
+            most = MOST_BLOCKS if name in ("layers", "vision_blocks") else LARGEST
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
                 raise PolicyError(
-                    f"architecture.{name} = {shown(value)}: must be an integer from 1 to {LARGEST}"
+                    f"architecture.{name} = {shown(value)}: must be an integer from 1 to {most}"
                 )
         if self.image_size % self.patch or self.patch % 2:
             raise PolicyError(
@@ -54,6 +57,19 @@ class Architecture:
         ):
             if width % heads:
                 raise PolicyError(f"architecture.{name} = {heads}: must divide {width}")
+
+    def weights(self, vocab_size: int) -> int:
+        """Weights of both networks, without biases and norms: known before they are made."""
+        half = self.patch // 2
+        block = 4 * self.vision_width**2 + 2 * self.vision_width * self.vision_ff
+        layer = 4 * self.width**2 + 3 * self.width * self.ff
+        return (
+            3 * self.stem_width * half**2 + 18 * self.stem_width**2
+            + 8 * self.stem_width * self.vision_width + self.side**2 * self.vision_width
+            + self.vision_blocks * block + self.layers * layer
+            + self.projector_width * (self.vision_width + self.width)
+            + 2 * vocab_size * self.width
+        )
 
     @property
     def side(self) -> int:
@@ -83,6 +99,10 @@ class PolicyConfig:
             raise PolicyError(
                 f"norm_key = {self.norm_key!r}: must be one of {sorted(self.norm_stats)}"
             )
+        within(
+            "parameters", self.architecture.weights(len(self.words) + self.action_bins), FILE,
+            PolicyError,
+        )
         if self.control_period_s <= 0:
             raise PolicyError(f"control_period_s = {self.control_period_s}: must be > 0 seconds")
 

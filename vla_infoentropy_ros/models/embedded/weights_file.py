@@ -12,6 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from vla_infoentropy_ros.foreign.files import check_weights
+from vla_infoentropy_ros.foreign.text import one_line
 from vla_infoentropy_ros.models.adapter import PolicyError
 
 FILES = ("policy.json", "policy.safetensors")
@@ -37,13 +39,14 @@ def weights_folder(path: str | Path | None) -> Path:
 def read_weights(path: Path, network: nn.Module, revision: str) -> None:
     """Fill ``network`` from ``path``; every tensor must be there, and fit."""
     try:
+        check_weights(path, PolicyError)
         with safe_open(path, framework="pt") as file:
             stored = (file.metadata() or {}).get("revision", "")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise PolicyError(
-            f"{path} is not a readable safetensors file ({error}); restore it from the repository "
-            f"or {_RETRAIN}"
+            f"{path} is not a readable safetensors file ({one_line(error)}); restore it from the "
+            f"repository or {_RETRAIN}"
         ) from error
     if stored != revision:
         raise PolicyError(

@@ -8,12 +8,14 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from vla_infoentropy_ros.foreign.text import one_line
 from vla_infoentropy_ros.models.adapter import PolicyError, PromptTokens
 from vla_infoentropy_ros.models.instruction import (
     check_length,
     check_pieces,
     instruction_words,
 )
+from vla_infoentropy_ros.models.tokenizer_rules import check_tokenizer
 
 BEFORE = "In: What action should the robot take to "
 AFTER = "?\nOut:"
@@ -53,9 +55,12 @@ class Prompt:
                 "the folder"
             )
         try:
+            check_tokenizer(path)
             tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path))
+        except PolicyError:
+            raise
         except Exception as error:  # the Rust library raises bare Exception
-            raise PolicyError(f"{path} cannot be read: {error}") from error
+            raise PolicyError(f"{path} cannot be read: {one_line(error)}") from error
         return cls(tokenizer, max_tokens, action_bins)
 
     @property
