@@ -124,8 +124,9 @@ def _sdpa_with_tape(
 ) -> tuple[torch.Tensor, None]:
     if query_tape is not None:
         query_tape.record(module.layer_idx, query)
-    # Who sees whom is said by the mask: without one, everything.
-    kwargs["is_causal"] = False
+        # Here the mask says who sees whom: without one, everything. Whoever else runs the model,
+        # without a tape, has it causal as it came.
+        kwargs["is_causal"] = False
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
 
 
