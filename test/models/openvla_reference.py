@@ -67,8 +67,7 @@ def main(code: Path, checkpoint: Path, exchange: Path) -> None:
     assert not unexpected and all("attn_pool" in name for name in missing), (missing, unexpected)
 
     processor = PrismaticImageProcessor(
-        use_fused_vision_backbone=True,
-        **json.loads((checkpoint / "preprocessor_config.json").read_text()),
+        **json.loads((checkpoint / "preprocessor_config.json").read_text())
     )
     picture = Image.fromarray(np.load(exchange / "picture.npy"))
     pixels = processor(picture, return_tensors="pt")["pixel_values"]

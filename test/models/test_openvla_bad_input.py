@@ -133,6 +133,14 @@ def test_tokenizer_missing_damaged_or_foreign(folder: Path) -> None:
 
 @pytest.mark.parametrize(("changes", "word"), [
     ({"arch_specifier": "no-align+gelu-mlp"}, "no-align+fused-gelu-mlp"),
+    ({"architectures": ["OpenVLAOFTForRLActionPrediction"]}, "architectures="),
+    ({"architectures": []}, "architectures=[]"),
+    ({"llm_backbone_id": "vicuna-v15-7b"}, "llm_backbone_id='vicuna-v15-7b'"),
+    ({"llm_backbone_id": "llama2-7b-chat"}, "one of llama2-7b-pure"),
+    ({"use_proprio": True}, "use_proprio=True"),
+    ({"action_head": {"kind": "l1"}}, "action_head={'kind': 'l1'}"),
+    ({"num_action_chunks": 8}, "num_action_chunks=8: must be 1"),
+    ({"num_images_in_input": 2}, "num_images_in_input=2"),
     ({"use_fused_vision_backbone": False}, "fused"),
     ({"vision_backbone_id": "siglip-vit-so400m"}, "dinosiglip-vit-so-224px"),
     ({"timm_model_ids": ["resnet50", "resnet50"]}, "timm_model_ids"),

@@ -184,3 +184,14 @@ def test_what_was_fetched_runs_offline_and_says_so(
     with caplog.at_level(logging.WARNING):
         assert _load("owner/name", COMMIT).revision == online.revision
     assert "does not list its files" in caplog.text and "fetched earlier" in caplog.text
+
+
+def test_nothing_large_is_fetched_for_a_checkpoint_that_cannot_be_used(
+    folder: Path, hub: FakeHub
+) -> None:
+    """Nor for a key that it has not: 15 GB later is late to hear it."""
+    options = LoadOptions(unnorm_key="kitchen", revision=COMMIT)
+    with pytest.raises(PolicyError, match="'kitchen' is not in this checkpoint"):
+        load_policy("owner/name", options, progress=False)
+    assert hub.fetched and "model.safetensors" not in hub.fetched
+    assert _load("owner/name", COMMIT).revision == COMMIT

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint on this machine, of a family that runs here.
+    """A checkpoint of a family that runs here; of one on the hub, what is small is here.
 
     weights: the files that its tensors are read from. commit: on the hub, else "". listed: hashes
     of its files as the hub lists them, where it could be asked.
@@ -54,6 +54,11 @@ class Source:
         beside = [name for name in self.contents.names
                   if re.fullmatch(self.family.side_weights, name)]
         return sorted({*self.contents.matching("*.json"), *self.weights, *beside})
+
+    @property
+    def absent(self) -> list[str]:
+        """Of those the ones that are still on the hub alone."""
+        return [name for name in self.deciding if not (self.folder / name).exists()]
 
     @property
     def folder(self) -> Path:
@@ -86,7 +91,7 @@ def is_embedded(folder: Path) -> bool:
 
 
 def locate(model: str, revision: str) -> Source:
-    """A local folder, or a hub id downloaded at ``revision``, seen through and recognised."""
+    """A local folder, or a hub id at the commit ``revision``, seen through and recognised."""
     folder = existing_folder(model)
     if folder is not None:
         return Source.of(Contents.of_folder(folder))
@@ -102,7 +107,8 @@ def locate(model: str, revision: str) -> Source:
 
 
 def _from_hub(model: str, revision: str) -> Source:
-    """The names first, then what is small, and the weights when all that is in order."""
+    """The names first, then what is small; the weights follow in `pinned_revision`, when a loader
+    has found all that in order."""
     from huggingface_hub import model_info  # only where a hub id was asked for
 
     try:
@@ -113,10 +119,7 @@ def _from_hub(model: str, revision: str) -> Source:
     files = list(listed)
     small = [name for name in files if "/" not in name and name.endswith(SMALL_FILES)]
     folder = _fetch(model, revision, small)
-    source = Source.of(Contents.of_listing(model, folder, files), revision, listed)
-    beside = [name for name in files if re.fullmatch(source.family.side_weights, name)]
-    _fetch(model, revision, [*source.weights, *beside])
-    return source
+    return Source.of(Contents.of_listing(model, folder, files), revision, listed)
 
 
 def _hash_of(entry: Any) -> str:
@@ -160,9 +163,11 @@ def _unreachable(model: str, revision: str, error: Exception) -> PolicyError:
 
 
 def pinned_revision(source: Source, revision: str, *, progress: bool = False) -> str:
-    """The hub's commit or the folder's digest, after all files that decide an action were hashed
-    whole; PolicyError where they are not those of the commit or of ``revision``."""
+    """The hub's commit or the folder's digest, after all files that decide an action were fetched
+    and hashed whole; PolicyError where they are not those of the commit or of ``revision``."""
     if source.commit:
+        if source.absent:
+            _fetch(source.contents.place, source.commit, source.absent)
         check_snapshot(source.folder, source.deciding, source.listed, progress=progress)
         return source.commit
     return folder_revision(source.folder, source.deciding, revision, progress=progress)

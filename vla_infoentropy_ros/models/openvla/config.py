@@ -20,6 +20,12 @@ from vla_infoentropy_ros.models.families import CONFIG
 from vla_infoentropy_ros.models.json_fields import REMEDY, Fields, read_json
 from vla_infoentropy_ros.models.preprocessing import RESIZES
 
+POLICY_CLASS = "OpenVLAForActionPrediction"
+LANGUAGE_MODELS = ("llama2-7b-pure", "llama2-13b-pure")
+# What descendants of OpenVLA write into their config.json and OpenVLA does not.
+PARTS_OF_OTHERS = ("action_head", "use_proprio", "use_film", "use_diffusion", "use_l1_regression")
+COUNTS_OF_OTHERS = ("num_action_chunks", "num_images_in_input")
+
 ARCHITECTURE = "no-align+fused-gelu-mlp"  # arch_specifier of openvla-7b
 
 # timm's model arguments by model id, which is what the checkpoint was made with.
@@ -154,6 +160,16 @@ def _check_kind(fields: Fields) -> None:
     """Refuse other models by what they are, before any of their shapes is looked at."""
     raw = fields.values
     fields.choice("model_type", ("openvla",))
+    if fields.has("architectures") and raw["architectures"] != [POLICY_CLASS]:
+        fields.refuse("architectures", f"['{POLICY_CLASS}']; others predict actions by other means")
+    # Others were trained with chat templates around the instruction.
+    fields.choice("llm_backbone_id", LANGUAGE_MODELS, LANGUAGE_MODELS[0])
+    for name in PARTS_OF_OTHERS:
+        if raw.get(name):
+            fields.refuse(name, "absent: it belongs to OpenVLA-OFT or another descendant")
+    for name in COUNTS_OF_OTHERS:
+        if fields.integer(name, 1, low=0) > 1:
+            fields.refuse(name, "1, as OpenVLA has it: one picture, one action")
     specifier = raw.get("arch_specifier")
     if specifier not in (None, ARCHITECTURE) or not fields.flag("use_fused_vision_backbone", True):
         raise PolicyError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -167,44 +168,64 @@ def load_openvla(
 
 
 def load_source(source: Source, options: LoadOptions, *, progress: bool = True) -> OpenVLAPolicy:
-    """Load what was located; no weights are read before everything is checked.
+    """Load what was located; no weights are fetched or read before everything else is checked.
 
     What the options leave open of how the checkpoint was trained is taken from the table in
-    `conventions`.
+    `datasets`.
     """
     device = parse_device(options.device)
-    folder = source.folder
+    if source.absent or not options.revision:  # no pin that should speak first
+        _Parts.read(source.folder, options)  # here too, since fetching or hashing 15 GB takes long
     revision = pinned_revision(source, options.revision, progress=progress)
-    config = OpenVLAConfig.read(folder)
-    norm_stats = read_norm_stats(folder, config.norm_stats)
-    norm_key = choose_key(norm_stats.values, options.unnorm_key)
-    action_stats(norm_stats, norm_key)  # here, since the weights take minutes
-    trained = conventions_for(norm_key, options)
-    visual = config.grid[0] * config.grid[1]
-    prompt = Prompt.load(
-        folder, config.max_prompt_tokens - 1 - visual - DOF, config.action_bins
-    )
-    _check_vocabulary(config, prompt)
-    preprocessing = read_preprocessing(
-        folder, config, rotation=trained.image_rotation, crop=trained.crop
-    )
+    parts = _Parts.read(source.folder, options)  # what was pinned
     network = _load_network(
-        config, source, device, TORCH_DTYPES[options.dtype], progress=progress
+        parts.config, source, device, TORCH_DTYPES[options.dtype], progress=progress
     )
     if pinned_revision(source, options.revision) != revision:
-        raise PolicyError(f"{folder} changed while it was loaded; let it be completed, then load")
+        raise PolicyError(
+            f"{source.folder} changed while it was loaded; let it be completed, then load"
+        )
     policy = OpenVLAPolicy(
-        config, network, prompt, preprocessing, norm_stats, norm_key, revision=revision,
-        trained=trained, assumed=assumptions(norm_key, options),
+        parts.config, network, parts.prompt, parts.preprocessing, parts.norm_stats, parts.norm_key,
+        revision=revision, trained=parts.trained, assumed=assumptions(parts.norm_key, options),
         rotation=options.rotation or "rpy", gripper=options.gripper or "one_is_open",
     )
     logger.info(
         "%s at %s, unnorm_key %s of %s, %s", printable(source.contents.place), revision,
-        printable(norm_key), norm_stats.file, trained,
+        printable(parts.norm_key), parts.norm_stats.file, parts.trained,
     )
     if policy.assumed:
         logger.warning("%s", printable(policy.assumed, MESSAGE))
     return policy
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A checkpoint without its weights, checked."""
+
+    config: OpenVLAConfig
+    norm_stats: Fields
+    norm_key: str
+    trained: TrainingConventions
+    prompt: Prompt
+    preprocessing: Preprocessing
+
+    @classmethod
+    def read(cls, folder: Path, options: LoadOptions) -> _Parts:
+        config = OpenVLAConfig.read(folder)
+        norm_stats = read_norm_stats(folder, config.norm_stats)
+        norm_key = choose_key(norm_stats.values, options.unnorm_key)
+        action_stats(norm_stats, norm_key)
+        trained = conventions_for(norm_key, options)
+        visual = config.grid[0] * config.grid[1]
+        prompt = Prompt.load(
+            folder, config.max_prompt_tokens - 1 - visual - DOF, config.action_bins
+        )
+        _check_vocabulary(config, prompt)
+        preprocessing = read_preprocessing(
+            folder, config, rotation=trained.image_rotation, crop=trained.crop
+        )
+        return cls(config, norm_stats, norm_key, trained, prompt, preprocessing)
 
 
 def _load_network(
