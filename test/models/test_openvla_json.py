@@ -21,8 +21,8 @@ from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla import load_openvla
 from vla_infoentropy_ros.selftest import main
 
-CONFIG, PICTURES, STATISTICS, INDEX = (
-    "config.json", "preprocessor_config.json", "dataset_statistics.json",
+CONFIG, PICTURES, NESTED, STATISTICS, INDEX = (
+    "config.json", "preprocessor_config.json", "processor_config.json", "dataset_statistics.json",
     "model.safetensors.index.json",
 )
 KEY = {STATISTICS: "my_robot"}  # of the statistics in use; config.json's else
@@ -49,9 +49,14 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A checkpoint for each file: of a fine-tune for its statistics, sharded for the index."""
     root = tmp_path_factory.mktemp("json")
     plain = write_tiny_openvla(root / "plain", image_size=56)
+    newer = Path(shutil.copytree(plain, root / "newer"))  # as transformers 5 saves it
+    pictures = json.loads((newer / PICTURES).read_text())
+    (newer / PICTURES).unlink()
+    (newer / NESTED).write_text(json.dumps({"image_processor": pictures}))
     return {
         CONFIG: plain,
         PICTURES: plain,
+        NESTED: newer,
         STATISTICS: write_tiny_openvla(root / "tuned", image_size=56, dataset_statistics=True),
         INDEX: write_tiny_openvla(root / "sharded", image_size=56, sharded=True),
     }
@@ -121,6 +126,8 @@ def _load_and_use(folder: Path, key: str) -> None:
     ((PICTURES, ("tvf_normalize_params",), "x"), ("tvf_normalize_params='x'",)),
     ((PICTURES, ("tvf_normalize_params", 0, "mean"), [123.7, 116.3, 103.5]), ("from 0 to 1",)),
     ((PICTURES, ("tvf_letterbox_fill",), [30, 0, 0]), ("tvf_letterbox_fill=[30, 0, 0]", "no bars")),
+    ((NESTED, ("image_processor",), [1]), ("image_processor=[1]", "an object")),
+    ((NESTED, ("image_processor", "interpolations"), "x"), ("image_processor.interpolations='x'",)),
     ((STATISTICS, ("my_robot", "action", "mask"), ["false"] * 7), ("my_robot.action.mask=",)),
     ((STATISTICS, ("my_robot", "action", "q01"), ["0"] * 7), ("my_robot.action.q01=",)),
     ((STATISTICS, ("my_robot", "action"), None), ("my_robot.action is missing",)),
@@ -139,7 +146,7 @@ def test_wrong_values_are_named(
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "1e", "null", "[]", '"x"', "9" * 5000])
-@pytest.mark.parametrize("name", [CONFIG, PICTURES, STATISTICS, INDEX])
+@pytest.mark.parametrize("name", [CONFIG, PICTURES, NESTED, STATISTICS, INDEX])
 def test_files_that_hold_no_object(originals: dict, folders: dict, name: str, text: str) -> None:
     (folders[name] / name).write_text(text)
     with pytest.raises(PolicyError, match=name):
@@ -190,7 +197,7 @@ VALUES = st.recursive(
 @settings(max_examples=300)
 @given(data=st.data())
 def test_any_value_anywhere(originals: dict, folders: dict, data: st.DataObject) -> None:
-    name = data.draw(st.sampled_from([CONFIG, CONFIG, CONFIG, PICTURES, STATISTICS, INDEX]))
+    name = data.draw(st.sampled_from([CONFIG, CONFIG, CONFIG, PICTURES, NESTED, STATISTICS, INDEX]))
     content = json.loads((originals[name] / name).read_text())
     places = [*_places(content), *(place for file, place in ABSENT if file == name)]
     change = (name, data.draw(st.sampled_from(places)), data.draw(VALUES))

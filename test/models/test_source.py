@@ -93,12 +93,17 @@ def test_the_folder_above(folder: Path) -> None:
     _refused(folder.parent, "config.json is missing", "did you mean openvla in it?")
 
 
-def test_a_folder_of_too_much(tmp_path: Path) -> None:
-    for number in range(101):
+def test_two_policies_in_one_folder(folder: Path) -> None:
+    (folder / "policy.json").write_text("{}")
+    _refused(folder, "policy.json of an embedded policy and config.json of another one")
+
+
+def test_a_folder_of_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vla_infoentropy_ros.models.contents.MOST_NAMES", 20)
+    for number in range(11):
         (tmp_path / f"{number}").mkdir()
-        for inner in range(100):
-            (tmp_path / f"{number}" / f"{inner}").touch()
-    _refused(tmp_path, "more than 10000 files")
+        (tmp_path / f"{number}" / "file").touch()
+    _refused(tmp_path, "more than 20 files")
 
 
 def test_a_folder_is_pinned_by_all_of_its_bytes(folder: Path) -> None:

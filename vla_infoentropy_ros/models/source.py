@@ -14,7 +14,7 @@ from typing import Any
 from vla_infoentropy_ros.foreign.text import one_line, printable, shown
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.contents import Contents
-from vla_infoentropy_ros.models.families import EMBEDDED_CONFIG, Family, recognise
+from vla_infoentropy_ros.models.families import CONFIG, EMBEDDED_CONFIG, Family, recognise
 from vla_infoentropy_ros.models.pins import check_snapshot, folder_revision
 from vla_infoentropy_ros.models.weight_files import WeightFiles, weight_files
 
@@ -87,7 +87,14 @@ def existing_folder(model: str) -> Path | None:
 
 def is_embedded(folder: Path) -> bool:
     """Whether a folder holds an embedded policy, which has a layout of its own."""
-    return (folder / EMBEDDED_CONFIG).is_file()
+    if not (folder / EMBEDDED_CONFIG).is_file():
+        return False
+    if (folder / CONFIG).exists():
+        raise PolicyError(
+            f"{folder} holds {EMBEDDED_CONFIG} of an embedded policy and {CONFIG} of another one; "
+            "give each a folder of its own"
+        )
+    return True
 
 
 def locate(model: str, revision: str) -> Source:
