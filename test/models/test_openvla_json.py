@@ -194,7 +194,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_any_value_anywhere(originals: dict, folders: dict, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from([CONFIG, CONFIG, CONFIG, PICTURES, NESTED, STATISTICS, INDEX]))
