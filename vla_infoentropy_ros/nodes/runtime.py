@@ -17,6 +17,7 @@ from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 
 from vla_infoentropy_ros.foreign.text import MESSAGE, UserError, printable
+from vla_infoentropy_ros.nodes.discovery import RANGE, stay_local
 
 _SWITCH_S = 0.0005
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -60,9 +61,12 @@ def run(name: str, make: Callable[[], Any], args: Sequence[str] | None = None) -
     # Commands are timed by one thread while another runs the policy: the default of 5 ms per turn
     # of the interpreter lock would delay them by a multiple of that.
     sys.setswitchinterval(_SWITCH_S)
+    local = stay_local()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
     try:
+        if local:
+            get_logger(name).info(f"on this host only; {RANGE}=SUBNET opens the node to others")
         return _spin(name, make, stopping)
     finally:
         rclpy.try_shutdown()

@@ -19,6 +19,7 @@ from std_srvs.srv import Trigger
 
 from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.msg import EpisodeResult, InferenceStatus, TokenSelection
+from vla_infoentropy_ros.nodes.discovery import stay_local
 
 POLICY, SIM = "policy_node", "sim_node"
 _POLL_S = 0.01
@@ -72,6 +73,7 @@ class EpisodeClient:
         # A context of its own leaves signals alone: they end the program in order, instead of
         # cutting the transport first.
         self._context = rclpy.Context()
+        stay_local()
         rclpy.init(args=[], context=self._context, domain_id=domain,
                    signal_handler_options=SignalHandlerOptions.NO)
         self.node = rclpy.create_node("episode_client", context=self._context, namespace=namespace,

@@ -20,6 +20,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
+from vla_infoentropy_ros.nodes.discovery import stay_local
+
 TOPIC = "transport_benchmark"
 MATCH_TIMEOUT_S = 20.0
 
@@ -43,6 +45,7 @@ class Stream:
 
 def send(stream: Stream) -> bool:
     """Publish the frames at their rate; false if nobody subscribes."""
+    stay_local()
     rclpy.init(args=[], domain_id=stream.domain)
     node = rclpy.create_node("transport_benchmark_publisher")
     publisher = node.create_publisher(Image, TOPIC, stream.qos)
@@ -74,6 +77,7 @@ class Receiver:
     def __init__(self, stream: Stream) -> None:
         self.latencies_ms: dict[str, float] = {}
         self._context = rclpy.Context()
+        stay_local()
         rclpy.init(args=[], context=self._context, domain_id=stream.domain)
         self._node = rclpy.create_node("transport_benchmark_subscriber", context=self._context)
         self._node.create_subscription(Image, TOPIC, self._receive, stream.qos)

@@ -19,6 +19,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 from vla_infoentropy_ros.msg import InferenceStatus
+from vla_infoentropy_ros.nodes.discovery import stay_local
 from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST, QUEUE
 
 _PICTURES = 8  # prepared beforehand: making noise must not slow the camera down
@@ -97,6 +98,7 @@ class SoakRobot(Node):
 @contextmanager
 def joined() -> Iterator[SingleThreadedExecutor]:
     """In the domain of ROS_DOMAIN_ID, with an executor."""
+    stay_local()
     rclpy.init()
     executor = SingleThreadedExecutor()
     try:
