@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One LIBERO task as a world: reset, look, step, and its privileged state."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_infoentropy_ros.libero.expert import Array, Body, Scene
+from vla_infoentropy_ros.libero.geometry import surface_points
+from vla_infoentropy_ros.libero.goals import goals_of
+from vla_infoentropy_ros.libero.suites import STEP_LIMITS, SuiteError, load_suite
+
+CAMERA = "agentview"
+PICTURE = 256
+"""Pixels, as the benchmark's harnesses render it."""
+SETTLING_STEPS = 10
+STAND_STILL = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
+
+
+Rendering = Literal["stock", "fast", "none"]
+"""As the benchmark renders; without reflections, shadows and multisampling, which is two to three
+times as fast in software; or not at all."""
+
+
+class World:
+    """A task of a suite. Positions in metres, world frame; actions in the controller's units.
+
+    Soft resets keep the model: a hundredth of the time, for pictures that differ by a fraction of
+    a grey level. Fixtures are drawn from numpy's global generator at each reset, so ``seed`` fixes
+    them too.
+    """
+
+    def __init__(self, suite: str, task: int, *, rendering: Rendering = "fast",
+                 hard_reset: bool = False) -> None:
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        self._suite = load_suite(suite)
+        if not 0 <= task < self._suite.n_tasks:
+            raise SuiteError(f"task = {task}: {suite} has tasks 0 to {self._suite.n_tasks - 1}")
+        from libero.libero import get_libero_path
+        from libero.libero.envs.env_wrapper import ControlEnv
+
+        described = self._suite.get_task(task)
+        self.suite, self.task = suite, task
+        self.instruction: str = described.language
+        self.max_steps = STEP_LIMITS[suite]
+        file = os.path.join(get_libero_path("bddl_files"), described.problem_folder,
+                            described.bddl_file)
+        self._rendering = rendering
+        self._wrapper = ControlEnv(bddl_file_name=file, use_camera_obs=False, hard_reset=hard_reset,
+                                   has_offscreen_renderer=rendering != "none",
+                                   camera_names=[CAMERA], camera_heights=PICTURE,
+                                   camera_widths=PICTURE, horizon=10**9)
+        self.env = self._wrapper.env
+        self.goals = goals_of(self._suite, task, list(self.env.objects_dict))
+        self._points: dict[str, tuple[int, Array]] = {}
+        self._tune()
+
+    def reset(self, seed: int) -> None:
+        """A layout drawn from the task's own distribution, settled."""
+        np.random.seed(seed)
+        self._wrapper.reset()
+        self._settle()
+
+    def reset_to(self, index: int, seed: int) -> None:
+        """The benchmark's initial state ``index`` (0 .. 49), settled."""
+        states = self._suite.get_task_init_states(self.task)
+        if not 0 <= index < len(states):
+            raise SuiteError(f"initial state {index}: {self.suite} has 0 to {len(states) - 1}")
+        np.random.seed(seed)
+        self._wrapper.reset()
+        self._wrapper.set_init_state(states[index])
+        self._settle()
+
+    def jitter(self, rng: np.random.Generator, most: float) -> None:
+        """Shift everything that stands on floor or table sideways, by up to ``most`` metres."""
+        ground, data = self._ground(), self.env.sim.data
+        for name, body in self.scene().bodies.items():
+            if not body.hollow and body.low[2] < ground + 0.01:
+                joint = self.env.objects_dict[name].joints[-1]
+                pose = np.array(data.get_joint_qpos(joint))
+                pose[:2] += rng.uniform(-most, most, 2)
+                data.set_joint_qpos(joint, pose)
+        self._settle()
+
+    def step(self, action: NDArray[np.float64]) -> bool:
+        """One control step of 50 ms with ``action`` (7,); whether the task is done."""
+        _, _, done, _ = self.env.step(action)
+        return bool(done)
+
+    def render(self) -> NDArray[np.uint8]:
+        """The camera's picture (256, 256, 3) RGB, turned by 180 degrees as the benchmark's
+        harnesses turn it."""
+        picture = self.env.sim.render(camera_name=CAMERA, width=PICTURE, height=PICTURE)
+        return np.ascontiguousarray(picture[::-1, ::-1])
+
+    def project(self, points: Array) -> Array:
+        """World points (N, 3) to (N, 2) columns and rows of the turned picture, as shares of its
+        size."""
+        sim = self.env.sim
+        camera = sim.model.camera_name2id(CAMERA)
+        turn = np.array(sim.data.cam_xmat[camera]).reshape(3, 3)
+        seen = (points - sim.data.cam_xpos[camera]) @ turn
+        scale = 0.5 / np.tan(np.radians(sim.model.cam_fovy[camera]) / 2)
+        column = 0.5 + scale * seen[:, 0] / -seen[:, 2]
+        row = 0.5 - scale * seen[:, 1] / -seen[:, 2]
+        # The renderer's rows run upwards; turning by 180 degrees leaves a mirror image.
+        return np.stack([1.0 - column, row], axis=1)
+
+    def scene(self) -> Scene:
+        """Everything that the expert may know."""
+        sim, robot = self.env.sim, self.env.robots[0]
+        bodies: dict[str, Body] = {}
+        for name in (*self.env.objects_dict, *self.env.fixtures_dict):
+            if name not in self.env.obj_body_id:
+                continue
+            body, local = self._local(name)
+            turn = np.array(sim.data.body_xmat[body]).reshape(3, 3)
+            if len(local):
+                bodies[name] = Body.around(local @ turn.T + sim.data.body_xpos[body],
+                                           hollow=name in self.env.fixtures_dict)
+        held = frozenset(
+            name for name, thing in self.env.objects_dict.items()
+            if self.env._check_grasp(robot.gripper, thing.contact_geoms)
+        )
+        return Scene(np.array(robot.controller.ee_pos), bodies, held, self._ground())
+
+    def close(self) -> None:
+        """Free the simulator."""
+        self._wrapper.close()
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+    def _local(self, name: str) -> tuple[int, Array]:
+        if name not in self._points:
+            self._points[name] = surface_points(self.env.sim, self.env.obj_body_id[name])
+        return self._points[name]
+
+    def _ground(self) -> float:
+        return float(self.env.workspace_offset[2]) if self.suite != "libero_object" else 0.0
+
+    def _settle(self) -> None:
+        self.env.sim.forward()
+        for _ in range(SETTLING_STEPS):
+            self.env.step(STAND_STILL)
+
+    def _tune(self) -> None:
+        """Rendering flags; the context must be made anew where multisampling changes."""
+        if self._rendering != "fast":
+            return
+        import mujoco
+
+        context: Any = self.env.sim._render_context_offscreen
+        self.env.sim.model._model.vis.quality.offsamples = 0
+        context.con.free()
+        del context.con
+        context._set_mujoco_context_and_buffers()
+        for flag in (mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SHADOW):
+            context.scn.flags[flag] = 0
