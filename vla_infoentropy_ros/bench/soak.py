@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     machine = {"hardware": hardware(), "versions": versions()}  # the load before ours
     with DomainClaim() as claim:
         os.environ |= {"ROS_DOMAIN_ID": str(claim.domain), "OMP_NUM_THREADS": "1"}
-        child = subprocess.Popen(_command(options.selector))
+        child = subprocess.Popen(_command(options.selector))  # noqa: S603 - our own command line
         try:
             figures = _measure(options, child)
         finally:

@@ -87,7 +87,7 @@ def _measure(stream: Any, implementation: str) -> Figures:
     from vla_infoentropy_ros.nodes.clients.image_stream import Receiver
 
     receiver = Receiver(stream)
-    child = subprocess.Popen(_publisher_command(stream))
+    child = subprocess.Popen(_publisher_command(stream))  # noqa: S603 - our own command line
     try:
         receiver.spin_until(lambda: child.poll() is not None)
     finally:

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import math
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.control.conventions import rotate, rpy_quaternion
+from vla_infoentropy_ros.foreign.budgets import within
+from vla_infoentropy_ros.foreign.markup import parse_xml
 from vla_infoentropy_ros.foreign.text import UserError
 
 _DAMPING = 0.02
@@ -52,10 +54,7 @@ class Chain:
     @classmethod
     def from_urdf(cls, text: str, base: str, tip: str) -> Chain:
         """The chain from link ``base`` to link ``tip``. Raises KinematicsError."""
-        try:
-            root = ElementTree.fromstring(text)
-        except ElementTree.ParseError as error:
-            raise KinematicsError(f"robot_description is no XML: {error}") from error
+        root = parse_xml(text, "robot_description", "description_characters", KinematicsError)
         by_child = {
             _attribute(joint, "child", "link"): joint
             for joint in root.iter("joint")
@@ -72,6 +71,7 @@ class Chain:
             element = by_child[link]
             joints.append(_joint(element))
             link = _attribute(element, "parent", "link")
+            within("joint_names", len(joints), "robot_description", KinematicsError)
         chain = cls(tuple(reversed(joints)))
         if not chain.names:
             raise KinematicsError(f"no movable joint between {base!r} and {tip!r}")

@@ -56,7 +56,7 @@ class Launch:
         self._stopping = False
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "wb", opener=_never_through_a_link) as sink:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - no shell; `launch_command` made it
                 list(command),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,

@@ -68,7 +68,7 @@ BUDGETS: dict[str, Budget] = {
     "instruction_characters": Budget(1000, "characters", "an instruction"),
     "instruction_tokens": Budget(256, "tokens", "an instruction with its template"),
     "name_characters": Budget(256, "characters", "a joint's or frame's name"),
-    "joint_names": Budget(1000, "names", "a message on joint_states"),
+    "joint_names": Budget(1000, "names", "a message on joint_states, or an arm"),
     "description_characters": Budget(
         8 * _MIB, "characters", "robot_description", raisable=True
     ),

@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from vla_infoentropy_ros.foreign.markup import parse_xml
 from vla_infoentropy_ros.foreign.text import UserError, shown
 from vla_infoentropy_ros.standalone.share import share_directory
 
@@ -157,7 +158,7 @@ def expanded(name: str, namespace: str, node: str, remaps: Mapping[str, str]) ->
 def _names(launch: str, given: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """Namespace and remaps of the policy node, with the arguments put in."""
     path = share_directory() / "launch" / f"{launch}.launch.xml"
-    root = ElementTree.parse(path).getroot()
+    root = parse_xml(path.read_text(encoding="utf-8"), str(path), "yaml_bytes", UserError)
     values = {arg.get("name", ""): arg.get("default", "") for arg in root.findall("arg")}
     for name in given:
         if name not in values:
