@@ -16,8 +16,9 @@ from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 
-from vla_infoentropy_ros.foreign.text import MESSAGE, UserError, printable
+from vla_infoentropy_ros.foreign.text import MESSAGE, UserError, one_line, printable
 from vla_infoentropy_ros.nodes.discovery import RANGE, stay_local
+from vla_infoentropy_ros.nodes.parameter_files import check_parameter_files
 
 _SWITCH_S = 0.0005
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -62,7 +63,13 @@ def run(name: str, make: Callable[[], Any], args: Sequence[str] | None = None) -
     # of the interpreter lock would delay them by a multiple of that.
     sys.setswitchinterval(_SWITCH_S)
     local = stay_local()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    given = list(sys.argv if args is None else args)
+    try:
+        check_parameter_files(given, StartupError)
+        rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # the library's own, for arguments, files, keys
+        get_logger(name).fatal(f"cannot start: {one_line(error, MESSAGE)}")
+        return 1
     before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
     try:
         if local:
@@ -78,8 +85,8 @@ def run(name: str, make: Callable[[], Any], args: Sequence[str] | None = None) -
 def _spin(name: str, make: Callable[[], Any], stopping: threading.Event) -> int:
     try:
         node = make()
-    except (StartupError, ValueError) as error:
-        get_logger(name).fatal(printable(error, MESSAGE))
+    except (StartupError, ValueError, RuntimeError) as error:  # the last are the library's own
+        get_logger(name).fatal(one_line(error, MESSAGE))
         return 1
     executor = SingleThreadedExecutor()
     executor.add_node(node)
