@@ -33,8 +33,10 @@ lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy vla_infoentropy_ros
 
-# Remade when the pins or the package's own metadata change.
-$(READY): requirements.lock setup.py scripts/setup_venv.sh
+# Remade when the pins or the package's own metadata change; messages are compiled again only when
+# they or the build files change, and what was interrupted goes on from where it was.
+$(READY): requirements.lock requirements-ros.lock setup.py scripts/setup_venv.sh package.xml \
+		CMakeLists.txt $(wildcard msg/*.msg action/*.action scripts/control_msgs/*/*)
 	@PYTHON="$(PYTHON)" sh scripts/setup_venv.sh $(VENV)
 	@touch $@
 
@@ -43,7 +45,7 @@ system: $(READY)
 
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install -q torch==2.13.0 setuptools ".[standalone,sim,dev]"
+	$(VENV)-lock/bin/python -m pip install -q torch==2.13.0 setuptools ".[standalone,ros,sim,dev]"
 	$(VENV)-lock/bin/python -m pip freeze --all --exclude pip --exclude vla_infoentropy_ros | sed "s/+cpu//" > requirements.lock
 	rm -rf $(VENV)-lock
 

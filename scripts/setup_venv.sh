@@ -22,3 +22,4 @@ echo "set-up: installing the pinned packages into $venv (once; a few minutes)"
   fail "the packages of requirements.lock could not be installed; see above"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . ||
   fail "this package could not be installed into $venv; see above"
+"$venv/bin/python" -m vla_infoentropy_ros.ros_setup || exit 1

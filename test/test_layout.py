@@ -21,9 +21,9 @@ ROS = re.compile(
 )
 # Each part may import those before it.
 ORDER = (
-    "foreign", "knobs", "success_rates", "standalone", "sim", "libero", "control", "engine",
-    "selection", "models", "session", "variants", "selftest", "report", "nodes", "replay",
-    "demo", "bench", "training",
+    "ros_setup", "foreign", "knobs", "success_rates", "standalone", "sim", "libero", "control",
+    "engine", "selection", "models", "session", "variants", "selftest", "report", "nodes",
+    "replay", "demo", "bench", "training",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ class Inputs:
         callbacks = {f"image{suffix}": self._image, f"wrist_image{suffix}": self._wrist_image}
         for topic, callback in list(callbacks.items())[:views]:
             events = SubscriptionEventCallbacks(
-                incompatible_qos=lambda event, topic=topic: self._incompatible(topic)
+                incompatible_qos=partial(self._incompatible, topic)
             )
             self._subscriptions.append(
                 self._node.create_subscription(kind, topic, callback, qos, event_callbacks=events)
@@ -115,7 +116,7 @@ class Inputs:
         )
         self._node.get_logger().error(self.instruction_problem)
 
-    def _incompatible(self, topic: str) -> None:
+    def _incompatible(self, topic: str, _event: Any) -> None:
         self.problem = (
             f"a publisher of {topic} is best effort, but image_reliability is reliable: no image "
             "arrives from it; set image_reliability to best_effort"

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m vla_infoentropy_ros.ros_setup``: ROS 2 and our messages, in this environment.
+
+Safe to repeat and to interrupt: what is done is not done again.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+from . import wheels
+from .errors import SetupError
+from .interfaces import build
+from .source import Source, find_source
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> int:
+    """Set up, and say in one line which ROS 2 is used; 1 with a sentence where that fails."""
+    try:
+        if sys.prefix == sys.base_prefix:
+            raise SetupError("this is no virtual environment: run make, which makes one")
+        source = find_source()
+        print(f"set-up: {source}", flush=True)
+        prefix = Path(sys.prefix).resolve()
+        if not source.sourced:
+            _install_wheels(prefix)
+        _build_interfaces(prefix, source)
+    except SetupError as error:
+        print(f"set-up stopped: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _install_wheels(prefix: Path) -> None:
+    lock = ROOT / wheels.LOCK
+    done, text = prefix / "build" / "wheels.lock", lock.read_text(encoding="utf-8")
+    if not (done.is_file() and done.read_text(encoding="utf-8") == text):
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        install += ["--no-deps", "--require-hashes", "-r", str(lock)]
+        if subprocess.run(install, check=False).returncode:
+            raise SetupError(f"the wheels of {lock.name} could not be installed; see above")
+        wheels.prepare(prefix)
+        done.parent.mkdir(exist_ok=True)
+        done.write_text(text, encoding="utf-8")
+    wheels.check_generation(lock)
+
+
+def _build_interfaces(prefix: Path, source: Source) -> None:
+    projects = [ROOT]
+    if importlib.util.find_spec("control_msgs") is None or (
+        prefix / "build" / "control_msgs"
+    ).is_dir():
+        projects.insert(0, ROOT / "scripts" / "control_msgs")
+    for project in projects:
+        if build(project, prefix, source):
+            print(f"set-up: messages of {project.name} built", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
