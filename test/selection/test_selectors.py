@@ -130,9 +130,9 @@ def test_attention_drift_is_drift_times_mass_plus_mean():
     embeddings[2, 0] += 4.0  # drift 4 at mass 1e-3
     embeddings[5, 0] += 1.0  # drift 1 at high mass
     embeddings[7, 0] += 3.0  # drift 3 at mass 1e-3
-    attention = attended({5: 0.3}, {5: 0.3})
+    attention = attended({5: 0.5})
     selector = build_selector("attention_drift", settings=SelectionSettings(fresh_tokens=1))
-    mass = torch.cat((attention.text, attention.action), 1).mean((0, 1))
+    mass = attention.text.mean((0, 1))
     assert mass[5] + mass.mean() > 4 * (mass[2] + mass.mean())
     given = input_of(embeddings=embeddings, attention=attention)
     assert chosen(selector, given) == [5]
@@ -143,13 +143,15 @@ def test_attention_drift_is_drift_times_mass_plus_mean():
     assert chosen(two, input_of(embeddings=embeddings, attention=attention)) == [2, 7]
 
 
-def test_attention_drift_follows_the_action_rows():
+def test_attention_drift_follows_the_action_rows_only_when_told():
     embeddings = torch.ones(N, 3)
     embeddings[[3, 9], 0] += 1.0  # alike, and alike to the words: the tie would go to 3
-    selector = build_selector("attention_drift", settings=SelectionSettings(fresh_tokens=1))
     looked_at = input_of(embeddings=embeddings, attention=attended({}, {9: 0.3}))
-    assert chosen(selector, looked_at) == [9]
-    assert chosen(selector, input_of(embeddings=embeddings)) == [3]
+    for rows, expected in (("text", [3]), ("text_and_action", [9])):
+        settings = SelectionSettings(fresh_tokens=1, drift_rows=rows)
+        selector = build_selector("attention_drift", settings=settings)
+        assert chosen(selector, looked_at) == expected
+        assert chosen(selector, input_of(embeddings=embeddings)) == [3]
 
 
 def test_attention_drift_adaptive_takes_what_covers_the_score():

@@ -7,7 +7,8 @@ from test.tiny_policy import TinyPolicy, frames
 from vla_infoentropy_ros.selection import SELECTORS, SelectionSettings, build_selector
 from vla_infoentropy_ros.session import Session, SessionOptions
 
-SMALL = SelectionSettings(k1=2, k2=3, fresh_tokens=3, static_cap=10, reuse_from_layer=0)
+SMALL = SelectionSettings(  # patches are 4 x 4 pixels: no mean of them
+    k1=2, k2=3, fresh_tokens=3, static_cap=10, reuse_from_layer=0, patch_block=1)
 SECOND = 1_000_000_000
 REUSING = [name for name in SELECTORS if build_selector(name).reuses]
 

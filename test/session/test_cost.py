@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import gc
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
-import vla_infoentropy_ros.selection
 from test.session.helpers import (
     REUSING,
     SMALL,
@@ -176,11 +174,3 @@ def test_two_thousand_steps_in_constant_memory():
         if step % 500 == 499:
             counts.append(living())
     assert len(set(counts)) == 1
-
-
-def test_the_step_never_leaves_the_device():
-    """Selection and engine hold no call that would wait for the GPU and copy to the host."""
-    root = Path(vla_infoentropy_ros.selection.__file__).parent.parent
-    for path in [*(root / "selection").glob("*.py"), *(root / "engine").glob("*.py")]:
-        for call in (".cpu()", ".item()", ".tolist()", ".numpy()"):
-            assert call not in path.read_text(), f"{call} in {path.name}"

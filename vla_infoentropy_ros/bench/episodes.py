@@ -79,6 +79,11 @@ ROWS = {
         "attention_drift", settings={"fresh_tokens": 32}, options={"entropy_gate": 2.9}),
     "attention_drift 24, top-up 32": Row(
         "attention_drift", settings={"fresh_tokens": 24, "top_up_to": 32}),
+    "attention_drift 48, action rows": Row(
+        "attention_drift", settings={"drift_rows": "text_and_action"}),
+    "attention_drift 32, action rows": Row(
+        "attention_drift", settings={"fresh_tokens": 32, "drift_rows": "text_and_action"}),
+    "attention_drift 48, root": Row("attention_drift", settings={"drift_exponent": 0.5}),
     "random 48": Row("random"),
     "stale": Row("stale"),
 }

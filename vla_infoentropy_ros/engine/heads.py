@@ -51,10 +51,11 @@ def window(
     """
     layout = decoder.layout
     logits = lm_head(hidden[:, layout.text - 1 :])[0]
-    guess, passes = draft, 1
-    while not torch.equal(tokens := logits.argmax(-1), torch.cat((guess, tokens[-1:]))):
+    tokens, guess, passes = logits.argmax(-1), draft, 1
+    while bool((tokens[:-1] != guess).any()):  # the one place where a pass waits for its result
         guess = tokens[:-1]
         rows = decoder.extend(decoder.model.embed_tokens(guess[None]), layout.prompt)
         logits = torch.cat((logits[:1], lm_head(rows)[0]))
+        tokens = logits.argmax(-1)
         passes += 1
     return Decoded(tokens, logits, passes, drafts=draft.shape[0])

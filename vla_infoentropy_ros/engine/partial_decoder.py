@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +33,8 @@ class PartialDecoder:
     """Runs an unmodified transformer over chosen positions, keys and values in a `SlotCache`.
 
     model: a Llama or what is built like one (Gemma), without its language model head. Holds the
-    cache, and so belongs to one session; the weights are never changed.
+    cache, and so belongs to one session. Neither weights nor configuration of the model are
+    changed, and no other user of it changes how rows are run here.
     """
 
     def __init__(self, model: LlamaModel, layout: Layout, probe_layers: tuple[int, ...]):
@@ -39,7 +42,6 @@ class PartialDecoder:
         self.layers: list[Any] = list(model.layers)
         weight = model.embed_tokens.weight
         device, dtype = weight.device, weight.dtype
-        model.config._attn_implementation = BACKEND
         self.cache = SlotCache(model.config, layout.total, device=device, dtype=dtype)
         self._tape = QueryTape(
             model.config, probe_layers, layout.tail, layout.total - layout.tail,
@@ -92,15 +94,27 @@ class PartialDecoder:
         narrowing = {stage.layer: stage.fresh for stage in plan.stages}
         rows = self._rows(self._chosen(narrowing.pop(0), end), end)
         hidden = sequence[:, rows.positions]
-        for index in range(depth):
-            fresh = narrowing.get(index)
-            if plan.pruning is not None and index == plan.pruning.layer:
-                fresh = plan.pruning.choose(self._attention_of_rows(rows, index - 1))
-                self._prune(fresh, from_layer=index)
-            if fresh is not None:
-                hidden, rows = self._narrow(hidden, rows, fresh, end)
-            hidden = self._layer(index, hidden, rows)
+        with self._own_attention():
+            for index in range(depth):
+                fresh = narrowing.get(index)
+                if plan.pruning is not None and index == plan.pruning.layer:
+                    fresh = plan.pruning.choose(self._attention_of_rows(rows, index - 1))
+                    self._prune(fresh, from_layer=index)
+                if fresh is not None:
+                    hidden, rows = self._narrow(hidden, rows, fresh, end)
+                hidden = self._layer(index, hidden, rows)
         return hidden, rows
+
+    @contextmanager
+    def _own_attention(self) -> Iterator[None]:
+        """Attention that writes down its queries, while our rows run: whoever else uses the model
+        may have chosen another one, which would freeze what the probe reads, and finds it again."""
+        config = self.model.config
+        before, config._attn_implementation = config._attn_implementation, BACKEND
+        try:
+            yield
+        finally:
+            config._attn_implementation = before
 
     def _chosen(self, fresh: torch.Tensor, end: int) -> torch.Tensor:
         """Positions of the visual tokens ``fresh`` and of all rows that are always computed."""
@@ -121,10 +135,11 @@ class PartialDecoder:
         self._tape.aim(positions)
         rows = self._rows(positions, end)
         hidden = embeddings
-        for index in range(len(self.layers)):
-            if index == self._pruned_from:
-                rows = self._rows(positions, end, self._visible)
-            hidden = self._layer(index, hidden, rows)
+        with self._own_attention():
+            for index in range(len(self.layers)):
+                if index == self._pruned_from:
+                    rows = self._rows(positions, end, self._visible)
+                hidden = self._layer(index, hidden, rows)
         return self.model.norm(hidden)
 
     def attention(self, action_rows: int) -> Attention:

@@ -110,9 +110,10 @@ def attention_to(
     """
     layers, heads, rows, dim = queries.shape
     groups = heads // keys.shape[1]
-    grouped = queries.reshape(layers, keys.shape[1], groups * rows, dim)
-    scores = (grouped @ keys.transpose(-1, -2)).float() * dim**-0.5
-    scores = scores.view(layers, heads, rows, -1)
+    # Scaled before the product, which in half precision would overflow, and in float32 all along:
+    # what ranks tokens must not turn on the last of bfloat16's eight bits.
+    grouped = queries.reshape(layers, keys.shape[1], groups * rows, dim).float() * dim**-0.5
+    scores = (grouped @ keys.float().transpose(-1, -2)).view(layers, heads, rows, -1)
     allowed = mask if mask.dim() == 2 else mask[:, None]
     weights = scores.masked_fill_(~allowed, float("-inf")).softmax(-1)
     return weights.mean(1)[..., visual]

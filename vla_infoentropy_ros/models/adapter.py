@@ -41,8 +41,8 @@ class PromptTokens:
 class VisionInput:
     """One observation, prepared.
 
-    image: (V, H, W, 3) uint8, what the vision tower sees after resize and crop, for the image
-    entropy and the overlay. pixels: (V, C, H, W) float, normalised for the tower.
+    image: (V, H, W, 3) uint8 on the host, what the vision tower sees after resize and crop, for
+    the image entropy and the overlay. pixels: (V, C, H, W) float, normalised for the tower.
     """
 
     image: torch.Tensor

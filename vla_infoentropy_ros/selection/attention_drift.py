@@ -11,11 +11,12 @@ from vla_infoentropy_ros.selection import reasons
 from vla_infoentropy_ros.selection.base import (
     Selection,
     SelectionInput,
+    found,
     indices,
     probed,
     with_bits,
 )
-from vla_infoentropy_ros.selection.ranking import covering, top
+from vla_infoentropy_ros.selection.ranking import covering, top, top_count
 from vla_infoentropy_ros.selection.schedule import check_schedule
 from vla_infoentropy_ros.selection.settings import SelectionSettings
 from vla_infoentropy_ros.selection.staleness import drift
@@ -44,20 +45,25 @@ class AttentionDrift:
         return probed(self.settings, depth)
 
     def select(self, given: SelectionInput) -> Selection:
-        mass = attention_mass(given.last_attention)
-        change = drift(given.embeddings, given.reference_embeddings)
-        score = given.per_view(change * (mass + mass.mean()))
         settings = self.settings
+        mass = attention_mass(given.last_attention, settings.drift_rows)
+        change = drift(given.embeddings, given.reference_embeddings)
+        score = given.per_view(change**settings.drift_exponent * (mass + mass.mean()))
         fresh = top(score, settings.fresh_tokens)
         if self.schedule:
             fresh &= covering(score, settings.coverage) | top(score, settings.least_tokens)
+            (chosen,) = found(fresh.view(1, -1))
+        else:
+            chosen = indices(fresh, top_count(score, settings.fresh_tokens))
         return Selection(
-            TokenPlan.reuse(indices(fresh), fresh.numel()),
+            TokenPlan.reuse(chosen, fresh.numel()),
             with_bits((fresh, reasons.STALE)),
             {"attention_mass": mass, "drift": change},
         )
 
 
-def attention_mass(attention: Attention) -> torch.Tensor:
-    """(N,) float32: mean over layers, heads, text and action rows."""
-    return torch.cat((attention.text, attention.action), dim=1).mean((0, 1))
+def attention_mass(attention: Attention, rows: str = "text") -> torch.Tensor:
+    """(N,) float32: mean over layers, heads and the text rows, or also those of the action tokens
+    with rows "text_and_action"."""
+    read = attention.text if rows == "text" else torch.cat((attention.text, attention.action), 1)
+    return read.mean((0, 1))

@@ -94,9 +94,19 @@ def probed(settings: SelectionSettings, depth: int) -> AttentionNeeds:
     return AttentionNeeds(None)
 
 
-def indices(mask: torch.Tensor) -> torch.Tensor:
-    """Boolean mask, any shape, to the sorted flat indices of its true entries."""
-    return mask.flatten().nonzero().squeeze(-1)
+def indices(mask: torch.Tensor, count: int) -> torch.Tensor:
+    """Boolean mask, any shape, to the sorted flat indices of its ``count`` true entries.
+
+    With the count known nothing waits for the device, as it would to learn how many there are.
+    """
+    order = mask.flatten().view(torch.uint8).sort(descending=True, stable=True).indices
+    return order[:count]
+
+
+def found(masks: torch.Tensor) -> list[torch.Tensor]:
+    """`indices` of each mask (S, N) whose count only the device knows; one read-back for all."""
+    counts = masks.sum(-1).tolist()
+    return [indices(mask, count) for mask, count in zip(masks, counts, strict=True)]
 
 
 def with_bits(*claims: tuple[torch.Tensor, int]) -> torch.Tensor:

@@ -9,7 +9,7 @@ from vla_infoentropy_ros.engine.plan import TokenPlan
 from vla_infoentropy_ros.engine.probe import AttentionNeeds
 from vla_infoentropy_ros.selection import reasons
 from vla_infoentropy_ros.selection.base import Selection, SelectionInput, indices, with_bits
-from vla_infoentropy_ros.selection.ranking import top
+from vla_infoentropy_ros.selection.ranking import top, top_count
 from vla_infoentropy_ros.selection.settings import SelectionSettings
 
 
@@ -30,9 +30,11 @@ class Random:
         count = given.embeddings.shape[0]
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + given.t)
         draw = torch.rand(count, generator=generator).to(given.embeddings.device)
-        fresh = top(given.per_view(draw), self.settings.fresh_tokens)
+        draw = given.per_view(draw)
+        fresh = top(draw, self.settings.fresh_tokens)
+        chosen = indices(fresh, top_count(draw, self.settings.fresh_tokens))
         return Selection(
-            TokenPlan.reuse(indices(fresh), count), with_bits((fresh, reasons.CONTROL))
+            TokenPlan.reuse(chosen, count), with_bits((fresh, reasons.CONTROL))
         )
 
 

@@ -37,9 +37,11 @@ def image_entropy(patches: torch.Tensor, levels: int = 256) -> torch.Tensor:
     """
     views, tokens, pixels, _ = patches.shape
     given = _constants(views * tokens, pixels, levels, patches.device)
-    bins = torch.addmv(given.half, patches.float().view(-1, 3), given.weights).int()
+    bins = torch.addmv(given.half, patches.float().view(-1, 3), given.weights).long()
     bins = bins.view(-1, pixels).add_(given.offsets).flatten()
-    counts = torch.bincount(bins, minlength=views * tokens * levels)
+    # As `bincount`, which waits for the largest value before it counts.
+    counts = torch.zeros(views * tokens * levels, dtype=torch.int32, device=patches.device)
+    counts.scatter_add_(0, bins, given.one.expand_as(bins))
     # A product with ones sums the short rows several times faster than `sum` does.
     terms = given.terms.index_select(0, counts).view(-1, levels)
     return torch.addmv(given.most, terms, given.ones).clamp_(0.0, 1.0).view(views, tokens)
@@ -47,12 +49,14 @@ def image_entropy(patches: torch.Tensor, levels: int = 256) -> torch.Tensor:
 
 class _Constants(NamedTuple):
     """weights: (3,) luma in units of a bin. half: (rows * pixels,) what rounds it. offsets:
-    (rows, 1) int32, first bin of every patch. most: (rows,), the entropy of as many colours as
-    pixels. terms: (pixels + 1,), what a bin with n pixels takes from that. ones: (levels,)."""
+    (rows, 1) int64, first bin of every patch. one: (1,) int32, what a pixel counts.
+    most: (rows,), the entropy of as many colours as pixels. terms: (pixels + 1,), what a bin with
+    n pixels takes from that. ones: (levels,)."""
 
     weights: torch.Tensor
     half: torch.Tensor
     offsets: torch.Tensor
+    one: torch.Tensor
     most: torch.Tensor
     terms: torch.Tensor
     ones: torch.Tensor
@@ -70,7 +74,8 @@ def _constants(rows: int, pixels: int, levels: int, device: torch.device) -> _Co
     return _Constants(
         weights=torch.tensor(_LUMA, dtype=torch.float32, device=device) * scale,
         half=torch.full((1,), 2**15 * scale, device=device).expand(rows * pixels),
-        offsets=torch.arange(0, rows * levels, levels, dtype=torch.int32, device=device)[:, None],
+        offsets=torch.arange(0, rows * levels, levels, device=device)[:, None],
+        one=torch.ones(1, dtype=torch.int32, device=device),
         most=torch.full((1,), most, device=device).expand(rows),
         terms=terms.float(),
         ones=torch.ones(levels, device=device),

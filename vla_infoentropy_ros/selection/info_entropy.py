@@ -14,12 +14,13 @@ from vla_infoentropy_ros.selection.attention_information import attention_inform
 from vla_infoentropy_ros.selection.base import (
     Selection,
     SelectionInput,
+    found,
     indices,
     probed,
     with_bits,
 )
 from vla_infoentropy_ros.selection.image_entropy import image_entropy
-from vla_infoentropy_ros.selection.ranking import top, turn
+from vla_infoentropy_ros.selection.ranking import top, top_count, turn
 from vla_infoentropy_ros.selection.schedule import Budgets, budgets, check_schedule, concentration
 from vla_infoentropy_ros.selection.settings import SelectionSettings, scaled_layer
 from vla_infoentropy_ros.selection.staleness import drift, patch_cosine, relative_drift
@@ -78,7 +79,7 @@ class InfoEntropy:
         fresh = stale | by_texture | by_attention
         layer = scaled_layer(self.settings.reuse_from_layer, given.depth)
         return Selection(
-            TokenPlan.reuse(indices(fresh), fresh.numel(), layer),
+            TokenPlan.reuse(found(fresh.view(1, -1))[0], fresh.numel(), layer),
             with_bits(
                 (by_texture, reasons.IMAGE_ENTROPY),
                 (by_attention, reasons.ATTENTION),
@@ -101,7 +102,7 @@ class InfoEntropy:
         # The important come first, so that drift fills exactly what is left of the budget.
         fresh = top(torch.where(important, float("inf"), change), total)
         return Selection(
-            TokenPlan.reuse(indices(fresh), fresh.numel()),
+            TokenPlan.reuse(indices(fresh, top_count(change, total)), fresh.numel()),
             with_bits(
                 (by_texture, reasons.IMAGE_ENTROPY),
                 (by_attention, reasons.ATTENTION),

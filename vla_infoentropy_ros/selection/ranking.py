@@ -30,6 +30,12 @@ def top(scores: torch.Tensor, k: int | Sequence[int]) -> torch.Tensor:
     return mask
 
 
+def top_count(scores: torch.Tensor, k: int) -> int:
+    """How many entries `top` marks in all rows together."""
+    n = scores.shape[-1]
+    return scores.numel() // n * min(max(k, 0), n)
+
+
 def turn(n: int, kept: int, t: int) -> int:
     """How far n equal scores are to be rolled back before the first ``kept`` are kept at step t.
 

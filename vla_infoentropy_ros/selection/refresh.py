@@ -10,7 +10,7 @@ import torch
 from vla_infoentropy_ros.engine.plan import Stage, TokenPlan
 from vla_infoentropy_ros.engine.probe import AttentionNeeds
 from vla_infoentropy_ros.selection import reasons
-from vla_infoentropy_ros.selection.base import Selection, SelectionInput, Selector, indices
+from vla_infoentropy_ros.selection.base import Selection, SelectionInput, Selector, found
 from vla_infoentropy_ros.selection.ranking import top
 from vla_infoentropy_ros.selection.settings import SelectionSettings
 from vla_infoentropy_ros.selection.staleness import drift
@@ -75,9 +75,8 @@ class WithRefresh:
 
 
 def _widened(plan: TokenPlan, added: torch.Tensor) -> TokenPlan:
-    stages = []
-    for stage in plan.stages:
-        fresh = added.clone()
-        fresh[stage.fresh] = True
-        stages.append(Stage(stage.layer, indices(fresh)))
-    return replace(plan, stages=tuple(stages))
+    masks = added.repeat(len(plan.stages), 1)
+    for mask, stage in zip(masks, plan.stages, strict=True):
+        mask[stage.fresh] = True
+    stages = zip(plan.stages, found(masks), strict=True)
+    return replace(plan, stages=tuple(Stage(stage.layer, fresh) for stage, fresh in stages))

@@ -66,6 +66,11 @@ class SelectionSettings:
     fresh_tokens: int = knob(48, "tokens recomputed in each step by attention_drift, "
                              "info_entropy in the form half_drift, and random",
                              low=0, high=4096)
+    drift_rows: str = knob("text", "attention_drift: rows whose attention weighs drift: text = the "
+                           "instruction's and its template's, text_and_action = those and the "
+                           "action tokens fed back", choices=("text", "text_and_action"))
+    drift_exponent: float = knob(1.0, "attention_drift: power of the drift in the score",
+                                 low=0.0, high=4.0)
     coverage: float = knob(0.9, "attention_drift with the adaptive schedule: share of the score "
                            "that the recomputed tokens must hold", low=0.0, high=1.0)
     least_tokens: int = knob(8, "attention_drift with the adaptive schedule: fewest tokens "

@@ -8,7 +8,7 @@ import torch
 from vla_infoentropy_ros.engine.plan import Stage, TokenPlan
 from vla_infoentropy_ros.engine.probe import Attention, AttentionNeeds
 from vla_infoentropy_ros.selection import reasons
-from vla_infoentropy_ros.selection.base import Selection, SelectionInput, indices, with_bits
+from vla_infoentropy_ros.selection.base import Selection, SelectionInput, found, with_bits
 from vla_infoentropy_ros.selection.ranking import best_first, top, turn
 from vla_infoentropy_ros.selection.settings import SelectionSettings, scaled_layer
 from vla_infoentropy_ros.selection.staleness import patch_cosine
@@ -72,14 +72,16 @@ class VlaCache:
             place = torch.where(reusable, places, places.shape[-1]).argsort().argsort()
         else:
             place = reusable.cumsum(-1) - 1
-        stages = [Stage(0, torch.arange(reusable.numel(), device=reusable.device))]
         layers = sorted({scaled_layer(layer, given.depth) for layer in settings.cache_layers})
-        share = torch.zeros_like(shares[0])
-        for layer in layers:
-            share = torch.maximum(share, shares[layer])
-            reused = reusable & (place < (share * count).floor())
-            stage = Stage(layer, indices(~reused))
-            stages = [*stages, stage] if layer else [stage]
+        grown = shares[layers].cummax(0).values
+        reused = reusable & (place < (grown[:, None, None] * count).floor())
+        stages = [
+            Stage(layer, fresh)
+            for layer, fresh in zip(layers, found((~reused).flatten(1)), strict=True)
+        ]
+        if layers[0]:
+            every = torch.arange(reusable.numel(), device=reusable.device)
+            stages = [Stage(0, every), *stages]
         return tuple(stages)
 
 

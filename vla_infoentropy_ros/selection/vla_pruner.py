@@ -15,7 +15,7 @@ from vla_infoentropy_ros.engine.plan import Pruning, Stage, TokenPlan
 from vla_infoentropy_ros.engine.probe import AttentionNeeds
 from vla_infoentropy_ros.selection import reasons
 from vla_infoentropy_ros.selection.base import Selection, SelectionInput, indices
-from vla_infoentropy_ros.selection.ranking import top
+from vla_infoentropy_ros.selection.ranking import top, top_count
 from vla_infoentropy_ros.selection.settings import SelectionSettings, scaled_layer
 
 
@@ -63,7 +63,9 @@ class VlaPruner:
 
         def choose(semantic: torch.Tensor) -> torch.Tensor:
             seen = given.per_view(semantic)
-            return indices(diverse(unit, top(seen, keep) | acted, seen, keep))
+            return indices(
+                diverse(unit, top(seen, keep) | acted, seen, keep), top_count(seen, keep)
+            )
 
         plan = _pruned(count, scaled_layer(settings.prune_layer, given.depth), choose, given)
         return Selection(plan, unpruned, {"attention_mass": action}, state=history)
@@ -97,7 +99,8 @@ class FastV:
         keep = _kept_per_view(given, self.settings.prune_ratio)
 
         def choose(semantic: torch.Tensor) -> torch.Tensor:
-            return indices(top(given.per_view(semantic), keep))
+            seen = given.per_view(semantic)
+            return indices(top(seen, keep), top_count(seen, keep))
 
         plan = _pruned(count, scaled_layer(self.settings.fastv_layer, given.depth), choose, given)
         return Selection(plan, torch.full((count,), reasons.REFRESH, dtype=torch.uint8))
@@ -116,11 +119,12 @@ def _pruned(count: int, layer: int, choose: Any, given: SelectionInput) -> Token
 def smoothed(scores: tuple[torch.Tensor, ...], decay: float) -> torch.Tensor:
     """Weighted mean of (N,) scores, newest first: the i-th newest, i = 1, 2, ..., weighs
     decay^i."""
-    weights = torch.tensor([decay**i for i in range(1, len(scores) + 1)], device=scores[0].device)
-    total = weights.sum()
+    weights = [decay**i for i in range(1, len(scores) + 1)]
+    total = sum(weights)
     if total == 0:  # decay 0: no weight for anything but, in the limit, the newest
         return scores[0]
-    return (torch.stack(scores) * (weights / total)[:, None]).sum(0)
+    shares = torch.tensor([weight / total for weight in weights], device=scores[0].device)
+    return (torch.stack(scores) * shares[:, None]).sum(0)
 
 
 def diverse(

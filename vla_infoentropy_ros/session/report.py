@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,29 +66,33 @@ class StepResult:
     image: NDArray[np.uint8]
 
 
-def report_of(
+SIGNALS = ("image_entropy", "attention_information", "attention_mass", "drift")
+
+
+def told_of(
     selection: Selection, ages: torch.Tensor, kept: torch.Tensor | None
-) -> SelectionReport:
-    """ages: (N,) int64, after the step. kept: (m,) what a step that pruned left, or None."""
-    visual = ages.shape[0]
-    bits = selection.reasons.cpu().numpy().copy()
-    fresh = int(selection.plan.fresh.shape[0])
-    pruned = 0
+) -> dict[str, torch.Tensor]:
+    """What `report_of` needs of the device. ages: (N,) int64, after the step. kept: (m,) what a
+    step that pruned left, or None."""
+    bits = selection.reasons.to(ages.device)
     if kept is not None:
-        gone = np.ones(visual, dtype=bool)
-        gone[kept.cpu().numpy()] = False
-        bits[gone] = reasons.PRUNED
-        pruned = int(gone.sum())
-        fresh = visual - pruned
-    signals = {name: values.float().cpu().numpy() for name, values in selection.signals.items()}
+        pruned = torch.full_like(bits, reasons.PRUNED)
+        bits = pruned.index_copy_(0, kept, bits[kept])
+    return {"reasons": bits, "ages": ages.clamp(max=65535), **selection.signals}
+
+
+def report_of(
+    selection: Selection, kept: int | None, told: Mapping[str, NDArray[np.float32]]
+) -> SelectionReport:
+    """kept: tokens that a step that pruned left, or None. told: `told_of`, read back."""
+    visual = told["ages"].shape[0]
+    pruned = 0 if kept is None else visual - kept
+    fresh = int(selection.plan.fresh.shape[0]) if kept is None else kept
     nothing = np.zeros(0, dtype=np.float32)
     return SelectionReport(
-        reasons=bits,
-        image_entropy=signals.get("image_entropy", nothing),
-        attention_information=signals.get("attention_information", nothing),
-        attention_mass=signals.get("attention_mass", nothing),
-        drift=signals.get("drift", nothing),
-        ages=ages.clamp(max=65535).cpu().numpy().astype(np.uint16),
+        reasons=told["reasons"].astype(np.uint8),
+        **{name: told.get(name, nothing) for name in SIGNALS},
+        ages=told["ages"].astype(np.uint16),
         alpha=selection.alpha,
         k_visual=selection.k_visual,
         k_attention=selection.k_attention,

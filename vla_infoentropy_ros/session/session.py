@@ -15,6 +15,7 @@ from vla_infoentropy_ros.engine.flops import measure_flops
 from vla_infoentropy_ros.engine.layout import Layout
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
+from vla_infoentropy_ros.engine.read_back import read_back
 from vla_infoentropy_ros.engine.ridge import ridge_of
 from vla_infoentropy_ros.engine.stopwatch import Stopwatch
 from vla_infoentropy_ros.foreign.text import UserError
@@ -24,7 +25,7 @@ from vla_infoentropy_ros.selection.image_entropy import patches_of
 from vla_infoentropy_ros.selection.refresh import WithRefresh
 from vla_infoentropy_ros.session.episode import Episode, Memory
 from vla_infoentropy_ros.session.options import SessionOptions
-from vla_infoentropy_ros.session.report import StepResult, report_of
+from vla_infoentropy_ros.session.report import StepResult, report_of, told_of
 
 
 class StepError(UserError, RuntimeError):
@@ -135,25 +136,29 @@ class Session:
             cost = run_cost(decoder, selection.plan, decoded)
             selection, invalidated = self._everything(visual), "entropy_gate"
             decoded = self._act(decoder, visual, selection.plan, watch)
+        memory = self._remember(decoder, selection, visual, patches, decoded.tokens)
         # Of the picture too: a token that is kept today is not read, and its NaN would not show.
         finite = torch.isfinite(decoded.logits).all() & torch.isfinite(visual).all()
-        *tokens, sane = torch.cat((decoded.tokens, finite[None].long())).tolist()
-        watch.lap("decode")
-        if not sane:
+        told = read_back({
+            "tokens": decoded.tokens, "finite": finite,
+            **told_of(selection, memory.ages, decoder.kept),
+        })
+        watch.lap("select")
+        if not told["finite"].all():
             raise StepError("the network produced NaN or infinity; no action is given")
 
-        memory = self._remember(decoder, selection, visual, patches, decoded.tokens)
         self._episode.seen = origin
-        report = report_of(selection, memory.ages, decoder.kept)
-        watch.lap("select")
         cost += run_cost(decoder, selection.plan, decoded)
+        stages_ms = watch.stages_ms()
         return StepResult(
-            action=self.policy.decode_action(tokens),
+            action=self.policy.decode_action([int(token) for token in told["tokens"]]),
             t=self.steps,
             invalidated=invalidated,
-            report=report,
-            stages_ms=watch.stages_ms,
-            latency_ms=watch.total_ms,
+            report=report_of(
+                selection, None if decoder.kept is None else decoder.kept.shape[0], told
+            ),
+            stages_ms=stages_ms,
+            latency_ms=sum(stages_ms.values()),
             decoder_passes=cost.passes,
             flops=self._vision_flops + cost.flops + probe_flops_of(decoder),
             macs=cost.macs,

@@ -128,8 +128,7 @@ class OpenVLAPolicy:
         if len(images) != self.views:
             raise PolicyError(f"{len(images)} pictures given; this policy takes {self.views}")
         tower_images = torch.stack([self.preprocessing.image(picture) for picture in images])
-        tower_images = tower_images.to(self.device)
-        return VisionInput(tower_images, self.preprocessing.pixels(tower_images))
+        return VisionInput(tower_images, self.preprocessing.pixels(tower_images.to(self.device)))
 
     def tokenize(self, instruction: str) -> PromptTokens:
         """The prompt behind the visual tokens, ending in the empty word of training."""
