@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from test.models.tiny_openvla import write_tiny_openvla
+from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.models.openvla import OpenVLAPolicy, load_openvla
@@ -44,7 +45,7 @@ def test_a_working_checkpoint_passes_again_and_again(folder: Path, dtype: str) -
     for _ in range(2):
         report = run_selftest(policy)
         assert report.passed, report.reason
-        assert len(report.checks) == 12 and report.reason == ""
+        assert len(report.checks) == 13 and report.reason == ""
 
 
 @pytest.mark.parametrize("gripper", ["one_is_open", "one_is_closed", "minus_one_is_open"])
@@ -68,6 +69,19 @@ def test_a_blind_policy(policy: OpenVLAPolicy, monkeypatch: pytest.MonkeyPatch) 
     assert _failed(report) == ["image matters", "tower calls"]
     assert "does not reach the language model" in report.reason
     assert "must not move a robot" in report.table()
+
+
+def test_a_deaf_policy(policy: OpenVLAPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is said, it hears the same words."""
+    heard = policy.tokenize("pick up the red block")
+    monkeypatch.setattr(policy, "tokenize", lambda text: heard if text.strip() else _nothing())
+    report = run_selftest(policy)
+    assert _failed(report) == ["instruction matters"]
+    assert "the instruction does not reach the language model" in report.reason
+
+
+def _nothing() -> Any:
+    raise PolicyError("no instruction")
 
 
 def test_a_tower_called_twice(policy: OpenVLAPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +195,8 @@ def test_what_was_assumed_is_a_warning(
 ) -> None:
     folder = write_tiny_openvla(tmp_path, image_size=56, dataset_statistics=True)
     assert main(["--model", str(folder)]) == 0
-    assert "warn  training set   assumed for unnorm_key my_robot" in capsys.readouterr().out
+    told = " ".join(capsys.readouterr().out.split())
+    assert "warn training set assumed for unnorm_key my_robot" in told
     assert main(["--model", str(folder), "--control-period-s", "0.2", "--action-units", "si",
                  "--trained-rotation", "rpy", "--crop", "none"]) == 0
     assert "warn" not in capsys.readouterr().out

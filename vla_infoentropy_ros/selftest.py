@@ -108,8 +108,8 @@ def run_selftest(policy: PolicyAdapter, instruction: str = "") -> SelfTestReport
     probe = _Probe(policy, instruction or _example(policy))
     questions: tuple[Callable[[], str], ...] = (
         probe.norm_key, probe.convention, probe.training_set, probe.prompt, probe.vocabulary,
-        probe.vision, probe.image_matters, probe.repeatable, probe.tower_calls, probe.action,
-        probe.increments, probe.gripper,
+        probe.vision, probe.image_matters, probe.instruction_matters, probe.repeatable,
+        probe.tower_calls, probe.action, probe.increments, probe.gripper,
     )
     checks: list[Check] = []
     for question in questions:
@@ -133,7 +133,7 @@ class _Probe:
 
     def __init__(self, policy: PolicyAdapter, instruction: str) -> None:
         self.policy, self.instruction = policy, instruction
-        self._logits: dict[int, torch.Tensor] = {}
+        self._logits: dict[tuple[int, str], torch.Tensor] = {}
         self._last: list[Action] = []
 
     def norm_key(self) -> str:
@@ -212,9 +212,20 @@ class _Probe:
             )
         return f"black and white frames differ by {difference:.3g} in the logits"
 
+    def instruction_matters(self) -> str:
+        words = self.instruction.split()
+        other = " ".join(reversed(words)) if len(set(words)) > 1 else f"{words[0]} {words[0]}"
+        difference = float((self._answer(0) - self._answer(0, other)).abs().max())
+        if difference == 0.0:
+            raise _Failed(
+                f"{other!r} gives the same logits as {self.instruction!r}: the instruction does "
+                "not reach the language model"
+            )
+        return f"the same words in another order differ by {difference:.3g} in the logits"
+
     def repeatable(self) -> str:
         first = self._answer(0)
-        self._logits.pop(0)
+        self._logits.clear()
         difference = float((self._answer(0) - first).abs().max())
         if difference > 1e-2 * float(first.abs().max()):
             raise _Failed(f"the same frame twice differs by {difference:.3g} in the logits")
@@ -305,18 +316,19 @@ class _Probe:
         with torch.inference_mode():
             return self.policy.embed_vision(self.policy.preprocess(self._pictures(level)).pixels)
 
-    def _answer(self, level: int) -> torch.Tensor:
+    def _answer(self, level: int, instruction: str = "") -> torch.Tensor:
         """Logits of the first action token, float32, by one plain forward of the model."""
-        if level not in self._logits:
+        asked = (level, instruction or self.instruction)
+        if asked not in self._logits:
             decoder = self.policy.decoder
             embed = decoder.model.embed_tokens
-            text = self.policy.tokenize(self.instruction).token_ids.to(embed.weight.device)
+            text = self.policy.tokenize(asked[1]).token_ids.to(embed.weight.device)
             bos = torch.tensor([self.policy.bos_token_id], device=embed.weight.device)
             with torch.inference_mode():
                 sequence = torch.cat([embed(bos), self._embed(level), embed(text)])[None]
                 output = decoder(inputs_embeds=sequence, use_cache=False, logits_to_keep=1)
-            self._logits[level] = output.logits[0, -1].float()
-        return self._logits[level]
+            self._logits[asked] = output.logits[0, -1].float()
+        return self._logits[asked]
 
 
 class _CountingPolicy:
