@@ -22,8 +22,8 @@ ROS = re.compile(
 # Each part may import those before it.
 ORDER = (
     "ros_setup", "foreign", "knobs", "success_rates", "standalone", "sim", "libero", "control",
-    "engine", "selection", "models", "session", "variants", "selftest", "report", "nodes",
-    "replay", "demo", "bench", "training",
+    "engine", "selection", "models", "session", "variants", "selftest", "report", "driving",
+    "nodes", "replay", "demo", "bench", "training",
 )  # fmt: skip
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from vla_infoentropy_ros.control.faults import INVALID_PARAMETER, Fault
 from vla_infoentropy_ros.control.kinematics import KinematicsError
+from vla_infoentropy_ros.driving.images import ImageError
 from vla_infoentropy_ros.foreign.text import MESSAGE, NAME, UserError, one_line, printable, shown
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.action_codec import ActionError
 from vla_infoentropy_ros.models.adapter import PolicyError
-from vla_infoentropy_ros.nodes.images import ImageError
 from vla_infoentropy_ros.replay.bag_reader import BagError
 from vla_infoentropy_ros.session import StepError
 

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from test.models.tiny_openvla import write_tiny_openvla
+from vla_infoentropy_ros.driving.runner import load
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
-from vla_infoentropy_ros.nodes.runner import load
-from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings
 
 NAMES = [entry.name for entry in fields(LoadOptions)]
 TUNED: dict[str, Any] = {

@@ -346,7 +346,7 @@ def parameters(values: dict[str, Any]) -> list[Parameter]:
 def _heard(node: PolicyNode) -> bool:
     """The robot has found the node's publishers (a volatile one forgets what it sent before)."""
     telemetry = (node.telemetry._action, node.telemetry._selection)
-    output = node.commander.output
+    output = node.output
     return all(publisher.get_subscription_count() for publisher in telemetry) and (
         output.closed or output.listeners()
     )

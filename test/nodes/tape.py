@@ -91,7 +91,7 @@ class Watched(PolicyNode):
         self.tape = Tape()
         self._newest_ns = 0
         super().__init__(**options)
-        commander, latch = self.commander, self.commander.interlock.latch
+        commander, latch = self.driver.commander, self.driver.commander.interlock.latch
         commander.issue = self._turn(commander.issue)  # type: ignore[method-assign]
         commander.failed = self._turn(commander.failed)  # type: ignore[method-assign]
 
@@ -117,12 +117,13 @@ class Watched(PolicyNode):
 
     def _turn(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def turn(*arguments: Any) -> Any:
-            with self.commander.lock:
+            with self.driver.commander.lock:
                 causes = self._causes(method.__name__, arguments)
                 self.tape.judge(causes)
-                begin, misses = len(self.tape.entries), self.commander.watchdog.deadline_misses
+                watchdog = self.driver.commander.watchdog
+                begin, misses = len(self.tape.entries), watchdog.deadline_misses
                 result = method(*arguments)
-                missed = self.commander.watchdog.deadline_misses > misses
+                missed = watchdog.deadline_misses > misses
                 if missed and faults.DEADLINE not in causes:  # it passed within this turn
                     self.tape.entries.insert(begin, Entry("due", faults.DEADLINE))
                 return result
@@ -130,7 +131,7 @@ class Watched(PolicyNode):
         return turn
 
     def _tick(self) -> None:
-        with self.commander.lock:
+        with self.driver.commander.lock:
             self.tape.add("tick")
             self._turn(super()._tick)()
 
@@ -139,8 +140,8 @@ class Watched(PolicyNode):
 
     def _causes(self, turn: str, arguments: Any) -> set[str]:
         """What there is now that the robot must not move with."""
-        settings, watchdog = self.commander.settings, self.commander.watchdog
-        now_s, now_ns = time.monotonic(), self.commander.output.now_ns()
+        settings, watchdog = self.driver.commander.settings, self.driver.commander.watchdog
+        now_s, now_ns = time.monotonic(), self.driver.clock.now_ns()
         began_s = watchdog._waits_since_s
         age_s, values = 0.0, np.zeros(7)
         if turn == "issue":
@@ -151,9 +152,9 @@ class Watched(PolicyNode):
             faults.STALE_OBSERVATION: age_s > settings.max_observation_age_s,
             faults.DEADLINE: began_s is not None and now_s - began_s > settings.deadline_s,
             faults.CLOCK_BACKWARDS: now_ns < self._newest_ns - CLOCK_JUMP_S * 1e9,
-            faults.WORKER_DIED: self.active and not self.runner.alive,
+            faults.WORKER_DIED: self.driver.active and not self.driver.runner.alive,
             faults.INVALID_ACTION: not np.isfinite(values).all(),
-            faults.TWO_COMMANDERS: self.commander.output.rivals() > 0,
+            faults.TWO_COMMANDERS: self.output.rivals() > 0,
             "instruction": turn == "_on_instruction",
         }
         self._newest_ns = now_ns

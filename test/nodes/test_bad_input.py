@@ -16,7 +16,7 @@ from std_msgs.msg import Header, String
 from trajectory_msgs.msg import JointTrajectory
 
 from test.control.test_kinematics import ARM, BENT, urdf
-from test.nodes.harness import HELD, driven, image, logged, until
+from test.nodes.harness import HELD, WORDS, driven, image, logged, until
 from test.nodes.test_outputs import pose, ready
 from vla_infoentropy_ros.nodes.messages import to_time
 from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST, QUEUE
@@ -33,7 +33,7 @@ def test_a_wrist_camera_that_dies_stops_though_the_other_lives():
         def both():
             stamp = robot.now_ns()
             wrist.publish(image(stamp))
-            until(lambda: node.inputs._wrist is not None, "no wrist image")
+            until(lambda: node.driver.intake._wrist is not None, "no wrist image")
             look(stamp)
 
         robot.look = both
@@ -59,7 +59,7 @@ def test_pictures_that_cannot_be_decoded_stop_as_no_pictures_do():
         assert robot.set(node, command__camera_timeout_s=0.5).successful
         with robot.streaming(lambda: look(whole[:200])):  # header and size are there
             robot.faults("camera_frozen")
-        assert node.commander.counters.frames_rejected > 0
+        assert node.driver.intake.counters.frames_rejected > 0
 
 
 def test_a_picture_too_large_to_unpack_is_refused_by_its_header():
@@ -73,10 +73,12 @@ def test_a_picture_too_large_to_unpack_is_refused_by_its_header():
             + struct.pack(">I", zlib.crc32(name + content))
             for name, content in chunks
         )
+        robot.say(WORDS)
+        until(lambda: robot.status.instruction == WORDS, "not instructed")
         header = Header(stamp=to_time(robot.now_ns()))
         camera.publish(CompressedImage(header=header, format="png", data=array("B", data)))
-        reads("400000000 pixels")
-        assert node.commander.counters.frames_rejected == 1
+        reads("picture of 20000x20000", "1,200,000,000 bytes")
+        assert node.driver.intake.counters.frames_rejected == 1
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_a_pose_that_is_none_moves_nothing(output, x, w):
         bad = pose(x, 0.0, 0.3)
         bad.pose.orientation.w = w
         with robot.streaming(lambda: hand.publish(bad)):
-            until(lambda: node._robot_state._pose_problem, "no pose arrives")
+            until(lambda: node.driver.robot._pose_problem, "no pose arrives")
             robot.look()
             until(lambda: robot.status.fault, "no fault", lambda: robot.status)
         assert robot.status.fault_code == "stale_state"
@@ -110,12 +112,12 @@ def test_an_arm_that_moves_by_poses_stops_where_it_was_last_seen():
         until(hand.get_subscription_count, "no one takes ee_pose")
         ready(robot, node, poses)
         with robot.streaming(lambda: hand.publish(seen[-1])):
-            until(lambda: node._robot_state.last_pose is not None, "no pose arrives")
+            until(lambda: node.driver.robot.last_pose is not None, "no pose arrives")
             robot.look()
             until(lambda: poses, "no motion", lambda: robot.status)
             assert poses[0].pose.position.x != 0.4
             seen.append(pose(math.nan, 0.1, 0.3))
-            until(lambda: node._robot_state._pose_problem, "NaN was taken for a pose")
+            until(lambda: node.driver.robot._pose_problem, "NaN was taken for a pose")
             robot.look()
             until(lambda: robot.status.fault, "no fault", lambda: robot.status)
             until(lambda: poses[-1].pose.position.x == 0.4, "no stop")
@@ -135,7 +137,7 @@ def test_a_pose_of_another_frame_or_time_moves_nothing(frame, later_s, told):
     with driven(meet=False, **limits) as (robot, node, _):
         hand = robot.create_publisher(PoseStamped, "ee_pose", NEWEST)
         until(hand.get_subscription_count, "no one takes ee_pose")
-        until(lambda: node.commander.output.listeners(), "no one takes commands")
+        until(lambda: node.output.listeners(), "no one takes commands")
         first_ns = robot.now_ns()
 
         def tell():
@@ -147,7 +149,7 @@ def test_a_pose_of_another_frame_or_time_moves_nothing(frame, later_s, told):
 
         ready(robot, node, [])
         with robot.streaming(tell):
-            state = node._robot_state
+            state = node.driver.robot
             until(lambda: state._pose or state._pose_problem, "no pose arrives")
             until(lambda: robot.now_ns() > first_ns + 600_000_000, "no time goes by")
             robot.look()
@@ -164,14 +166,14 @@ def test_joints_of_the_arm_grow_old_though_the_gripper_lives():
         robot.create_subscription(JointTrajectory, "joint_trajectory", commands.append, QUEUE)
         robot.create_publisher(String, "robot_description", LATCHED).publish(String(data=urdf()))
         joints = robot.create_publisher(JointState, "joint_states", NEWEST)
-        until(lambda: joints.get_subscription_count() and node._robot_state.description, "not met")
+        until(lambda: joints.get_subscription_count() and node.driver.robot.description, "not met")
         joints.publish(JointState(name=list(ARM.names), position=[float(v) for v in BENT]))
-        until(lambda: node._robot_state._joints, "no joint state arrives")
+        until(lambda: node.driver.robot._joints, "no joint state arrives")
         ready(robot, node, commands)
         assert robot.set(node, command__pose_timeout_s=0.2).successful
         with robot.streaming(lambda: joints.publish(JointState(name=["finger"], position=[0.0]))):
             oldest = ARM.names[0]
-            news = node._robot_state._joints[oldest][1]
+            news = node.driver.robot._joints[oldest][1]
             until(lambda: time.monotonic() - news.arrival_s > 0.3, "time")
             robot.look()
             until(lambda: robot.status.fault, "no fault", lambda: robot.status)

@@ -79,7 +79,7 @@ def test_a_late_frame_among_good_ones_is_no_observation():
         robot.drive()
         dropped = to_ns(robot.actions[-1].observation_stamp) - 1
         robot.look(dropped)
-        until(lambda: node.commander.counters.frames_dropped == 1, "not dropped")
+        until(lambda: node.driver.intake.counters.frames_dropped == 1, "not dropped")
         assert robot.act().step == 1
         assert dropped not in [to_ns(action.observation_stamp) for action in robot.actions]
         assert not robot.status.fault
@@ -243,17 +243,17 @@ def test_instruction_changes_mid_step():
         ({"selection__k1": 5000}, "selection.k1"),
         ({"selection__k1": 61}, "k2=60"),
         ({"command__workspace_low": [0.0, 0.0]}, "give 3"),
-        ({"model": "other"}, "clean up first"),
+        ({"model": "other"}, "given at the start only"),
     ],
 )
 def test_a_change_of_parameter_that_is_refused_stops(change, reason):
     """Whoever asked for it wanted another motion than this one; nothing has changed but that."""
     with driven(**HELD) as (robot, node, _):
         robot.drive()
-        before = node.settings
+        before = node.driver.settings
         result = robot.set(node, **change)
         assert not result.successful and reason in result.reason
-        assert node.settings == before and node.commander.settings == before.command
+        assert node.driver.settings == before and node.driver.commander.settings == before.command
         name = next(iter(change)).replace("__", ".")
         assert node.get_parameter(name).value != next(iter(change.values()))
         status = robot.faults("invalid_parameter")
@@ -273,7 +273,7 @@ def test_a_misspelt_parameter_stops_as_well():
 def test_a_refused_change_is_no_fault_of_a_robot_that_may_not_move():
     with driven() as (robot, node, _):
         assert not robot.set(node, command__max_linear_speed=-1.0).successful
-        assert not node.commander.interlock.fault
+        assert not node.driver.commander.interlock.fault
 
 
 def test_two_policy_nodes_on_one_command_topic():
@@ -315,9 +315,9 @@ def test_a_rival_is_seen_on_a_remapped_command_topic():
     node.start()
     rig = Rig(node, robot)
     try:
-        assert node.commander.output.rivals() == 0
+        assert node.output.rivals() == 0
         robot.create_publisher(TwistStamped, "/servo/twist", 1)
-        until(lambda: node.commander.output.rivals() == 1, "not seen")
+        until(lambda: node.output.rivals() == 1, "not seen")
         answer = robot.call(robot.enable, SetBool.Request(data=True))
         assert not answer.success and "other publisher" in answer.message
     finally:

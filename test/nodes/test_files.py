@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from vla_infoentropy_ros.control.faults import FAULT_CODES
+from vla_infoentropy_ros.driving.parameter_specs import group_specs
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings, parameter_specs
 from vla_infoentropy_ros.nodes.parameter_docs import document
-from vla_infoentropy_ros.nodes.parameter_specs import group_specs
-from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings, parameter_specs
 from vla_infoentropy_ros.nodes.sim_settings import SimSettings
 from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS
 

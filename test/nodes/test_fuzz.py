@@ -158,7 +158,7 @@ def test_ten_thousand_malformed_images():
     with driven(**HELD) as (robot, node, _):
         robot.drive()
         fuzzer = Fuzzer(7, to_ns(robot.actions[-1].observation_stamp))
-        counters, expected, told = node.commander.counters, Counter(), set()
+        counters, expected, told = node.driver.intake.counters, Counter(), set()
         received = counters.frames_received
         assert robot.set(node, command__camera_timeout_s=1.0).successful
         for count in range(1, 10_001):
@@ -173,8 +173,8 @@ def test_ten_thousand_malformed_images():
         assert expected.total() == 10_000 and min(expected.values()) > 100
         assert any("images rejected" in text for text in told)
         robot.faults("camera_frozen")
-        assert len(robot.actions) == counters.actions_issued == 1
-        assert counters.actions_dropped == 0
+        assert len(robot.actions) == node.driver.commander.counters.actions_issued == 1
+        assert node.driver.commander.counters.actions_dropped == 0
         assert len(os.listdir("/proc/self/fd")) == files
         assert memory() - before < 10_000_000
         assert robot.set(node, command__camera_timeout_s=20.0).successful
@@ -184,7 +184,7 @@ def test_ten_thousand_malformed_images():
 def test_good_images_among_malformed_ones_are_used_and_no_others():
     with driven() as (robot, node, _):
         robot.drive()
-        counters = node.commander.counters
+        counters = node.driver.intake.counters
         stamps = [to_ns(robot.actions[-1].observation_stamp)]
         for seed in range(10):
             fuzzer = Fuzzer(seed, stamps[-1])
@@ -226,7 +226,7 @@ def test_a_thousand_malformed_compressed_images():
         robot.say(WORDS)
         until(lambda: robot.status.instruction == WORDS, "not instructed")
         assert robot.call(robot.enable, SetBool.Request(data=True)).success
-        counters, pick = node.commander.counters, random.Random(7)
+        counters, pick = node.driver.intake.counters, random.Random(7)
         for count in range(1, 1001):
             message = compressed(pick, robot.now_ns())
             deliver(camera, message, lambda n=count: counters.frames_rejected == n)

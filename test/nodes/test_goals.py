@@ -129,7 +129,7 @@ def test_a_goal_that_ends_before_its_first_step_is_forgotten(end):
         begun = len(robot.statuses)
         until(lambda: len(robot.statuses) > begun, "no status")
         rests(robot)
-        assert not node.runner.instruction
+        assert not node.driver.runner.instruction
 
 
 def test_a_fault_ends_the_goal_and_says_why():

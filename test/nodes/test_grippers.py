@@ -111,7 +111,7 @@ def test_a_stop_holds_the_fingers_where_they_are(when):
         serving(rig, robot, reach, cancel_callback=cancel),
     ):
         ready(robot, node, begun)
-        gripper = node.commander.output._gripper
+        gripper = node.output._gripper
         if when == "under way":
             robot.look()
             until(lambda: gripper._under_way, "no answer to the goal")
@@ -119,7 +119,7 @@ def test_a_stop_holds_the_fingers_where_they_are(when):
         else:
 
             def send_and_stop():
-                gripper.send(1.0, node.settings.command)
+                gripper.send(1.0, node.driver.settings.command)
                 gripper.forget()  # in one callback: no answer can have come between
 
             rig.do(send_and_stop)

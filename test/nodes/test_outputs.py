@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("ros")
 
 def ready(robot, node, heard):
     """Instructed and enabled, with a subscriber that the node's publishers have found."""
-    until(lambda: node.commander.output.listeners(), "no one takes commands")
+    until(lambda: node.output.listeners(), "no one takes commands")
     assert heard is not None
     robot.say(WORDS)
     until(lambda: robot.status.instruction == WORDS, "not instructed", lambda: robot.status)
@@ -40,7 +40,7 @@ def test_poses_start_from_where_the_hand_is():
         until(hand.get_subscription_count, "no one takes ee_pose")
         ready(robot, node, poses)
         with robot.streaming(lambda: hand.publish(pose(0.4, 0.1, 0.3))):
-            until(lambda: node._robot_state._pose is not None, "no pose arrives")
+            until(lambda: node.driver.robot._pose is not None, "no pose arrives")
             robot.look()
             until(lambda: poses, "no pose", lambda: robot.status)
             first = poses[0].pose
@@ -73,10 +73,10 @@ def test_joint_trajectories_move_the_hand_as_the_action_says():
         robot.create_publisher(String, "robot_description", LATCHED).publish(String(data=urdf()))
         joints = robot.create_publisher(JointState, "joint_states", NEWEST)
         state = JointState(name=list(ARM.names)[::-1], position=[float(v) for v in BENT[::-1]])
-        until(lambda: joints.get_subscription_count() and node._robot_state.description, "not met")
+        until(lambda: joints.get_subscription_count() and node.driver.robot.description, "not met")
         ready(robot, node, trajectories)
         with robot.streaming(lambda: joints.publish(state)):
-            until(lambda: node._robot_state._joints, "no joint state arrives")
+            until(lambda: node.driver.robot._joints, "no joint state arrives")
             robot.look()
             until(lambda: trajectories, "no trajectory", lambda: robot.status)
         point = trajectories[0].points[0]
@@ -93,7 +93,7 @@ def test_the_workspace_is_kept():
         until(hand.get_subscription_count, "no one takes ee_pose")
         ready(robot, node, hand)
         with robot.streaming(lambda: hand.publish(pose(0.4, 0.0, 0.3))):
-            until(lambda: node._robot_state._pose is not None, "no pose arrives")
+            until(lambda: node.driver.robot._pose is not None, "no pose arrives")
             robot.act()
             until(lambda: any(twist.any() for twist in robot.twists), "does not move")
         assert robot.actions[-1].limited
@@ -109,13 +109,13 @@ def test_a_wall_is_no_matter_of_acceleration():
         until(hand.get_subscription_count, "no one takes ee_pose")
         ready(robot, node, hand)
         with robot.streaming(lambda: hand.publish(pose(at[-1], 0.0, 0.3))):
-            until(lambda: node._robot_state.last_pose, "no pose arrives")
+            until(lambda: node.driver.robot.last_pose, "no pose arrives")
             robot.act()
-            fast = float(node.commander._hold.twist[0])
+            fast = float(node.driver.commander._hold.twist[0])
             until(lambda: robot.twists and robot.twists[-1][0] == fast, "is not so fast")
             begin = len(robot.twists)
             at.append(0.4)
-            until(lambda: node._robot_state.last_pose.pose.position.x == 0.4, "does not arrive")
+            until(lambda: node.driver.robot.last_pose.position[0] == 0.4, "does not arrive")
             SCRIPT.values = (*STEP[:2], -STEP[2], *STEP[3:])
             robot.act()
             until(lambda: robot.twists[-1][0] == 0.0, "goes on")

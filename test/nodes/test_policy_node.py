@@ -89,7 +89,7 @@ def test_the_rate_of_steps_can_be_limited():
     with driven(max_rate_hz=0.01) as (robot, node, _):
         robot.drive()
         robot.look()
-        until(lambda: node.commander.counters.frames_dropped == 1, "not dropped")
+        until(lambda: node.driver.intake.counters.frames_dropped == 1, "not dropped")
         assert len(robot.actions) == 1
 
 
@@ -137,7 +137,7 @@ def test_the_end_of_a_dry_run_waits_for_the_operator(begins_dry):
         if not begins_dry:
             assert robot.set(node, command__dry_run=True).successful
         assert robot.set(node, command__dry_run=False).successful
-        until(lambda: node.commander.output.listeners(), "no one takes commands")
+        until(lambda: node.output.listeners(), "no one takes commands")
         action = robot.act()
         assert not action.dry_run and not from_twist(action.command).any()
         until(lambda: "~/enable" in robot.status.detail, "does not say why", lambda: robot.status)
@@ -159,7 +159,7 @@ def test_an_enable_counts_only_while_the_node_is_active():
             assert not answer.success and "activate it" in answer.message
             for transition in enter:
                 rig.do(transition)
-            until(lambda: node.commander.output.listeners(), "no one takes commands")
+            until(lambda: node.output.listeners(), "no one takes commands")
             until(robot.camera.get_subscription_count, "no one takes images")
             until(lambda: robot.status.instruction == WORDS, "not instructed")
             assert not from_twist(robot.act().command).any() and not robot.twists
@@ -174,7 +174,7 @@ def test_parameters_of_a_node_without_policy_open_no_publisher():
         for transition in (node.trigger_configure, node.trigger_activate):
             rig.do(transition)
         until(lambda: robot.count_publishers("twist_command") == 1, "not one publisher")
-        until(lambda: node.commander.output.listeners(), "no one takes commands")
+        until(lambda: node.output.listeners(), "no one takes commands")
         until(robot.camera.get_subscription_count, "no one takes images")
         robot.drive()
 
@@ -185,7 +185,7 @@ def test_the_stream_of_velocities_keeps_to_the_acceleration_limit():
         robot.drive()
         SCRIPT.values = (-STEP[0], *STEP[1:])  # back, as fast as it came
         robot.act()
-        wanted = node.commander._hold.twist[:3]
+        wanted = node.driver.commander._hold.twist[:3]
         until(lambda: np.array_equal(robot.twists[-1][:3], wanted), "does not arrive")
         sent = [np.zeros(6), *(np.array(what[1]) for what in map(tuple, robot.commands))]
         changes = [np.linalg.norm((b - a)[:3]) for a, b in itertools.pairwise(sent)]
@@ -279,7 +279,7 @@ def test_transitions_by_service():
         assert go("configure") == "inactive"
         assert go("activate") == "active"
         until(robot.camera.get_subscription_count, "no one takes images")
-        until(lambda: node.commander.output.listeners(), "no one takes commands")
+        until(lambda: node.output.listeners(), "no one takes commands")
         robot.drive()
         assert go("deactivate") == "inactive"
         robot.ends_in_zero()
@@ -290,7 +290,7 @@ def test_transitions_by_service():
         assert go("configure") == "inactive"
         assert go("activate") == "active"
         until(robot.camera.get_subscription_count, "no one takes images")
-        until(lambda: node.commander.output.listeners(), "no one takes commands")
+        until(lambda: node.output.listeners(), "no one takes commands")
         until(lambda: robot.status.instruction == WORDS, "the instruction was forgotten")
         robot.twists.clear()
         robot.act()
@@ -309,11 +309,11 @@ def test_transitions_by_service():
 @pytest.mark.parametrize("configured", [True, False])
 def test_what_names_code_or_files_cannot_be_set_over_the_graph(name, value, configured):
     with driven(autostart=configured, meet=False) as (robot, node, _):
-        before = node.settings
+        before = node.driver.settings
         answer = robot.set(node, **{name: value})
         assert not answer.successful
         assert f"{name} names code or files and is given at the start only" in answer.reason
-        assert node.settings == before and node.get_parameter(name).value != value
+        assert node.driver.settings == before and node.get_parameter(name).value != value
 
 
 @pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8", "mono8"])
@@ -344,14 +344,14 @@ def test_compressed_images():
         robot.say(WORDS)
         until(lambda: robot.status.instruction == WORDS, "not instructed")
         data = cv2.imencode(".jpg", np.full((16, 16, 3), 80, np.uint8))[1].tobytes()
-        counters = node.commander.counters
+        counters = node.driver.intake.counters
         for rejected, each in enumerate((b"", b"no jpeg at all", data)):
             header = Header(stamp=to_time(robot.now_ns()))
             camera.publish(CompressedImage(header=header, format="jpeg", data=array("B", each)))
             until(lambda n=rejected: counters.frames_received > n, "not received")
             until(lambda n=rejected: counters.frames_rejected == min(n + 1, 2), "not rejected")
         until(lambda: robot.actions, "the good image was not used", lambda: robot.status)
-        rig.do(node._tell)
+        rig.do(node.changed)
         until(lambda: robot.status.frames_rejected == 2, "not counted", lambda: robot.status)
 
 
@@ -365,13 +365,13 @@ def test_two_cameras_must_belong_together():
 
         stamp = robot.now_ns()
         wrist.publish(image(stamp - 200_000_000))
-        until(lambda: node.inputs._wrist is not None, "no wrist image")
+        until(lambda: node.driver.intake._wrist is not None, "no wrist image")
         robot.look(stamp)
-        rig.do(node._tell)
+        rig.do(node.changed)
         until(lambda: robot.status.frames_rejected == 1, "an old wrist image was used")
         stamp = robot.now_ns()
         wrist.publish(image(stamp))
-        until(lambda: to_ns(node.inputs._wrist.header.stamp) == stamp, "no wrist image")
+        until(lambda: node.driver.intake._wrist[1] == stamp, "no wrist image")
         robot.look(stamp + 1)
         until(lambda: robot.actions, "no action", lambda: robot.status)
 
@@ -413,7 +413,7 @@ def test_a_policy_that_cannot_be_loaded_fails_to_configure(override, message, ca
     node = PolicyNode(parameter_overrides=parameters(FAST | override))
     with pytest.raises(StartupError, match="autostart"):
         node.start()
-    assert node.runner is None
+    assert node.driver.runner is None
     node.stop()
     node.destroy_node()
     text = capfd.readouterr().err

@@ -87,6 +87,7 @@ class Told:
         self.results = queue.Queue()
 
     def step_begins(self, frame): ...
+    def decoded(self, frame): ...
     def state_changed(self): ...
 
     def step_done(self, frame, result, instruction):
@@ -97,8 +98,10 @@ class Told:
 
 
 def test_the_node_tells_its_cameras_apart():
-    from vla_infoentropy_ros.nodes.runner import Frame, PolicyRunner
-    from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings
+    from vla_infoentropy_ros.driving.images import RawPicture
+    from vla_infoentropy_ros.driving.intake import Frame
+    from vla_infoentropy_ros.driving.runner import PolicyRunner
+    from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 
     told, answers = Told(), []
     runner = PolicyRunner(PolicyNodeSettings.from_values({
@@ -110,8 +113,10 @@ def test_the_node_tells_its_cameras_apart():
         while runner.instruction != "pick up":
             time.sleep(0.01)
         for number, camera in enumerate(("left", "left", "right", "right")):
-            picture = frames(4)[number]
-            runner.post(Frame(lambda p=picture: [p], number * SECOND // 10, camera, number, 0))
+            pixels = frames(4)[number]
+            height, width, _ = pixels.shape
+            picture = RawPicture("rgb8", width, height, 3 * width, pixels.tobytes())
+            runner.post(Frame((picture,), number * SECOND // 10, camera, number, 0))
             answers.append(told.results.get(timeout=20))
     finally:
         runner.close()

@@ -7,11 +7,11 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from vla_infoentropy_ros.driving.driver import Driver
+from vla_infoentropy_ros.driving.runner import PolicyRunner
 from vla_infoentropy_ros.models.memory import device_memory
 from vla_infoentropy_ros.msg import InferenceStatus
-from vla_infoentropy_ros.nodes.inputs import Inputs
 from vla_infoentropy_ros.nodes.qos import QUEUE
-from vla_infoentropy_ros.nodes.runner import PolicyRunner
 
 _OK, _WARN, _ERROR, _STALE = (
     DiagnosticStatus.OK,
@@ -31,14 +31,13 @@ class Diagnostics:
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", QUEUE)
         self._last: tuple[float, InferenceStatus] | None = None
 
-    def publish(
-        self, status: InferenceStatus, now_s: float, runner: PolicyRunner | None, inputs: Inputs
-    ) -> None:
-        """status: newest. now_s: monotonic."""
+    def publish(self, status: InferenceStatus, driver: Driver, problem: str) -> None:
+        """status: newest. problem: why no image arrives, if that is known."""
+        now_s = driver.clock.steady_s()
         array = DiagnosticArray(
             status=[
-                self._camera(status, now_s, inputs, runner is not None and runner.running),
-                self._policy(status, runner),
+                self._camera(status, now_s, driver, problem),
+                self._policy(status, driver.runner),
                 self._commands(status),
             ]
         )
@@ -47,22 +46,22 @@ class Diagnostics:
         self._publisher.publish(array)
 
     def _camera(
-        self, status: InferenceStatus, now_s: float, inputs: Inputs, active: bool
+        self, status: InferenceStatus, now_s: float, driver: Driver, problem: str
     ) -> DiagnosticStatus:
-        rate_hz, rejected = 0.0, 0
+        rate_hz, rejected, active = 0.0, 0, driver.active
         if self._last is not None and now_s > self._last[0]:
             then_s, before = self._last
             # Counters begin anew when the node is configured.
             rate_hz = max(0, status.frames_received - before.frames_received) / (now_s - then_s)
             rejected = max(0, status.frames_rejected - before.frames_rejected)
         level, text = _OK, "images arrive"
-        if inputs.problem:
-            level, text = _ERROR, inputs.problem
+        if problem:
+            level, text = _ERROR, problem
         elif rejected:
             level, text = _ERROR, f"{rejected} images rejected within the last second; see the log"
         elif rate_hz == 0.0:
             level, text = _STALE if active else _OK, "no images within the last second"
-        elif active and inputs.overdue:
+        elif active and driver.camera_overdue:
             level, text = _STALE, "images arrive, but none that is new: see image_age_s and the log"
         return self._status(
             "camera",
@@ -70,7 +69,7 @@ class Diagnostics:
             text,
             {
                 "rate_hz": f"{rate_hz:.1f}",
-                "image_age_s": f"{inputs.image_age_s:.3f}",
+                "image_age_s": f"{driver.intake.image_age_s:.3f}",
                 "received": status.frames_received,
                 "dropped": status.frames_dropped,
                 "rejected": status.frames_rejected,

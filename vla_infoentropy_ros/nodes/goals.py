@@ -15,7 +15,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 
 from vla_infoentropy_ros.action import ExecuteInstruction
-from vla_infoentropy_ros.nodes.telemetry import Step
+from vla_infoentropy_ros.driving.driver import Driver, Step
 
 Result = ExecuteInstruction.Result
 _COMPLETE = (Result.TIME_LIMIT, Result.STEP_LIMIT)
@@ -45,12 +45,12 @@ class _Goal:
 class Goals:
     """Serves one goal at a time; a new one ends the one before.
 
-    node: the PolicyNode; it and `tick` (at command rate) run in the executor, `stepped` in the
+    `tick` (at command rate) runs in the executor, `stepped` in the
     worker. Limits and cancellation stop the robot here; whatever else stops it, `tick` notices.
     """
 
-    def __init__(self, node: Any) -> None:
-        self._node = node
+    def __init__(self, node: Any, driver: Driver) -> None:
+        self._driver = driver
         self._lock = threading.Lock()
         self._goal: _Goal | None = None
         self._server = ActionServer(
@@ -69,16 +69,15 @@ class Goals:
             if goal is None or goal.exhausted:
                 return
             goal.steps += 1
-        _, result, image_to_command_ms = step
         feedback = ExecuteInstruction.Feedback(
             steps=goal.steps,
-            latency_ms=float(result.latency_ms),
-            image_to_command_ms=float(image_to_command_ms),
-            reuse_ratio=float(result.report.reuse_ratio),
+            latency_ms=float(step.result.latency_ms),
+            image_to_command_ms=float(step.image_to_command_ms),
+            reuse_ratio=float(step.result.report.reuse_ratio),
         )
         goal.handle.publish_feedback(feedback)
         if goal.exhausted:
-            self._node.runner.rest()  # and no stop: the last command is still to be carried out
+            self._driver.finish()  # and no stop: the last command is still to be carried out
 
     def tick(self) -> None:
         """Look whether the goal has ended."""
@@ -90,7 +89,7 @@ class Goals:
             self.end(Result.CANCELED)
         elif hindrance := self._hindrance(goal):
             self.end(*hindrance)
-        elif goal.exhausted and not self._node.commander.moving:
+        elif goal.exhausted and not self._driver.commander.moving:
             self.end(Result.STEP_LIMIT)
         elif 0.0 < limit_s <= goal.age_s:
             self.end(Result.TIME_LIMIT)
@@ -100,17 +99,17 @@ class Goals:
         with self._lock:
             goal, self._goal = self._goal, None
         if goal is not None:
-            self._node.rest()
+            self._driver.rest()
             goal.ended.set_result((reason, detail))
 
     async def _execute(self, handle: Any) -> Any:
         self.end(Result.SUPERSEDED)
-        goal = _Goal(handle, self._node.commander.interlock.may_move)
+        goal = _Goal(handle, self._driver.commander.interlock.may_move)
         problem = _invalid(handle.request) or self._obstacle()
         if problem:
             reason, detail = Result.REJECTED, problem
         else:
-            self._node.follow(handle.request.instruction.strip())
+            self._driver.follow(handle.request.instruction.strip())
             self._goal = goal
             reason, detail = await goal.ended
         finish: dict[str, Callable[[], None]] = dict.fromkeys(_COMPLETE, handle.succeed)
@@ -120,8 +119,8 @@ class Goals:
 
     def _obstacle(self) -> str:
         """Why no goal can begin now."""
-        interlock = self._node.commander.interlock
-        if not self._node.active:
+        interlock = self._driver.commander.interlock
+        if not self._driver.active:
             return "the node is not active: activate it"
         if interlock.fault is None and interlock.dry_run:
             return ""
@@ -129,12 +128,12 @@ class Goals:
 
     def _hindrance(self, goal: _Goal) -> tuple[str, str] | None:
         """What stopped the robot since the goal began."""
-        interlock, runner = self._node.commander.interlock, self._node.runner
+        interlock, runner = self._driver.commander.interlock, self._driver.runner
         if interlock.fault is not None:
             return Result.FAULT, f"{interlock.fault.code}: {interlock.fault.reason}"
         if goal.may_move and not interlock.may_move:
             return Result.DISABLED, interlock.why_not()
-        if runner.rejected:
+        if runner is not None and runner.rejected:
             return Result.REJECTED, runner.rejected
         return None
 

@@ -9,9 +9,9 @@ from typing import Any
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings, parameter_specs
 from vla_infoentropy_ros.foreign.text import MESSAGE, printable
 from vla_infoentropy_ros.nodes.parameters import declare_specs
-from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings, parameter_specs
 
 
 def declare(node: Any) -> PolicyNodeSettings:

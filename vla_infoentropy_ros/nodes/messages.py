@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 from vla_infoentropy_ros.msg import InferenceStatus, TokenSelection, VlaAction
 
 if TYPE_CHECKING:  # the simulator uses this module without a policy, and so without torch
-    from vla_infoentropy_ros.nodes.runner import Frame
+    from vla_infoentropy_ros.driving.intake import Frame
     from vla_infoentropy_ros.session import StepResult
 
 _TYPECODES = {"uint8": "B", "uint16": "H", "int32": "i", "float32": "f", "float64": "d"}

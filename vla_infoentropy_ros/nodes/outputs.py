@@ -1,60 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command topics of the arm: velocities here, poses and joint positions in position_outputs."""
+"""Command topics of the arm, and what the gripper understands."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from geometry_msgs.msg import TwistStamped
-from numpy.typing import NDArray
+from geometry_msgs.msg import Pose, PoseStamped, TwistStamped
 from rclpy.duration import Duration
+from std_msgs.msg import Header
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from vla_infoentropy_ros.control.conventions import rotate
 from vla_infoentropy_ros.control.faults import Fault
-from vla_infoentropy_ros.control.limits import keep_inside
-from vla_infoentropy_ros.control.resampling import Command
 from vla_infoentropy_ros.control.settings import CommandSettings
+from vla_infoentropy_ros.driving.aims import HandPose, JointPositions, Target, Velocity
 from vla_infoentropy_ros.nodes.grippers import Gripper, make_gripper
-from vla_infoentropy_ros.nodes.messages import to_twist_stamped
+from vla_infoentropy_ros.nodes.messages import to_duration, to_time, to_twist_stamped
 from vla_infoentropy_ros.nodes.qos import NEWEST
-from vla_infoentropy_ros.nodes.robot_state import RobotState
 
 _FLUSH = Duration(seconds=0.2)
 
+# by command.output: topic and type
+_TOPICS: dict[str, tuple[str, Any]] = {
+    "twist": ("twist_command", TwistStamped),
+    "pose": ("pose_command", PoseStamped),
+    "trajectory": ("joint_trajectory", JointTrajectory),
+}
 
-class Output:
-    """Publishes commands as velocities: twist_command, and what the gripper understands.
 
-    The publishers exist only while the node is not in dry run: a dry run beside a live controller
-    cannot be mistaken for a second commander, and cannot command even by a bug.
-    """
+class CommandPublishers:
+    """A `driving.sink.CommandSink`: the publishers exist only while it is open."""
 
-    topic = "twist_command"
-    message_type: Any = TwistStamped
-
-    def __init__(self, node: Any, state: RobotState) -> None:
-        self._node, self._state = node, state
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self.topic = ""
         self._arm: Any = None
         self._gripper: Gripper | None = None
-        self.frame_id = self.base_frame = ""
-        self.end_effector_frame = False
-
-    def set_frame(self, frame_convention: str, settings: CommandSettings) -> None:
-        """frame_convention: "base" or "end_effector"; gives commands their TF name."""
-        self.end_effector_frame = frame_convention != "base"
-        self.base_frame = settings.base_frame
-        self._state.set_frame(settings.base_frame)
-        self.frame_id = settings.tool_frame if self.end_effector_frame else settings.base_frame
 
     def open(self, settings: CommandSettings) -> None:
-        """Create the command publishers."""
+        self.topic, kind = _TOPICS[settings.output]
         if self._arm is None:
-            self._arm = self._node.create_publisher(self.message_type, self.topic, NEWEST)
+            self._arm = self._node.create_publisher(kind, self.topic, NEWEST)
             self._gripper = make_gripper(self._node, settings)
 
     def close(self) -> None:
-        """Remove the command publishers."""
         arm, gripper, self._arm, self._gripper = self._arm, self._gripper, None, None
         if arm is not None:
             self._node.destroy_publisher(arm)
@@ -78,60 +66,46 @@ class Output:
 
     def rivals(self) -> int:
         """Publishers on the command topic besides ours."""
+        if self._arm is None:
+            return 0
         # By its remapped name: rclpy counts the name that it is given.
         count = int(self._node.count_publishers(self._node.resolve_topic_name(self.topic)))
-        return max(0, count - (self._arm is not None))
+        return max(0, count - 1)
 
-    def now_ns(self) -> int:
-        """ROS time."""
-        return int(self._node.get_clock().now().nanoseconds)
-
-    def plan(self, command: Command, settings: CommandSettings) -> Fault | None:
-        """Prepare a new command; the fault that forbids it, if any."""
-        return None if self._gripper is None else self._gripper.fault()
-
-    def send(self, command: Command, stamp_ns: int) -> None:
-        """Publish a command to the arm."""
-        if self._arm is None:
-            return
-        message = self._message(command, stamp_ns)
-        if message is not None:
-            self._arm.publish(message)
+    def send(self, target: Target, stamp_ns: int) -> None:
+        if self._arm is not None:
+            self._arm.publish(to_command(target, stamp_ns))
 
     def grip(self, opening: float, settings: CommandSettings) -> None:
-        """Tell the gripper how far to open, 0 .. 1."""
         if self._gripper is not None:
             self._gripper.send(opening, settings)
 
     def forget_grip(self) -> None:
-        """The robot has stopped: whatever the gripper is told next is new."""
         if self._gripper is not None:
             self._gripper.forget()
 
-    def _message(self, command: Command, stamp_ns: int) -> Any:
-        return to_twist_stamped(command.twist, stamp_ns, self.frame_id)
+    def gripper_fault(self) -> Fault | None:
+        return None if self._gripper is None else self._gripper.fault()
 
     def flush(self) -> None:
-        """Wait until what was sent has arrived, for a publisher that is about to go."""
         if self._arm is not None:
             self._arm.wait_for_all_acked(_FLUSH)
 
-    def inside_workspace(
-        self, twist: NDArray[np.float64], settings: CommandSettings, hold_s: float
-    ) -> NDArray[np.float64] | Fault:
-        """The twist (6,), cut so that the hand stays in the workspace; a fault without a pose."""
-        if not settings.limit_workspace:
-            return twist
-        pose = self._state.pose(settings.pose_timeout_s)
-        if isinstance(pose, Fault):
-            return pose
-        at, turn = pose.pose.position, pose.pose.orientation
-        position = np.array([at.x, at.y, at.z])
-        if not self.end_effector_frame:
-            line = keep_inside(twist[:3], position, settings, hold_s)
-        else:
-            to_base = (turn.w, turn.x, turn.y, turn.z)
-            to_tool = (turn.w, -turn.x, -turn.y, -turn.z)
-            kept = keep_inside(rotate(to_base, twist[:3]), position, settings, hold_s)
-            line = rotate(to_tool, kept)
-        return np.concatenate([line, twist[3:]])
+
+def to_command(target: Target, stamp_ns: int) -> TwistStamped | PoseStamped | JointTrajectory:
+    """The message that tells an arm its target."""
+    if isinstance(target, Velocity):
+        return to_twist_stamped(target.twist, stamp_ns, target.frame_id)
+    header = Header(stamp=to_time(stamp_ns), frame_id=target.frame_id)
+    if isinstance(target, HandPose):
+        pose = Pose()
+        at, turn = pose.position, pose.orientation
+        at.x, at.y, at.z = (float(value) for value in target.pose.position)
+        turn.w, turn.x, turn.y, turn.z = (float(value) for value in target.pose.orientation)
+        return PoseStamped(header=header, pose=pose)
+    assert isinstance(target, JointPositions)
+    point = JointTrajectoryPoint(
+        positions=[float(value) for value in target.positions],
+        time_from_start=to_duration(round(target.duration_s * 1e9)),
+    )
+    return JointTrajectory(header=header, joint_names=list(target.names), points=[point])

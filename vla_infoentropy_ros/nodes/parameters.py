@@ -13,12 +13,12 @@ from rcl_interfaces.msg import (
 )
 from rclpy.exceptions import ParameterException
 
-from vla_infoentropy_ros.knobs import SettingError
-from vla_infoentropy_ros.nodes.parameter_specs import (
+from vla_infoentropy_ros.driving.parameter_specs import (
     ParameterSpec,
     group_specs,
     unknown_parameter,
 )
+from vla_infoentropy_ros.knobs import SettingError
 
 G = TypeVar("G")
 

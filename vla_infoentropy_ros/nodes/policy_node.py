@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -18,23 +17,21 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 
-from vla_infoentropy_ros.control import faults
 from vla_infoentropy_ros.control.faults import Fault
+from vla_infoentropy_ros.driving.driver import Driver, Step
+from vla_infoentropy_ros.driving.intake import Frame
+from vla_infoentropy_ros.driving.runner import PolicyRunner
 from vla_infoentropy_ros.foreign.text import MESSAGE, printable, quoted_lines, shown
-from vla_infoentropy_ros.nodes.commander import Commander
+from vla_infoentropy_ros.msg import InferenceStatus
 from vla_infoentropy_ros.nodes.diagnostics import Diagnostics
 from vla_infoentropy_ros.nodes.goals import Goals, Result
 from vla_infoentropy_ros.nodes.grippers import check_gripper
 from vla_infoentropy_ros.nodes.inputs import Inputs
 from vla_infoentropy_ros.nodes.live_parameters import LiveParameters, declare
-from vla_infoentropy_ros.nodes.outputs import Output
-from vla_infoentropy_ros.nodes.position_outputs import OUTPUTS
-from vla_infoentropy_ros.nodes.robot_state import RobotState
-from vla_infoentropy_ros.nodes.runner import Frame, PolicyRunner
+from vla_infoentropy_ros.nodes.outputs import CommandPublishers
+from vla_infoentropy_ros.nodes.ros_clock import RosClock
 from vla_infoentropy_ros.nodes.runtime import StartupError, run, spin
-from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings
 from vla_infoentropy_ros.nodes.telemetry import Telemetry
-from vla_infoentropy_ros.session import StepError, StepResult
 
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 _HOUSEKEEPING_S = 1.0
@@ -45,32 +42,28 @@ class PolicyNode(LifecycleNode):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("policy_node", **options)
-        self.settings = declare(self)
-        self.runner: PolicyRunner | None = None
-        self.active = False
         self._command_timer: Any = None
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._robot_state = RobotState(self)
-        output = Output(self, self._robot_state)
-        self.commander = Commander(output, self.settings.command, self._on_fault)
-        self.telemetry = Telemetry(self, self.commander)
+        self.output = CommandPublishers(self)
+        self.driver = Driver(declare(self), RosClock(self), self.output, self)
+        self.telemetry = Telemetry(self, self.driver)
         self.diagnostics = Diagnostics(self)
-        self.inputs = Inputs(self, self.commander, self._on_frame, self._on_instruction)
-        self.telemetry.inputs = self.inputs
-        self._wanted = self.settings.node.instruction
-        live = LiveParameters(self.settings, lambda: self.runner is not None, self._change)
+        self.inputs = Inputs(self, self.driver, self._on_instruction)
+        live = LiveParameters(
+            self.driver.settings, lambda: self.driver.runner is not None, self.driver.configure
+        )
         self.add_on_set_parameters_callback(live.on_set)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/clear_fault", self._on_clear_fault)
-        self._goals = Goals(self)
+        self._goals = Goals(self, self.driver)
         self.create_timer(_HOUSEKEEPING_S, self._housekeeping, clock=self._steady)
 
     # Beginning and end
 
     def start(self) -> None:
         """Configure and activate by itself, if so asked."""
-        if not self.settings.node.autostart:
+        if not self.driver.settings.node.autostart:
             return
         if self.trigger_configure() != _SUCCESS or self.trigger_activate() != _SUCCESS:
             raise StartupError("autostart failed, see above; correct the parameters and restart")
@@ -80,18 +73,19 @@ class PolicyNode(LifecycleNode):
 
     def stop(self) -> None:
         """Zero command, then end."""
-        if self.active:
+        if self.driver.active:
             self.get_logger().info("stopping: the robot is sent zero")
         self._halt()
         self._unload()
-        self._tell()
+        self.changed()
 
     # Transitions: rclpy swallows what they raise, so they log and answer themselves
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        settings = self.driver.settings
         try:
-            check_gripper(self.settings.command)
-            self.runner = PolicyRunner(self.settings, self)
+            check_gripper(settings.command)
+            runner = self.driver.load()
         except (ValueError, OSError) as error:
             self.get_logger().error(f"cannot configure: {printable(error, MESSAGE)}")
             return _FAILURE
@@ -99,27 +93,19 @@ class PolicyNode(LifecycleNode):
             told = quoted_lines(traceback.format_exc())
             self.get_logger().error(f"cannot configure:\n{told}")
             return _FAILURE
-        self.telemetry.runner = self.runner
-        output = OUTPUTS[self.settings.command.output](self, self._robot_state)
-        self.commander.open(self.runner.policy.convention, output)
-        self.inputs.open(self.settings.node, self.runner.policy.views)
-        self._introduce(self.runner)
-        self._tell()
+        self.inputs.open(settings.node, runner.policy.views)
+        self._introduce(runner)
+        self.changed()
         return _SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        if self.runner is None:
+        if self.driver.runner is None:
             self.get_logger().error("cannot activate: no policy is loaded; configure first")
             return _FAILURE
-        self.commander.enable(False)
-        self.runner.start()
-        self.inputs.guard.reset()
-        self.active = True
-        period_s = 1.0 / self.settings.command.rate_hz
+        self.driver.activate()
+        period_s = 1.0 / self.driver.settings.command.rate_hz
         self._command_timer = self.create_timer(period_s, self._tick, clock=self._steady)
-        if self._wanted:
-            self.runner.set_instruction(self._wanted)
-        self._tell()
+        self.changed()
         return _SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -128,12 +114,12 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error(
                 "the policy step in progress did not end; its result is dropped"
             )
-        self._tell()
+        self.changed()
         return _SUCCESS if ended else TransitionCallbackReturn.ERROR
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._unload()
-        self._tell()
+        self.changed()
         return _SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -146,22 +132,15 @@ class PolicyNode(LifecycleNode):
 
     def _halt(self) -> bool:
         """Zero command, then no more; false if the step in progress did not end."""
-        self.active = False
         self._goals.end(Result.STOPPED)
-        self.commander.enable(False)
-        self.commander.drain()
         if self._command_timer is not None:
             self.destroy_timer(self._command_timer)
             self._command_timer = None
-        self.telemetry.forget()
-        return self.runner.stop() if self.runner is not None else True
+        return self.driver.deactivate()
 
     def _unload(self) -> None:
         self.inputs.close()
-        self.commander.close()
-        if self.runner is not None:
-            self.runner.close()
-        self.runner = self.telemetry.runner = None
+        self.driver.unload()
 
     def _introduce(self, runner: PolicyRunner) -> None:
         policy = runner.policy
@@ -173,54 +152,32 @@ class PolicyNode(LifecycleNode):
 
     # Callbacks of the executor
 
-    def _on_frame(self, frame: Frame) -> None:
-        if self.inputs.guard.clock_jumped(self.commander.output.now_ns()):
-            self._clock_jumped()
-        elif self.active and self.runner is not None and self.runner.post(frame):
-            self.commander.counters.frames_dropped += 1
-
     def _on_instruction(self, text: str) -> None:
-        if text == self._wanted:
-            return
-        self._goals.end(Result.SUPERSEDED)
-        self._wanted = text
-        if self.runner is not None and self.active:
-            self.commander.stop()
-            self.runner.set_instruction(text)
+        if not self.driver.follows(text):  # a latched topic repeats itself
+            self._goals.end(Result.SUPERSEDED)
+            self.driver.instruction(text)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._goals.end(Result.RESET)
-        self._new_episode("new_episode")
-        response.success = self.active
+        self.driver.reset()
+        active = response.success = self.driver.active
         response.message = (
-            "a new episode begins with the next image" if self.active else "the node is not active"
+            "a new episode begins with the next image" if active else "the node is not active"
         )
         return response
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        if request.data and not self.active:
-            response.success = False
-            response.message = "refused: the node is not active; activate it, then enable"
-        else:
-            response.success, response.message = self.commander.enable(request.data)
+        response.success, response.message = self.driver.enable(request.data)
         self.get_logger().info(response.message)
-        self._tell()
+        self.changed()
         return response
-
-    def _on_fault(self, fault: Fault) -> None:
-        self.get_logger().error(
-            f"fault {fault.code}: {fault.reason}. The robot is stopped; call ~/clear_fault, then "
-            "~/enable."
-        )
-        self._tell()
 
     def _on_clear_fault(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
-        with self.commander.lock:
-            response.success, response.message = True, self.commander.interlock.clear()
+        response.success, response.message = True, self.driver.commander.clear_fault()
         self.get_logger().info(response.message)
-        self._tell()
+        self.changed()
         return response
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
@@ -231,101 +188,51 @@ class PolicyNode(LifecycleNode):
         except Exception as error:  # the service answers with it
             unknown = [each.name for each in parameter_list if not self.has_parameter(each.name)]
             reason = f"there is no parameter {', '.join(unknown)}" if unknown else str(error)
-            self.commander.refused_change(reason)
+            self.driver.commander.refused_change(reason)
             raise
         if not result.successful:
-            self.commander.refused_change(result.reason)
+            self.driver.commander.refused_change(result.reason)
         return result
 
-    def _change(self, settings: PolicyNodeSettings, changed: set[str]) -> None:
-        """Valid new parameters; the selector is exchanged at a step boundary."""
-        self.settings = settings
-        if any(name.startswith("command.") for name in changed):
-            self.commander.configure(settings.command)
-        selecting = any(name.startswith(("select", "schedule")) for name in changed)
-        if selecting and self.runner is not None:
-            self.commander.stop()
-            self.runner.set_selector(settings)
-        if self.runner is not None and any(name.startswith("session.") for name in changed):
-            self.runner.set_options(settings)
-
     def _tick(self) -> None:
-        if self.inputs.guard.clock_jumped(self.commander.output.now_ns()):
-            self._clock_jumped()
-        alive = self.runner is not None and self.runner.alive
-        self.commander.tick(alive)
+        self.driver.tick()
         self._goals.tick()
 
     def _housekeeping(self) -> None:
-        status = self.telemetry.status(self.settings, self.active)
-        self.diagnostics.publish(status, time.monotonic(), self.runner, self.inputs)
+        self.diagnostics.publish(self.changed(), self.driver, self.inputs.problem)
 
-    def _clock_jumped(self) -> None:
+    # An audience of driving, called by whichever thread it happens in
+
+    def stepped(self, step: Step) -> None:
+        self.telemetry.action(step)
+        self._goals.stepped(step)
+        self.telemetry.selection(step)
+        self.changed(step)
+
+    def rejected(self, what: str, reason: str) -> None:
+        self.get_logger().error(f"{what} rejected: {reason}", throttle_duration_sec=2.0)
+
+    def dropped(self, reason: str) -> None:
+        self.get_logger().warning(f"image dropped: {reason}", throttle_duration_sec=2.0)
+
+    def failed(self, frame: Frame, fault: Fault) -> None:
+        self.changed()
+
+    def faulted(self, fault: Fault) -> None:
+        self.get_logger().error(
+            f"fault {fault.code}: {fault.reason}. The robot is stopped; call ~/clear_fault, then "
+            "~/enable."
+        )
+        self.changed()
+
+    def clock_jumped(self) -> None:
         self.get_logger().warning("ROS time jumped backwards: a new episode begins")
-        self.inputs.guard.reset()
-        self._robot_state.clock_jumped()
-        self.commander.clock_jumped()
         self._goals.tick()  # a fault of the jump is the better reason
         self._goals.end(Result.RESET)
-        self._new_episode("clock_backwards")
 
-    def _new_episode(self, reason: str) -> None:
-        self.commander.stop()
-        self.telemetry.forget()
-        if self.runner is not None and self.active:
-            self.runner.reset(reason)
-
-    def _tell(self) -> None:
-        self.telemetry.status(self.settings, self.active)
-
-    # What a goal asks for
-
-    def follow(self, instruction: str) -> None:
-        """Begin an episode with this instruction, be it the same as before."""
-        self._wanted = instruction
-        if self.runner is not None:
-            self.runner.set_instruction(instruction)
-        self._new_episode("new_episode")
-
-    def rest(self) -> None:
-        """Stop, and do nothing until there is an instruction again."""
-        self._wanted = ""
-        self.commander.stop()
-        if self.runner is not None:
-            self.runner.rest()
-
-    # Called by the worker thread
-
-    def step_begins(self, frame: Frame) -> None:
-        with self.commander.lock:
-            self.commander.watchdog.step_begins(frame.arrival_s)
-
-    def step_done(self, frame: Frame, result: StepResult, instruction: str) -> None:
-        runner = self.runner
-        if runner is None or runner.policy is None:
-            return
-        stamp_ns = max(frame.stamp_ns, self.commander.output.now_ns())
-        issued = self.commander.issue(
-            result.action.values, frame.generation, stamp_ns, (stamp_ns - frame.stamp_ns) / 1e9
-        )
-        step = None
-        if issued is not None:
-            step = self.telemetry.stepped(frame, result, issued, stamp_ns, instruction)
-            self._goals.stepped(step)
-            self.telemetry.selection(self.settings, step)
-        self.telemetry.status(self.settings, self.active, step)
-
-    def step_failed(self, frame: Frame, error: Exception) -> None:
-        code = faults.INVALID_ACTION if isinstance(error, StepError) else faults.POLICY_EXCEPTION
-        self.commander.failed(Fault(code, f"{type(error).__name__}: {error}"))
-        self._tell()
-
-    def frame_rejected(self, frame: Frame, reason: str) -> None:
-        self.commander.abandoned()
-        self.inputs.reject("image", reason)
-
-    def state_changed(self) -> None:
-        self._tell()
+    def changed(self, step: Step | None = None) -> InferenceStatus:
+        """Tell the status, with the figures of ``step``, else of the last one."""
+        return self.telemetry.status(step, self.inputs.instruction_problem)
 
 
 def main(args: Sequence[str] | None = None) -> int:

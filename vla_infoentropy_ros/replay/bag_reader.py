@@ -18,13 +18,8 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.typesys import get_types_from_msg
 
+from vla_infoentropy_ros.driving.images import ImageError, PackedPicture, RawPicture
 from vla_infoentropy_ros.foreign.text import UserError
-from vla_infoentropy_ros.nodes.images import (
-    ImageDecoder,
-    ImageError,
-    check_compressed,
-    check_raw,
-)
 from vla_infoentropy_ros.standalone.typestore import registry
 
 RAW_IMAGE = "sensor_msgs/msg/Image"
@@ -68,7 +63,6 @@ class Bag:
         self.path = path
         self._reader = _open(path)
         self._store = registry().store
-        self._decoder = ImageDecoder()
 
     def __enter__(self) -> Bag:
         return self
@@ -182,11 +176,8 @@ class Bag:
 
     def _image(self, connection: Connection, message: Any) -> NDArray[np.uint8]:
         try:
-            if connection.msgtype == RAW_IMAGE:
-                check_raw(message)
-                return self._decoder.raw(message)
-            check_compressed(message)
-            return self._decoder.compressed(message)
+            kind = RawPicture if connection.msgtype == RAW_IMAGE else PackedPicture
+            return kind.of(message).rgb()
         except ImageError as error:
             raise BagError(f"image on {connection.topic} in {self.path}: {error}") from error
 

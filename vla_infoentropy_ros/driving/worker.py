@@ -1,14 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A thread that works on the newest frame only; no ROS, no policy."""
+"""Who works on frames: a thread that takes the newest only, or whoever brings one."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+Job = TypeVar("Job", contravariant=True)
+
+
+class Work(Protocol[Job]):
+    """See `Worker`, whose methods these are."""
+
+    @property
+    def alive(self) -> bool: ...
+    def start(self) -> None: ...
+    def post(self, job: Job) -> bool: ...
+    def call(self, request: Callable[[], None]) -> None: ...
+    def stop(self, timeout_s: float) -> bool: ...
+
+
+MakeWorker = Callable[[Callable[[T], None]], Work[T]]
+"""From what is to be done with each job."""
 
 
 class Worker(Generic[T]):
@@ -72,3 +88,24 @@ class Worker(Generic[T]):
                 request()
             elif job is not None:
                 self._work(job)
+
+
+class Inline(Generic[T]):
+    """Works at once, in the thread that brings the job: nothing is dropped, all is repeatable."""
+
+    alive = True
+
+    def __init__(self, work: Callable[[T], None]) -> None:
+        self._work = work
+
+    def start(self) -> None: ...
+
+    def post(self, job: T) -> bool:
+        self._work(job)
+        return False
+
+    def call(self, request: Callable[[], None]) -> None:
+        request()
+
+    def stop(self, timeout_s: float) -> bool:
+        return True

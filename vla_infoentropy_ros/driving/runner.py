@@ -1,49 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy behind the node: loads it, owns its session, steps it in the worker thread. No ROS."""
+"""The policy that drives: loads it, owns its session, steps it in the worker."""
 
 from __future__ import annotations
 
 import gc
 import logging
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from vla_infoentropy_ros.driving.images import ImageError
+from vla_infoentropy_ros.driving.intake import Frame
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
+from vla_infoentropy_ros.driving.worker import MakeWorker, Work, Worker
 from vla_infoentropy_ros.foreign.text import MESSAGE, printable, quoted_lines
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.memory import release_device_memory
-from vla_infoentropy_ros.nodes.images import ImageError
-from vla_infoentropy_ros.nodes.settings import PolicyNodeSettings
-from vla_infoentropy_ros.nodes.worker import Worker
 from vla_infoentropy_ros.selftest import run_selftest
 from vla_infoentropy_ros.session import Session, StepResult
 
 _STOP_TIMEOUT_S = 10.0
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One observation on its way. decode: gives the images, (h, w, 3) uint8 RGB, one per view.
-
-    stamp_ns: ROS time of the picture. arrival_s: monotonic. generation: of the episode it
-    belongs to; a result of an older one must not move the robot.
-    """
-
-    decode: Callable[[], Sequence[NDArray[np.uint8]]]
-    stamp_ns: int
-    frame_id: str
-    arrival_s: float
-    generation: int
-
-
-class Listener(Protocol):
-    """Told by the worker thread what happens."""
+class StepListener(Protocol):
+    """Told by the worker what happens."""
 
     def step_begins(self, frame: Frame) -> None: ...
+    def decoded(self, frame: Frame) -> None: ...
     def step_done(self, frame: Frame, result: StepResult, instruction: str) -> None: ...
     def frame_rejected(self, frame: Frame, reason: str) -> None: ...
     def step_failed(self, frame: Frame, error: Exception) -> None: ...
@@ -53,10 +38,16 @@ class Listener(Protocol):
 class PolicyRunner:
     """One loaded policy. Its methods may be called from any thread, except where noted."""
 
-    def __init__(self, settings: PolicyNodeSettings, listener: Listener) -> None:
+    def __init__(
+        self,
+        settings: PolicyNodeSettings,
+        listener: StepListener,
+        make_worker: MakeWorker[Frame] = Worker,
+        load_policy: Callable[[PolicyNodeSettings], Any] | None = None,
+    ) -> None:
         """Loads the policy and tests it; raises what the loader raises."""
-        self._listener = listener
-        self.policy = load(settings)
+        self._listener, self._make_worker = listener, make_worker
+        self.policy = (load_policy or load)(settings)
         self.self_test_ms = self_test(self.policy, settings)
         self._session: Session | None = Session(
             self.policy, settings.build_selector(), settings.session
@@ -65,7 +56,7 @@ class PolicyRunner:
         # Not quite a period, so that the jitter of a camera does not cost a whole frame.
         self._period_s = 0.95 / rate_hz if rate_hz else 0.0
         self._earliest_s = 0.0
-        self._worker: Worker[Frame] | None = None
+        self._worker: Work[Frame] | None = None
         gc.collect()
         gc.freeze()  # a collection that walks all of torch would hold up a control step
         self.instruction = ""
@@ -81,7 +72,7 @@ class PolicyRunner:
 
     def start(self) -> None:
         """Begin to accept frames."""
-        self._worker = Worker(self._step)
+        self._worker = self._make_worker(self._step)
         self._worker.start()
 
     def stop(self) -> bool:
@@ -168,11 +159,11 @@ class PolicyRunner:
         self._listener.step_begins(frame)
         try:
             images = frame.decode()
+            self._listener.decoded(frame)
+            result = self._session.step(images, frame.stamp_ns, frame.frame_id)
         except ImageError as error:
             self._listener.frame_rejected(frame, str(error))
             return
-        try:
-            result = self._session.step(images, frame.stamp_ns, frame.frame_id)
         except Exception as error:  # a policy may raise anything; the robot must stop for it
             told = quoted_lines(traceback.format_exc())
             logging.getLogger(__name__).debug("step failed:\n%s", told)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,16 +18,15 @@ from vla_infoentropy_ros.control.limits import limit_twist
 from vla_infoentropy_ros.control.resampling import Command, CommandHold
 from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.control.watchdog import Watchdog
-from vla_infoentropy_ros.nodes.outputs import Output
+from vla_infoentropy_ros.driving.aims import TwistAim
+from vla_infoentropy_ros.driving.clock import Clock
+from vla_infoentropy_ros.driving.sink import CommandSink
 
 
 @dataclass
 class Counters:
-    """Since configure; see InferenceStatus."""
+    """Since the policy was loaded."""
 
-    frames_received: int = 0
-    frames_dropped: int = 0
-    frames_rejected: int = 0
     actions_issued: int = 0
     actions_dropped: int = 0
 
@@ -50,11 +48,16 @@ class Commander:
     """
 
     def __init__(
-        self, output: Output, settings: CommandSettings, on_fault: Callable[[Fault], None]
+        self,
+        clock: Clock,
+        sink: CommandSink,
+        settings: CommandSettings,
+        on_fault: Callable[[Fault], None],
     ) -> None:
         """on_fault: told of every fault that latches, after the zero command."""
         self.lock = threading.RLock()
-        self.output = output
+        self._clock, self._sink = clock, sink
+        self.aim: TwistAim | None = None
         self.settings = settings
         self.interlock = Interlock(settings.dry_run)
         self.watchdog = Watchdog()
@@ -64,22 +67,20 @@ class Commander:
         self._on_fault = on_fault
         self._hold = CommandHold()
 
-    def open(self, convention: Any, output: Output) -> None:
+    def open(self, convention: Any, aim: TwistAim) -> None:
         """A policy is loaded; convention: `models.adapter.ActionConvention` of its actions."""
         with self.lock:
-            self.output.close()
-            self.output = output
-            self.convention = convention
+            self._sink.close()
+            self.aim, self.convention = aim, convention
             self.counters, self.watchdog = Counters(), Watchdog()
-            self.output.set_frame(convention.frame, self.settings)
-            self._open_output()
+            self._ready()
 
     def close(self) -> None:
         """The policy is gone: nothing may be commanded."""
         with self.lock:
             self.stop()
-            self.output.close()
-            self.convention = None
+            self._sink.close()
+            self.aim = self.convention = None
 
     def configure(self, settings: CommandSettings) -> None:
         """Take over changed settings; becoming a dry run stops the robot."""
@@ -88,15 +89,22 @@ class Commander:
             self.interlock.dry_run = settings.dry_run
             if settings.dry_run:
                 self.drain()
-            if self.convention is not None:
-                self.output.set_frame(self.convention.frame, settings)
-                self._open_output()
+            self._ready()
 
-    def _open_output(self) -> None:
+    def _ready(self) -> None:
+        if self.aim is None:
+            return
+        self.aim.set_frame(self.convention.frame, self.settings)
         if self.settings.dry_run:
-            self.output.close()
+            self._sink.close()
         else:
-            self.output.open(self.settings)
+            self._sink.open(self.settings)
+
+    def prepare(self) -> None:
+        """Before `issue`, without the lock: see `TwistAim.prepare`."""
+        aim = self.aim
+        if aim is not None:
+            aim.prepare(self.settings)
 
     def issue(
         self, values: NDArray[np.float64], generation: int, stamp_ns: int, age_s: float
@@ -106,7 +114,7 @@ class Commander:
         stamp_ns: ROS time now. age_s: of the observation. None: the action was dropped.
         """
         with self.lock:
-            in_time = self.watchdog.step_ends(time.monotonic(), self.settings)
+            in_time = self.watchdog.step_ends(self._clock.steady_s(), self.settings)
             if generation != self.generation:
                 self.counters.actions_dropped += 1
                 return None
@@ -137,18 +145,18 @@ class Commander:
         return None
 
     def _send(self, values: NDArray[np.float64], stamp_ns: int) -> Issued:
-        settings, convention = self.settings, self.convention
-        if not self.interlock.may_move:
+        settings, convention, aim = self.settings, self.convention, self.aim
+        if aim is None or not self.interlock.may_move:
             return self._nothing()
         period_s = convention.control_period_s
         hold_s = period_s * settings.hold_periods
         wanted = step_to_twist(values, period_s, convention.rotation)
         limited = limit_twist(wanted, self._hold.twist, period_s, settings)
-        inside = self.output.inside_workspace(limited.twist, settings, hold_s)
+        inside = aim.inside_workspace(limited.twist, settings, hold_s)
         if isinstance(inside, Fault):
             return self._refuse(inside)
         # A wall is no matter of acceleration: what is being sent must not run into it either.
-        sent = self.output.inside_workspace(self._hold.sent, settings, hold_s)
+        sent = aim.inside_workspace(self._hold.sent, settings, hold_s)
         if isinstance(sent, Fault):
             return self._refuse(sent)
         if not np.isfinite(inside).all():
@@ -158,14 +166,14 @@ class Commander:
         cut = np.any(np.abs(inside - limited.twist) > 1e-9)
         opening = gripper_opening(values[6], convention.gripper)
         command = Command(inside, opening, period_s)
-        fault = self.output.plan(command, settings)
+        fault = self._sink.gripper_fault() or aim.plan(command, settings)
         if fault is not None:
             return self._refuse(fault)
-        now_s = time.monotonic()
+        now_s = self._clock.steady_s()
         self._hold.put(command, now_s, hold_s, sent)
         self.watchdog.arm()
         self._repeat(now_s, stamp_ns)
-        self.output.grip(opening, settings)
+        self._sink.grip(opening, settings)
         return Issued(command, limited.by + ("workspace",) * bool(cut), settings.dry_run)
 
     def _refuse(self, fault: Fault) -> Issued:
@@ -176,18 +184,20 @@ class Commander:
         return Issued(Command(np.zeros(6), 0.0), (), self.settings.dry_run)
 
     def tick(self, worker_alive: bool) -> None:
-        """Repeat the command, or stop; at command rate, from the executor."""
+        """Repeat the command, or stop; at command rate."""
         with self.lock:
-            now_s = time.monotonic()
+            now_s = self._clock.steady_s()
             self._watch(now_s, worker_alive)
-            self._repeat(now_s, self.output.now_ns())
+            self._repeat(now_s, self._clock.now_ns())
 
     def _repeat(self, now_s: float, stamp_ns: int) -> bool:
         """Send what is to be sent now; false: nothing."""
         command = self._hold.sample(now_s, self.settings)
         if command is None:
             return False
-        self.output.send(command, stamp_ns)
+        target = None if self.aim is None else self.aim.target(command)
+        if target is not None:
+            self._sink.send(target, stamp_ns)
         return True
 
     def _watch(self, now_s: float, worker_alive: bool) -> None:
@@ -203,7 +213,7 @@ class Commander:
         fault = self.watchdog.camera_fault(now_s, self.settings)
         if fault is not None:
             self.stop(fault)
-        if self.settings.exclusive and self.interlock.may_move and self.output.rivals():
+        if self.settings.exclusive and self.interlock.may_move and self._sink.rivals():
             self.stop(self._rival_fault())
 
     @property
@@ -221,15 +231,27 @@ class Commander:
             was_sending = not self._hold.quiet
             self._hold.stop()
             if was_sending:
-                self._repeat(time.monotonic(), self.output.now_ns())
-            self.output.forget_grip()
+                self._repeat(self._clock.steady_s(), self._clock.now_ns())
+            self._sink.forget_grip()
             if fault is not None and latched:
                 self._on_fault(fault)
 
-    def abandoned(self) -> None:
-        """The step ends without an action, since its image could not be decoded."""
+    def saw(self, arrival_s: float, usable: bool) -> None:
+        """An image arrived; usable: as far as can be seen without decoding it."""
         with self.lock:
-            self.watchdog.step_ends(time.monotonic(), self.settings)
+            self.watchdog.image(arrival_s, usable)
+
+    def step_begins(self, arrival_s: float) -> None:
+        """A policy step begins, on an image that arrived then."""
+        with self.lock:
+            self.watchdog.step_begins(arrival_s)
+
+    def decoded(self, arrival_s: float, ok: bool) -> None:
+        """The image was decoded; or could not be, and the step ends without an action."""
+        with self.lock:
+            self.watchdog.decoded(arrival_s, ok)
+            if not ok:
+                self.watchdog.step_ends(self._clock.steady_s(), self.settings)
 
     def refused_change(self, reason: str) -> None:
         """A parameter could not be changed as asked."""
@@ -240,7 +262,7 @@ class Commander:
     def failed(self, fault: Fault) -> None:
         """The policy gave no action."""
         with self.lock:
-            self.watchdog.step_ends(time.monotonic(), self.settings)
+            self.watchdog.step_ends(self._clock.steady_s(), self.settings)
             self.counters.actions_dropped += 1
             self.stop(fault)
 
@@ -262,7 +284,7 @@ class Commander:
         """A second publisher on the command topic: two nodes must never drive one arm."""
         return Fault(
             faults.TWO_COMMANDERS,
-            f"{self.output.rivals()} other publisher(s) on {self.output.topic}; stop them, or set "
+            f"{self._sink.rivals()} other publisher(s) on {self._sink.topic}; stop them, or set "
             "command.exclusive to false where sharing is intended",
         )
 
@@ -273,7 +295,7 @@ class Commander:
                 on
                 and self.settings.exclusive
                 and not self.settings.dry_run
-                and self.output.rivals()
+                and self._sink.rivals()
             ):
                 return False, f"refused: {self._rival_fault().reason}"
             answer = self.interlock.enable(on)
@@ -283,10 +305,15 @@ class Commander:
                 self.stop()
             return answer
 
+    def clear_fault(self) -> str:
+        """The operator has seen it; what is needed next."""
+        with self.lock:
+            return self.interlock.clear()
+
     def drain(self) -> None:
         """Send what is left to be sent (zeros), for a node that is about to go."""
         with self.lock:
             self.stop()
-            while self._repeat(time.monotonic(), self.output.now_ns()):
+            while self._repeat(self._clock.steady_s(), self._clock.now_ns()):
                 pass
-            self.output.flush()
+            self._sink.flush()

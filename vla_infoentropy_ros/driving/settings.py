@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from vla_infoentropy_ros.control.settings import CommandSettings
-from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
-from vla_infoentropy_ros.models.load_options import LoadOptions
-from vla_infoentropy_ros.nodes.parameter_specs import (
+from vla_infoentropy_ros.driving.parameter_specs import (
     ParameterSpec,
     group_specs,
     unknown_parameter,
 )
+from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
+from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS, SelectionSettings, build_selector
 from vla_infoentropy_ros.session import SessionOptions
 

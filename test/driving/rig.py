@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A driver with a clock that is set and a robot that is a list: no middleware, no threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from test.nodes import policies
+from vla_infoentropy_ros.control.faults import Fault
+from vla_infoentropy_ros.driving.aims import Target, Velocity
+from vla_infoentropy_ros.driving.clock import SetClock
+from vla_infoentropy_ros.driving.driver import Driver, Step
+from vla_infoentropy_ros.driving.images import RawPicture
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
+from vla_infoentropy_ros.driving.sink import NoRobot
+from vla_infoentropy_ros.driving.worker import Inline
+
+WORDS = "put it there"
+SECOND = 1_000_000_000
+START_NS = 100 * SECOND
+SCRIPTED = {
+    "policy_factory": "test.nodes.policies:load",
+    "self_test": "",  # a scripted policy does not pass
+    "instruction": WORDS,
+    "command.dry_run": False,
+}
+
+
+class Arm(NoRobot):
+    """Keeps what it is told, with the steady time at which it was."""
+
+    def __init__(self, clock: SetClock) -> None:
+        self._clock = clock
+        self.sent: list[tuple[float, Target]] = []
+        self.others = 0
+
+    def send(self, target: Target, stamp_ns: int) -> None:
+        self.sent.append((self._clock.steady_s(), target))
+
+    def rivals(self) -> int:
+        return self.others
+
+    @property
+    def twists(self) -> list[np.ndarray]:
+        return [target.twist for _, target in self.sent if isinstance(target, Velocity)]
+
+    @property
+    def moving(self) -> bool:
+        return bool(self.sent) and bool(self.twists[-1].any())
+
+
+class Heard:
+    """An audience that remembers."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.rejections: list[tuple[str, str]] = []
+        self.drops: list[str] = []
+        self.faults: list[Fault] = []
+        self.jumps = 0
+
+    def stepped(self, step: Step) -> None:
+        self.steps.append(step)
+
+    def rejected(self, what: str, reason: str) -> None:
+        self.rejections.append((what, reason))
+
+    def dropped(self, reason: str) -> None:
+        self.drops.append(reason)
+
+    def faulted(self, fault: Fault) -> None:
+        self.faults.append(fault)
+
+    def clock_jumped(self) -> None:
+        self.jumps += 1
+
+    def failed(self, frame: Any, fault: Fault) -> None: ...
+    def changed(self) -> None: ...
+
+
+class Bench:
+    """An active driver on an arm; ``values`` are parameters by name."""
+
+    def __init__(self, values: dict[str, Any] | None = None, make_worker: Any = Inline) -> None:
+        policies.SCRIPT.__init__()  # type: ignore[misc]
+        self.clock = SetClock(START_NS)
+        self.arm, self.heard = Arm(self.clock), Heard()
+        settings = PolicyNodeSettings.from_values(SCRIPTED | (values or {}))
+        self.driver = Driver(settings, self.clock, self.arm, self.heard, make_worker)
+        self.driver.load()
+        self.driver.activate()
+
+    def look(self, stamp_ns: int | None = None, frame_id: str = "camera", seed: int = 0) -> None:
+        """An image of the first camera, of now unless stamped otherwise."""
+        stamp_ns = self.clock.now_ns() if stamp_ns is None else stamp_ns
+        self.driver.image(picture(seed), stamp_ns, frame_id)
+
+    def drive(self) -> None:
+        """Enabled, and moving."""
+        assert self.driver.enable(True)[0]
+        self.look()
+        assert self.arm.moving, self.driver.detail()
+
+    def periods(self, count: int, look: bool = False) -> None:
+        """Turns of the command timer, with an image before each if so asked."""
+        for _ in range(count):
+            self.clock.pass_s(1.0 / self.driver.settings.command.rate_hz)
+            if look:
+                self.look()
+            self.driver.tick()
+
+    def change(self, **values: Any) -> None:
+        """Other parameters, live; ``__`` stands for a dot."""
+        named = {name.replace("__", "."): value for name, value in values.items()}
+        before = self.driver.settings
+        after = PolicyNodeSettings.from_values(before.values() | named)
+        self.driver.configure(after, after.differences(before))
+
+    def close(self) -> None:
+        self.driver.deactivate()
+        self.driver.unload()
+
+
+def picture(seed: int = 0, side: int = 16) -> RawPicture:
+    """rgb8 noise."""
+    data = np.random.default_rng(seed).integers(0, 256, 3 * side * side, dtype=np.uint8)
+    return RawPicture("rgb8", side, side, 3 * side, data.tobytes())

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every fault with a clock and the core alone: no middleware, no thread, no waiting."""
+
+import math
+
+import numpy as np
+import pytest
+
+from test.driving.rig import SECOND, WORDS, Bench, picture
+from test.nodes.policies import SCRIPT
+from vla_infoentropy_ros.control.resampling import ZEROS_AFTER_STOP
+from vla_infoentropy_ros.driving.images import PackedPicture, RawPicture
+
+
+def stopped(bench, code):
+    """Zero was sent within one period, nothing but zero since, and a fault is latched."""
+    fault = bench.driver.commander.interlock.fault
+    assert fault is not None and fault.code == code, bench.driver.detail()
+    moving = [time_s for time_s, target in bench.arm.sent if target.twist.any()]
+    zeros = [time_s for time_s, target in bench.arm.sent if not target.twist.any()]
+    assert 0 < len(zeros) <= ZEROS_AFTER_STOP and 0.0 <= zeros[0] - moving[-1] <= 1 / 30 + 1e-9
+    assert bench.heard.faults == [fault]
+    assert not bench.driver.enable(True)[0], "enabled over a fault"
+
+
+def test_an_image_becomes_an_action_and_a_command_that_expires(bench):
+    rig = bench()
+    rig.drive()
+    (step,) = rig.heard.steps
+    assert step.instruction == WORDS and step.frame.frame_id == "camera"
+    assert not step.issued.dry_run and step.issued.command.twist.any()
+    rig.periods(8)
+    assert rig.arm.moving, "0.2 s held for 1.5 control periods"
+    rig.periods(6)
+    assert [twist.any() for twist in rig.arm.twists[-4:]] == [True, False, False, False]
+
+
+def test_the_camera_falls_silent(bench):
+    rig = bench(command__hold_periods=10.0)
+    rig.drive()
+    rig.periods(16)
+    stopped(rig, "camera_silent")
+
+
+def test_the_camera_freezes(bench):
+    rig = bench(command__hold_periods=10.0)
+    rig.drive()
+    stamp_ns = rig.clock.now_ns()
+    for _ in range(17):
+        rig.clock.pass_s(1 / 30)
+        rig.look(stamp_ns)
+        rig.driver.tick()
+    stopped(rig, "camera_frozen")
+    assert rig.driver.intake.counters.frames_dropped == len(rig.heard.drops) > 10
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_action_that_is_not_finite(bench, value):
+    rig = bench()
+    rig.drive()
+    SCRIPT.values = (0.0, value, 0.0, 0.0, 0.0, 0.0, 1.0)
+    rig.periods(1)
+    rig.look()
+    stopped(rig, "invalid_action")
+
+
+def test_the_policy_raises(bench):
+    rig = bench()
+    rig.drive()
+    SCRIPT.error = RuntimeError("out of memory")
+    rig.periods(1)
+    rig.look()
+    stopped(rig, "policy_exception")
+
+
+def test_an_old_image(bench):
+    rig = bench(command__hold_periods=10.0, command__camera_timeout_s=20.0)
+    rig.drive()
+    rig.periods(18)
+    rig.look(rig.clock.now_ns() - SECOND // 2 - 1)
+    stopped(rig, "stale_observation")
+
+
+def test_ros_time_goes_back(bench):
+    rig = bench()
+    rig.drive()
+    rig.clock.set_ns(SECOND)
+    rig.driver.tick()
+    stopped(rig, "clock_backwards")
+    assert rig.heard.jumps == 1
+    rig.look()
+    assert rig.heard.steps[-1].result.t == 0, "older stamps begin a new episode"
+    assert rig.heard.steps[-1].result.invalidated == "clock_backwards"
+
+
+def test_an_image_tells_of_a_clock_that_went_back_as_a_tick_does(bench):
+    """Replay has no command timer."""
+    rig = bench()
+    rig.look()
+    rig.clock.set_ns(SECOND)
+    rig.look()
+    assert [step.result.t for step in rig.heard.steps] == [0, 0] and rig.heard.jumps == 1
+
+
+def test_another_commander(bench):
+    rig = bench()
+    rig.drive()
+    rig.arm.others = 1
+    rig.periods(1)
+    stopped(rig, "two_commanders")
+
+
+def test_a_packed_image_is_read_by_the_worker_alone(bench):
+    """What checks it in a callback looks at its length only."""
+    rig = bench(image_transport="compressed")
+    bad = PackedPicture("jpeg", b"\xff\xd8" + b"\xff" * 1000)
+    bad.check()
+    rig.driver.image(bad, rig.clock.now_ns(), "camera")
+    ((what, reason),) = rig.heard.rejections
+    assert what == "image" and reason
+    assert rig.driver.intake.counters.frames_rejected == 1 and not rig.heard.steps
+
+
+REJECTED = {
+    "encoding": (RawPicture("yuv", 16, 16, 48, bytes(768)), "camera", "encoding 'yuv'"),
+    "size": (RawPicture("rgb8", 0, 16, 48, b""), "camera", "size 0x16"),
+    "step": (RawPicture("rgb8", 16, 16, 47, bytes(752)), "camera", "step 47 is below"),
+    "data": (RawPicture("rgb8", 16, 16, 48, bytes(767)), "camera", "767 bytes"),
+    "frame_id": (picture(), "f" * 1000, "frame_id: 1,000 characters"),
+}
+
+
+@pytest.mark.parametrize("name", REJECTED)
+def test_what_cannot_be_used_is_counted_and_told(bench, name):
+    rig = bench()
+    image, frame_id, reason = REJECTED[name]
+    rig.driver.image(image, rig.clock.now_ns(), frame_id)
+    rig.look(0)
+    rig.look(rig.clock.now_ns() + SECOND)
+    assert [what for what, _ in rig.heard.rejections] == ["image"] * 3
+    told = [reason for _, reason in rig.heard.rejections]
+    assert reason in told[0] and "stamp is zero" in told[1] and "ahead of this node" in told[2]
+    assert rig.driver.intake.counters.frames_rejected == 3 and not rig.heard.steps
+    rig.look()
+    assert len(rig.heard.steps) == 1
+
+
+def test_blanks_around_an_instruction_are_no_other_instruction(bench):
+    rig = bench()
+    rig.look()
+    rig.driver.instruction(f"  {WORDS} \n")
+    rig.periods(1)
+    rig.look()
+    assert [step.result.t for step in rig.heard.steps] == [0, 1]
+    rig.driver.instruction("something else")
+    rig.periods(1)
+    rig.look()
+    assert rig.heard.steps[-1].result.t == 0
+    assert rig.heard.steps[-1].instruction == "something else"
+
+
+def test_a_wrist_image_of_another_time(bench):
+    rig = bench(model="two_views")
+    rig.look()
+    rig.driver.wrist_image(picture(1), rig.clock.now_ns())
+    rig.clock.pass_s(0.2)
+    rig.look()
+    rig.driver.wrist_image(picture(1), rig.clock.now_ns() - 1)
+    rig.look(rig.clock.now_ns() + 1)
+    told = [reason for _, reason in rig.heard.rejections]
+    assert "no wrist_image has arrived" in told[0] and "0.200 s apart" in told[1]
+    assert len(rig.heard.steps) == 1
+
+
+def test_the_same_events_give_the_same_actions(bench):
+    def run():
+        rig = Bench({"selector": "attention_drift", "selection.fresh_tokens": 3})
+        for seed in range(6):
+            rig.look(seed=seed)
+            rig.periods(3)
+        rig.close()
+        return [step.result.action for step in rig.heard.steps]
+
+    first, second = run(), run()
+    assert len(first) == 6
+    for one, other in zip(first, second, strict=True):
+        assert one.token_ids == other.token_ids
+        assert np.array_equal(one.normalised, other.normalised)

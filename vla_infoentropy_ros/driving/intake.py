@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which image, stamp, frame and instruction may be used, and why not; each is counted."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_infoentropy_ros.control.settings import CommandSettings
+from vla_infoentropy_ros.control.watchdog import StampGuard
+from vla_infoentropy_ros.driving.clock import Clock
+from vla_infoentropy_ros.driving.images import ImageError, Picture
+from vla_infoentropy_ros.driving.settings import NodeSettings
+from vla_infoentropy_ros.foreign.budgets import within
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One observation on its way.
+
+    pictures: one per view. stamp_ns: ROS time of the first. frame_id: of its camera. arrival_s:
+    steady time. generation: of the episode it belongs to; a result of an older one must not move
+    the robot.
+    """
+
+    pictures: tuple[Picture, ...]
+    stamp_ns: int
+    frame_id: str
+    arrival_s: float
+    generation: int
+
+    def decode(self) -> Sequence[NDArray[np.uint8]]:
+        """The images, (h, w, 3) uint8 RGB, one per view. Raises ImageError."""
+        return [picture.rgb() for picture in self.pictures]
+
+
+@dataclass
+class InputCounters:
+    """Since the policy was loaded."""
+
+    frames_received: int = 0
+    frames_dropped: int = 0
+    frames_rejected: int = 0
+
+
+class InputListener(Protocol):
+    """Told, by the thread in which it happens, what was not used."""
+
+    def rejected(self, what: str, reason: str) -> None:
+        """what: image or wrist image."""
+        ...
+
+    def dropped(self, reason: str) -> None:
+        """An image that tells nothing new, or that came late."""
+        ...
+
+
+class Intake:
+    """Judges what comes, by rules that are the same for every skin.
+
+    Nothing is decoded here: `image` and `wrist_image` look at sizes, names and stamps.
+    """
+
+    def __init__(self, clock: Clock, listener: InputListener) -> None:
+        self.counters = InputCounters()
+        self._clock, self._listener = clock, listener
+        self._lock = threading.RLock()
+        self._guard = StampGuard()
+        self._views, self._tolerance_s = 1, 0.0
+        self._wrist: tuple[Picture, int] | None = None
+
+    def open(self, settings: NodeSettings, views: int) -> None:
+        """A policy of so many views is loaded."""
+        with self._lock:
+            self.counters = InputCounters()
+            self._views, self._tolerance_s = views, settings.sync_tolerance_s
+            self._wrist = None
+            self._guard.reset()
+
+    def begin(self) -> None:
+        """Take any stamp next."""
+        with self._lock:
+            self._guard.reset()
+
+    def clock_jumped(self) -> bool:
+        """ROS time jumped backwards since the last call."""
+        with self._lock:
+            jumped = self._guard.clock_jumped(self._clock.now_ns())
+            if jumped:
+                self._guard.reset()
+                self._wrist = None
+            return jumped
+
+    @property
+    def image_age_s(self) -> float:
+        """ROS time since the newest usable image was taken; NaN before the first."""
+        newest_ns = self._guard.newest_ns
+        return math.nan if newest_ns is None else (self._clock.now_ns() - newest_ns) / 1e9
+
+    def image(
+        self,
+        picture: Picture,
+        stamp_ns: int,
+        frame_id: str,
+        command: CommandSettings,
+        generation: int,
+    ) -> Frame | None:
+        """The observation that an image of the first camera completes, or None."""
+        arrival_s = self._clock.steady_s()
+        with self._lock:
+            self.counters.frames_received += 1
+            try:
+                _check(picture, frame_id)
+                if not self._new(stamp_ns, command.max_clock_skew_s):
+                    return None
+                pictures = self._complete(picture, stamp_ns)
+            except ImageError as error:
+                self.reject("image", str(error))
+                return None
+        return Frame(pictures, stamp_ns, frame_id, arrival_s, generation)
+
+    def wrist_image(self, picture: Picture, stamp_ns: int, frame_id: str = "") -> None:
+        """The newest image of the second camera; it waits for one of the first."""
+        try:
+            _check(picture, frame_id)
+        except ImageError as error:
+            self.reject("wrist image", str(error))
+            return
+        with self._lock:
+            self._wrist = picture, stamp_ns
+
+    def reject(self, what: str, reason: str) -> None:
+        """Count and say that an image cannot be used."""
+        with self._lock:
+            self.counters.frames_rejected += 1
+        self._listener.rejected(what, reason)
+
+    def drop(self) -> None:
+        """Count an image that another took the place of."""
+        with self._lock:
+            self.counters.frames_dropped += 1
+
+    def _new(self, stamp_ns: int, skew_s: float) -> bool:
+        verdict = self._guard.check(stamp_ns, self._clock.now_ns(), skew_s)
+        if verdict.counted_as == "rejected":
+            raise ImageError(verdict.reason)
+        if not verdict.usable:
+            self.drop()
+            self._listener.dropped(verdict.reason)
+        return verdict.usable
+
+    def _complete(self, picture: Picture, stamp_ns: int) -> tuple[Picture, ...]:
+        """The pictures that make one observation."""
+        if self._views == 1:
+            return (picture,)
+        if self._wrist is None:
+            raise ImageError("the policy needs a wrist camera, but no wrist_image has arrived")
+        wrist, wrist_ns = self._wrist
+        apart_s = abs(stamp_ns - wrist_ns) / 1e9
+        if apart_s > self._tolerance_s:
+            raise ImageError(
+                f"the newest wrist_image is {apart_s:.3f} s apart from it "
+                f"(sync_tolerance_s={self._tolerance_s})"
+            )
+        return (picture, wrist)
+
+
+def _check(picture: Picture, frame_id: str) -> None:
+    within("name_characters", len(frame_id), "frame_id", ImageError)
+    picture.check()

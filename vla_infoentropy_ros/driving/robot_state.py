@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known about the arm: pose of the end effector, joint positions, its description."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_infoentropy_ros.control.faults import STALE_STATE, Fault
+from vla_infoentropy_ros.driving.clock import Clock
+from vla_infoentropy_ros.foreign.budgets import within
+from vla_infoentropy_ros.foreign.text import UserError, printable
+
+_UNIT = 1e-3  # how far the length of a quaternion may be from 1
+
+
+class StateError(UserError, ValueError):
+    """A message about the arm that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Pose:
+    """position: (3,) m. orientation: unit quaternion (w, x, y, z)."""
+
+    position: NDArray[np.float64]
+    orientation: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class _News:
+    """When something was last heard that was new. arrival_s: steady. stamp_ns: ROS time, 0 where
+    the sender gives none."""
+
+    arrival_s: float
+    stamp_ns: int
+
+    def age_s(self, clock: Clock) -> float:
+        waited_s = clock.steady_s() - self.arrival_s
+        if not self.stamp_ns:
+            return waited_s
+        return max(waited_s, (clock.now_ns() - self.stamp_ns) / 1e9)
+
+
+class RobotState:
+    """Newest news and its age. What is no pose or position is not stored: it makes what was there
+    before unfit to move by, and leaves it to stop by.
+
+    Each value is replaced as a whole, so that one thread may store while another reads.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.description = ""
+        self._base_frame = ""
+        self._pose: tuple[Pose, _News] | None = None
+        self._pose_problem = ""
+        self._joints: dict[str, tuple[float, _News]] = {}
+        self._bad_joints: dict[str, float] = {}
+
+    def set_frame(self, base_frame: str) -> None:
+        """Poses are to be in this frame; one of another was no pose."""
+        if base_frame != self._base_frame:
+            self._base_frame, self._pose, self._pose_problem = base_frame, None, ""
+
+    def clock_jumped(self) -> None:
+        """ROS time begins anew: take any stamp next."""
+        if self._pose is not None:
+            self._pose = self._pose[0], replace(self._pose[1], stamp_ns=0)
+        self._joints = {
+            name: (position, replace(news, stamp_ns=0))
+            for name, (position, news) in self._joints.items()
+        }
+
+    # What a skin hears
+
+    def hear_pose(self, pose: Pose, frame_id: str, stamp_ns: int) -> None:
+        """ee_pose; stamp_ns 0: the sender gives none."""
+        self._pose_problem = self._problem(pose, frame_id.lstrip("/"))
+        if not self._pose_problem:
+            news = self._news(stamp_ns, None if self._pose is None else self._pose[1])
+            if news is not None:
+                self._pose = pose, news
+
+    def hear_joints(
+        self, names: Sequence[str], positions: Sequence[float], stamp_ns: int
+    ) -> None:
+        """joint_states, all joints of it or some. Raises StateError for too many."""
+        within("joint_names", len(names), "joint_states", StateError)
+        for name in names:
+            within("name_characters", len(name), "a name in joint_states", StateError)
+        joints, bad = dict(self._joints), dict(self._bad_joints)
+        for name, position in zip(names, positions, strict=False):
+            if not math.isfinite(position):
+                bad[name] = position
+                continue
+            bad.pop(name, None)
+            before = joints.get(name)
+            news = self._news(stamp_ns, None if before is None else before[1])
+            if news is not None:
+                joints[name] = float(position), news
+        within("joint_names", len(joints.keys() | bad.keys()), "joint_states so far", StateError)
+        self._joints, self._bad_joints = joints, bad
+
+    def hear_description(self, text: str) -> None:
+        """robot_description. Raises StateError for one that is too long."""
+        within("description_characters", len(text), "robot_description", StateError)
+        self.description = text
+
+    # What driving asks
+
+    def pose(self, timeout_s: float) -> Pose | Fault:
+        """The end effector's pose in the base frame, not older than ``timeout_s``."""
+        if self._pose_problem:
+            return Fault(STALE_STATE, self._pose_problem)
+        if self._pose is None:
+            return self._missing("ee_pose", None, timeout_s)
+        pose, news = self._pose
+        age_s = news.age_s(self._clock)
+        return pose if age_s <= timeout_s else self._missing("ee_pose", age_s, timeout_s)
+
+    @property
+    def last_pose(self) -> Pose | None:
+        """The newest pose, however old; to stop by."""
+        return None if self._pose is None else self._pose[0]
+
+    def joints(self, names: tuple[str, ...], timeout_s: float) -> NDArray[np.float64] | Fault:
+        """Positions (n,) rad or m of the named joints, none older than ``timeout_s``."""
+        joints = self._joints
+        bad = {name: self._bad_joints[name] for name in names if name in self._bad_joints}
+        if bad:
+            return Fault(STALE_STATE, f"joint_states holds no finite positions: {bad}")
+        if not joints:
+            return self._missing("joint_states", None, timeout_s)
+        absent = [name for name in names if name not in joints]
+        if absent:
+            return Fault(STALE_STATE, f"joint_states lacks {absent[0]}; it has {[*joints]}")
+        # Each by itself: a gripper's driver may live on, on the same topic, where the arm's died.
+        ages_s = {name: joints[name][1].age_s(self._clock) for name in names}
+        oldest = max(names, key=ages_s.__getitem__)
+        if ages_s[oldest] > timeout_s:
+            return self._missing(f"{oldest} in joint_states", ages_s[oldest], timeout_s)
+        return np.array([joints[name][0] for name in names])
+
+    def last_joints(self, names: tuple[str, ...]) -> NDArray[np.float64] | None:
+        """The newest positions (n,), however old; to stop by. None where one never came."""
+        joints = self._joints
+        if not all(name in joints for name in names):
+            return None
+        return np.array([joints[name][0] for name in names])
+
+    def _news(self, stamp_ns: int, before: _News | None) -> _News | None:
+        """None: nothing new. A relay may repeat the last message of a driver that is dead."""
+        if before is not None and 0 < stamp_ns <= before.stamp_ns:
+            return None
+        return _News(self._clock.steady_s(), stamp_ns)
+
+    @staticmethod
+    def _missing(topic: str, age_s: float | None, timeout_s: float) -> Fault:
+        how_old = "never arrived" if age_s is None else f"is {age_s:.2f} s old"
+        return Fault(
+            STALE_STATE,
+            f"{topic} {how_old} (command.pose_timeout_s={timeout_s}), but command.output or "
+            "command.limit_workspace needs it; publish it or change these",
+        )
+
+    def _problem(self, pose: Pose, frame: str) -> str:
+        if frame and self._base_frame and frame != self._base_frame:
+            return (
+                f"ee_pose is in frame {printable(frame)!r}, not in command.base_frame="
+                f"{self._base_frame!r}: transform it, or correct the parameter"
+            )
+        # Written so that NaN fails as well.
+        unit = abs(np.linalg.norm(pose.orientation) - 1.0) < _UNIT
+        if np.isfinite(pose.position).all() and unit:
+            return ""
+        return (
+            f"ee_pose is no pose: position {tuple(pose.position.tolist())}, orientation "
+            f"(w, x, y, z) {pose.orientation}; need finite numbers and a unit quaternion"
+        )

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What carries commands to a robot: the skin's end of driving, called by it and by nobody else."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from vla_infoentropy_ros.control.faults import Fault
+from vla_infoentropy_ros.control.settings import CommandSettings
+from vla_infoentropy_ros.driving.aims import Target
+
+
+class CommandSink(Protocol):
+    """Open only while commands may be sent: a dry run beside a live controller cannot be mistaken
+    for a second commander, and cannot command even by a bug."""
+
+    topic: str
+
+    def open(self, settings: CommandSettings) -> None:
+        """Get ready to send what ``settings.output`` names; nothing where it is ready."""
+        ...
+
+    def close(self) -> None: ...
+
+    def send(self, target: Target, stamp_ns: int) -> None:
+        """Tell the arm; stamp_ns: ROS time. Nothing while closed."""
+        ...
+
+    def grip(self, opening: float, settings: CommandSettings) -> None:
+        """Tell the gripper how far to open, 0 .. 1."""
+        ...
+
+    def forget_grip(self) -> None:
+        """The robot has stopped: whatever the gripper is told next is new."""
+        ...
+
+    def gripper_fault(self) -> Fault | None:
+        """Why the gripper cannot be commanded."""
+        ...
+
+    def rivals(self) -> int:
+        """How many others command the same robot."""
+        ...
+
+    def flush(self) -> None:
+        """Wait until what was sent has arrived, for a sender that is about to go."""
+        ...
+
+
+class NoRobot:
+    """There is nothing to be commanded: actions are decided, and that is all."""
+
+    topic = ""
+
+    def open(self, settings: CommandSettings) -> None: ...
+    def close(self) -> None: ...
+    def send(self, target: Target, stamp_ns: int) -> None: ...
+    def grip(self, opening: float, settings: CommandSettings) -> None: ...
+    def forget_grip(self) -> None: ...
+    def flush(self) -> None: ...
+
+    def gripper_fault(self) -> Fault | None:
+        return None
+
+    def rivals(self) -> int:
+        return 0
