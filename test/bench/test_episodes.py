@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vla_infoentropy_ros.bench import episodes
-from vla_infoentropy_ros.bench.conditions import CONDITIONS, disturbed
+from vla_infoentropy_ros.bench.conditions import CONDITIONS, disturbed, unchanged
 
 
 @pytest.fixture
@@ -75,3 +75,10 @@ def test_a_run_goes_on_where_its_log_ends(tmp_path, monkeypatch):
     table = json.loads(out.read_text())["rows"]
     assert (table["dense"]["successes"], table["dense"]["episodes"]) == (3, 3)
     assert table["attention_drift 48"]["lost_against_dense"] == 3
+
+
+def test_the_static_test_loses_a_noisy_picture_and_block_means_keep_it(picture):
+    still = [np.clip(picture, 60, 180)] * 3
+    assert (unchanged(still, "clean", 0) == 256).all()
+    noisy = unchanged(still, "noise 20", 0).mean(0)
+    assert noisy[0] < 40 and noisy[2] > 200  # single pixels, means of 4 x 4

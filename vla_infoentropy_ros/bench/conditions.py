@@ -1,13 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a real camera does to a simulator's clean picture, each disturbance by itself."""
+"""What a real camera does to a simulator's clean picture, each disturbance by itself.
+
+As a command: how many of a picture's patches the papers' static test takes for unchanged from one
+frame to the next, under each disturbance and compared by means of blocks of several sizes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from vla_infoentropy_ros.bench.steps import FIRST_SEED, solved_episode
+from vla_infoentropy_ros.selection import SelectionSettings
+from vla_infoentropy_ros.selection.image_entropy import patches_of
+from vla_infoentropy_ros.selection.staleness import patch_cosine
+
+_BLOCKS = (1, 2, 4, 7, 14)
+_GRID = (16, 16)
 
 Picture = NDArray[np.uint8]
 Disturb = Callable[[Picture, np.random.Generator], Picture]
@@ -69,3 +84,33 @@ CONDITIONS: dict[str, Disturb] = {
 def disturbed(picture: Picture, condition: str, seed: int, step: int) -> Picture:
     """``picture`` under ``condition``; equal seed and step, equal draw."""
     return CONDITIONS[condition](picture, np.random.default_rng((seed, step)))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench conditions",
+                                     description=__doc__)
+    parser.add_argument("--episodes", type=int, default=3)
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    episodes = [solved_episode(FIRST_SEED + index)[1] for index in range(options.episodes)]
+    print(f"unchanged of {_GRID[0] * _GRID[1]}, mean over frames"
+          + "".join(f"{f'{edge} px':>8}" for edge in _BLOCKS))
+    for condition in CONDITIONS:
+        counts = [unchanged(frames, condition, seed) for seed, frames in enumerate(episodes)]
+        means = np.concatenate(counts).mean(0)
+        print(f"{condition:37}" + "".join(f"{mean:8.1f}" for mean in means))
+    return 0
+
+
+def unchanged(frames: Sequence[Picture], condition: str, seed: int) -> NDArray[np.int64]:
+    """Patches at or above the default threshold, (frames - 1, block sizes)."""
+    threshold = SelectionSettings().static_threshold
+    seen = [
+        patches_of(torch.from_numpy(disturbed(frame, condition, seed, step).copy())[None], _GRID)
+        for step, frame in enumerate(frames)
+    ]
+    return np.array([
+        [int((patch_cosine(now, before, edge) >= threshold).sum()) for edge in _BLOCKS]
+        for before, now in pairwise(seen)
+    ])

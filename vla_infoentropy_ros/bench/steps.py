@@ -46,6 +46,10 @@ def main(argv: Sequence[str]) -> int:
     results = run_interleaved(sessions, episodes)
     first = next(iter(results.values()))
     table = {name: _row(steps, first) for name, steps in results.items()}
+    for variant in variants:
+        greedy = results.get(variant.selector)
+        if variant.decode != "greedy" and greedy is not None:
+            table[str(variant)] |= as_greedy(results[str(variant)], greedy)
     _print(table)
     if options.out:
         record = machine_record("steps", options, {"variants": table})
@@ -108,6 +112,18 @@ def _row(steps: list[StepResult], first: list[StepResult]) -> dict[str, object]:
     }
 
 
+def as_greedy(steps: list[StepResult], greedy: list[StepResult]) -> dict[str, object]:
+    """Shares of steps that give the tokens, and that make the plan, of the same selector decoded
+    greedily on the same frames; in float32 both are 1."""
+    pairs = list(zip(steps, greedy, strict=True))
+    return {
+        "tokens_as_greedy": statistics.fmean(
+            ours.action.token_ids == base.action.token_ids for ours, base in pairs),
+        "plans_as_greedy": statistics.fmean(
+            bool((ours.report.reasons == base.report.reasons).all()) for ours, base in pairs),
+    }
+
+
 def _median(values: object) -> float:
     return float(np.median(list(values)))  # type: ignore[call-overload]
 
@@ -125,6 +141,10 @@ def _print(table: dict[str, dict[str, object]]) -> None:
               f"{row['fresh']:6.1f} {row['passes']:6.2f} {row['gflops']:6.2f} "
               f"{row['papers_gmacs']:6.2f} {row['same_actions']:5.0%}  {parts}")
     print(f"same: share of steps whose seven action tokens are those of {next(iter(table))}")
+    for name, row in table.items():
+        if "tokens_as_greedy" in row:
+            print(f"{name}: tokens as decoded greedily in {row['tokens_as_greedy']:.1%} of steps, "
+                  f"plans in {row['plans_as_greedy']:.1%}")
 
 
 def machine_record(

@@ -42,12 +42,14 @@ def greedy(decoder: PartialDecoder, lm_head: nn.Module, prompt_hidden: torch.Ten
 def window(
     decoder: PartialDecoder, lm_head: nn.Module, hidden: torch.Tensor, draft: torch.Tensor
 ) -> Decoded:
-    """The same tokens by verifying a draft: a warm Jacobi iteration over all of them at once.
+    """Greedy's tokens by verifying a draft: a warm Jacobi iteration over all of them at once.
 
     hidden: (1, T + A - 1, d) from a prefill that carried ``draft`` (A - 1,) behind the text.
     Row i of the action rows predicts token i + 1 from tokens 1..i, so the arg max of all rows is
     a new guess, right up to and including the first place where it differs from the old one.
-    The fixed point is the greedy sequence, reached after at most A - 1 further passes.
+    The fixed point is the greedy sequence, reached after at most A - 1 further passes: in exact
+    arithmetic, and in float32 in every case tried. In bfloat16 rows computed together round
+    differently from rows computed one by one, and two tokens within that may change places.
     """
     layout = decoder.layout
     logits = lm_head(hidden[:, layout.text - 1 :])[0]

@@ -15,8 +15,9 @@ class SessionOptions:
     """How steps run, whatever the selector. Raises SettingError, naming field and range."""
 
     decode: str = knob("greedy", "greedy = one pass per action token; window = verify the last "
-                       "action's tokens in one pass and repeat where they differ: the same "
-                       "tokens in fewer passes", choices=DECODE_MODES)
+                       "action's tokens in one pass and repeat where they differ: in float32 "
+                       "the same tokens in fewer passes, in bfloat16 up to ties within rounding",
+                       choices=DECODE_MODES)
     frame_gap_limit_s: float = knob(1.0, "s; frames further apart than this share no cache",
                                     low=0.0, high=3600.0)
     entropy_gate: float = knob(0.0, "nats; a step whose action tokens have a larger mean entropy "
