@@ -93,6 +93,23 @@ def test_pruned_keys_are_seen_by_nobody_from_their_layer_on(layers):
             assert (part[:, gone] == 0).all() == (layer >= 2)
 
 
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("drafts", [0, 6])
+def test_a_pruning_asks_rows_of_the_prompt_never_drafts(last, drafts):
+    policy, seen = TinyPolicy(scale=0.2), []
+
+    def choose(scores):
+        seen.append(scores)
+        return torch.arange(8)
+
+    plan = TokenPlan((Stage(0, torch.arange(VISUAL)),), Pruning(2, choose, last))
+    sequence = full(policy, torch.arange(3, 3 + ACTION))[:, : PROMPT + drafts]
+    with torch.inference_mode():
+        PartialDecoder(policy.decoder.model, LAYOUT, ()).prefill(sequence, plan)
+        rows = by_hand(policy, sequence)[1][:PROMPT, 1 : 1 + VISUAL]
+    assert torch.allclose(seen[0], rows[-1] if last else rows.mean(0), atol=1e-6)
+
+
 def test_half_precision_does_not_overflow():
     """Products of 65,504 are the end of float16; scaled by the root of the width they are none."""
     queries = torch.full((1, 2, 3, 64), 40.0, dtype=torch.float16)

@@ -314,8 +314,41 @@ def test_vla_pruner_combines_both_levels_and_then_filters(views):
     assert kept.tolist() == [1, 3, 6, 8, 17, 19, 22, 24][: 4 * views]
 
 
+def test_the_released_entropy_is_ours_on_other_rows():
+    """All rows over all columns of hand-made maps, written from the formula: what differs from
+    the released code is which rows are read, not what is made of them."""
+    maps = torch.rand(4, 9, 9, generator=torch.Generator().manual_seed(0)).tril() + 1e-6
+    maps = maps / maps.sum(-1, keepdim=True)
+    entropy = torch.stack([-(row * row.log()).sum(-1).mean() for row in maps])
+    share = 1 - (entropy - entropy.min()) / (entropy.max() - entropy.min())
+    expected = [share[0].item()]
+    for layer in range(1, 4):
+        rise = share[layer].item() - expected[-1]
+        expected.append(expected[-1] + 0.55 * rise if rise > 0 else share[layer].item())
+    found = reuse_proportions(Attention((0, 1, 2, 3), maps, maps), 0.55)
+    assert found.tolist() == pytest.approx(expected, abs=1e-5)
+
+
 def test_vla_pruner_reads_the_latter_half_of_the_layers():
     assert build_selector("vla_pruner").needs(8).resolve(8) == (4, 5, 6, 7)
+
+
+def test_vla_pruner_as_released_reads_one_layer_and_the_seven_rows_that_predict():
+    """Layer 15 of 32, mean over heads and the rows behind the prompt's last and six tokens."""
+    single = build_selector("vla_pruner", settings=SelectionSettings(prune_action_layers="single"))
+    assert single.needs(32).resolve(32) == (15,) and single.needs(4).resolve(4) == (2,)
+    attention = attended({}, {5: 0.2})
+    attention.text[:, -1, 5] = 0.9  # the last row of the prompt predicts the first token
+    attention.text[:, 0, 9] = 0.9  # another row of the prompt
+    seen = {}
+    for rows in ("fed_back", "predicting"):
+        settings = SelectionSettings(prune_window=1, prune_action_rows=rows)
+        selection = build_selector("vla_pruner", settings=settings).select(
+            input_of(attention=attention))
+        seen[rows] = selection.signals["attention_mass"]
+        assert selection.signals["attention_mass"][9].item() == pytest.approx(1e-3)
+    assert seen["fed_back"][5].item() == pytest.approx(0.2)
+    assert seen["predicting"][5].item() == pytest.approx((0.9 + 6 * 0.2) / 7)
 
 
 def test_vla_pruner_warms_up_then_keeps_exactly_m():
@@ -350,6 +383,12 @@ def test_fastv_keeps_the_most_attended():
     scores = torch.zeros(N)
     scores[[3, 9, 10, 11]] = 1.0
     assert selection.plan.pruning.choose(scores).tolist() == [3, 9, 10, 11]
+
+
+@pytest.mark.parametrize("rows", ["all", "last"])
+def test_fastv_asks_all_rows_or_the_last(rows):
+    selector = build_selector("fastv", settings=SelectionSettings(fastv_rows=rows))
+    assert selector.select(input_of()).plan.pruning.last_row == (rows == "last")
 
 
 def test_fastv_keeps_its_share_of_each_view():

@@ -48,8 +48,8 @@ def run_cost(decoder: PartialDecoder, plan: TokenPlan, decoded: Decoded) -> Cost
         passes,
         head_rows=1 + decoded.drafts,
     ).total
-    if plan.pruning is not None:  # the choice reads what all prompt rows attend to, one layer
-        run += probe_flops(shape, 1, layout.prompt, layout.prompt)
+    if plan.pruning is not None:  # the choice reads what prompt rows attend to, in one layer
+        run += probe_flops(shape, 1, 1 if plan.pruning.last_row else layout.prompt, layout.prompt)
     rows = prefill_rows(visual, layout.visual, layout.text)
     return Cost(decoded.passes, run, papers_macs(rows, shape.width, shape.mlp_width))
 

@@ -98,7 +98,8 @@ class PartialDecoder:
             for index in range(depth):
                 fresh = narrowing.get(index)
                 if plan.pruning is not None and index == plan.pruning.layer:
-                    fresh = plan.pruning.choose(self._attention_of_rows(rows, index - 1))
+                    asked = self._attention_of_rows(rows, index - 1, plan.pruning.last_row)
+                    fresh = plan.pruning.choose(asked)
                     self._prune(fresh, from_layer=index)
                 if fresh is not None:
                     hidden, rows = self._narrow(hidden, rows, fresh, end)
@@ -188,17 +189,19 @@ class PartialDecoder:
         visible[kept + self.layout.bos] = True
         self._pruned_from, self._visible, self.kept = from_layer, visible, kept
 
-    def _attention_of_rows(self, rows: _Rows, layer: int) -> torch.Tensor:
-        """(N,) float32: attention to the visual tokens, mean over heads and prompt rows.
+    def _attention_of_rows(self, rows: _Rows, layer: int, last: bool) -> torch.Tensor:
+        """(N,) float32: attention to the visual tokens, mean over heads and prompt rows, or of the
+        ``last`` of these rows alone.
 
         Draft rows do not vote: which tokens stay must not depend on how they are decoded.
         """
         assert self._tape.latest is not None
         end = self.layout.prompt
         prompt = rows.positions.shape[0] - (rows.length - end)
+        asked = slice(prompt - 1 if last else 0, prompt)
         keys = self.cache.keys[layer : layer + 1, 0, :, :end]
-        mask = self._mask[rows.positions[:prompt], :end]
-        queries = self._tape.latest[:, :, :prompt]
+        mask = self._mask[rows.positions[asked], :end]
+        queries = self._tape.latest[:, :, asked]
         return attention_to(queries, keys, mask, self.layout.visual_columns)[0].mean(0)
 
 

@@ -31,12 +31,14 @@ class Pruning:
     """From decoder layer ``layer`` on, the visual tokens not chosen are gone: neither computed
     nor attended.
 
-    choose: maps this step's attention at ``layer - 1``, (N,) float32, mean over heads and all
-    rows of the prefill, to the kept visual tokens, (m,) int64, sorted and unique.
+    choose: maps this step's attention at ``layer - 1``, (N,) float32, mean over heads and rows of
+    the prompt, to the kept visual tokens, (m,) int64, sorted and unique. last_row: only the last
+    row of the prompt, the one that predicts the first action token, is asked.
     """
 
     layer: int
     choose: Callable[[torch.Tensor], torch.Tensor]
+    last_row: bool = False
 
     def __post_init__(self) -> None:
         if self.layer < 1:

@@ -98,6 +98,16 @@ class SelectionSettings:
                              "many steps of an episode go unpruned", low=1, high=1000)
     prune_decay: float = knob(0.8, "vla_pruner: gamma; a step i steps old weighs gamma^i",
                               low=0.0, high=1.0)
+    prune_action_rows: str = knob("fed_back", "vla_pruner: rows of the action score: fed_back = of "
+                                  "the action tokens, predicting = of those but the last and of "
+                                  "the end of the prompt, which predict them (released code)",
+                                  choices=("fed_back", "predicting"))
+    prune_action_layers: str = knob("latter_half", "vla_pruner: layers of the action score: "
+                                    "latter_half (paper), or single = layer 15 of 32 (released "
+                                    "code)", choices=("latter_half", "single"))
+    fastv_rows: str = knob("all", "fastv: rows of the prompt whose attention ranks tokens: all, or "
+                           "last = the last one alone (FastV's released code)",
+                           choices=("all", "last"))
     fastv_layer: int = knob(2, "fastv: first layer, of 32, that runs without the dropped tokens",
                             low=1, high=_LAST_LAYER)
     # on top of any selector that reuses

@@ -18,6 +18,8 @@ from vla_infoentropy_ros.selection.base import Selection, SelectionInput, indice
 from vla_infoentropy_ros.selection.ranking import top, top_count
 from vla_infoentropy_ros.selection.settings import SelectionSettings, scaled_layer
 
+_RELEASED_LAYER = 15  # of 32, of the action score in the released code
+
 
 @dataclass(frozen=True)
 class _History:
@@ -34,7 +36,8 @@ class VlaPruner:
     In each view the union of both top-M sets is filtered by greedy max-min diversity down to M.
     The first ``prune_window`` steps, while the smoothing fills, are unpruned. A token that was
     pruned, and so could not be attended, keeps its last known action score (the released code
-    counts it 0, and weighs the oldest step most; the paper does neither).
+    counts it 0, the paper does not). The released code reads the action score in one layer and of
+    the seven rows that predict tokens; settings of the names ``prune_action_*`` give that.
     """
 
     name = "vla_pruner"
@@ -45,6 +48,8 @@ class VlaPruner:
         self.settings = settings
 
     def needs(self, depth: int) -> AttentionNeeds:
+        if self.settings.prune_action_layers == "single":
+            return AttentionNeeds((scaled_layer(_RELEASED_LAYER, depth),))
         return AttentionNeeds(tuple(range(depth // 2, depth)))
 
     def select(self, given: SelectionInput) -> Selection:
@@ -74,7 +79,10 @@ class VlaPruner:
         before: Any = given.state or _History(())
         if given.attention is None:
             return before
-        latest = given.attention.action.mean((0, 1))
+        rows = given.attention.action
+        if self.settings.prune_action_rows == "predicting":
+            rows = torch.cat((given.attention.text[:, -1:], rows), 1)
+        latest = rows.mean((0, 1))
         if before.scores:
             # Attention of exactly zero in every row and layer: the token was not there to see.
             latest = torch.where(latest > 0, latest, before.scores[0])
@@ -82,7 +90,8 @@ class VlaPruner:
 
 
 class FastV:
-    """Keeps the tokens that the prefill rows attend to most at the layer before the pruning."""
+    """Keeps the tokens that the prefill rows attend to most at the layer before the pruning;
+    FastV's own code asks the last row alone (``fastv_rows: last``)."""
 
     name = "fastv"
     schedule = ""
@@ -102,7 +111,8 @@ class FastV:
             seen = given.per_view(semantic)
             return indices(top(seen, keep), top_count(seen, keep))
 
-        plan = _pruned(count, scaled_layer(self.settings.fastv_layer, given.depth), choose, given)
+        layer = scaled_layer(self.settings.fastv_layer, given.depth)
+        plan = _pruned(count, layer, choose, given, self.settings.fastv_rows == "last")
         return Selection(plan, torch.full((count,), reasons.REFRESH, dtype=torch.uint8))
 
 
@@ -111,9 +121,11 @@ def _kept_per_view(given: SelectionInput, ratio: float) -> int:
     return round(given.embeddings.shape[0] // given.views * (1.0 - ratio))
 
 
-def _pruned(count: int, layer: int, choose: Any, given: SelectionInput) -> TokenPlan:
+def _pruned(
+    count: int, layer: int, choose: Any, given: SelectionInput, last_row: bool = False
+) -> TokenPlan:
     every = torch.arange(count, device=given.embeddings.device)
-    return TokenPlan((Stage(0, every),), Pruning(layer, choose))
+    return TokenPlan((Stage(0, every),), Pruning(layer, choose, last_row))
 
 
 def smoothed(scores: tuple[torch.Tensor, ...], decay: float) -> torch.Tensor:
