@@ -24,6 +24,10 @@ from vla_infoentropy_ros.models.openvla import load_openvla
 
 PYTHON = os.environ.get("OPENVLA_REFERENCE_PYTHON", "")
 CODE = os.environ.get("OPENVLA_REFERENCE_CODE", "")
+REFERENCE = pytest.mark.skipif(
+    not (PYTHON and CODE),
+    reason="needs the reference code and its old libraries: OPENVLA_REFERENCE_PYTHON and _CODE",
+)
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -48,10 +52,42 @@ def test_towers_equal_timm_bit_for_bit(tmp_path: Path, index: int) -> None:
         assert torch.equal(ours(pixels), wanted)
 
 
-@pytest.mark.skipif(
-    not (PYTHON and CODE),
-    reason="needs the reference code and its old libraries: OPENVLA_REFERENCE_PYTHON and _CODE",
-)
+def _published(
+    folder: Path, exchange: Path, picture: np.ndarray, ids: list[int]
+) -> dict[str, torch.Tensor]:
+    """What the published code makes of a picture and a prompt."""
+    assert ids[-1] == 29871  # left for the reference to append
+    np.save(exchange / "picture.npy", picture)
+    (exchange / "text.json").write_text(json.dumps({"ids": ids[:-1], "key": "bridge_orig"}))
+    subprocess.run(
+        [PYTHON, openvla_reference.__file__, CODE, str(folder), str(exchange)], check=True,
+        env={**os.environ, "PYTHONPATH": ""}, timeout=300,
+    )
+    result: dict[str, torch.Tensor] = torch.load(exchange / "result.pt")
+    return result
+
+
+@REFERENCE
+@pytest.mark.parametrize("strategy", ["resize-naive", "letterbox", "resize-crop"])
+def test_pictures_become_square_as_in_the_published_processor(
+    tmp_path: Path, strategy: str
+) -> None:
+    """From its arguments alone, so that what it makes of them is compared too."""
+    folder = write_tiny_openvla(tmp_path / "openvla", image_size=56, vocab=32000)
+    for name in ("config.json", "preprocessor_config.json"):
+        said = json.loads((folder / name).read_text()) | {"image_resize_strategy": strategy}
+        kept = {key: value for key, value in said.items() if not key.startswith("tvf_")}
+        (folder / name).write_text(json.dumps(kept))
+    policy = load_openvla(folder, LoadOptions(unnorm_key="bridge_orig"), progress=False)
+    picture = np.random.default_rng(3).integers(0, 256, (60, 150, 3), np.uint8)
+    ids = [policy.bos_token_id, *policy.tokenize("pick up the red block").token_ids.tolist()]
+    wanted = _published(folder, tmp_path, picture, ids)["pixels"]
+    level = 1 / 255 / torch.tensor([0.229, 0.224, 0.225, 0.5, 0.5, 0.5])[None, :, None, None]
+    levels = ((policy.preprocess([picture]).pixels - wanted) / level).abs()
+    assert levels.max() < 1.01, f"{strategy}: {levels.max()} grey levels apart"
+
+
+@REFERENCE
 @pytest.mark.parametrize(("image_size", "key_heads", "seed"), [(224, 4, 0), (56, 2, 1), (56, 4, 2)])
 def test_whole_policy_equals_the_published_code(
     tmp_path: Path, image_size: int, key_heads: int, seed: int
@@ -64,14 +100,7 @@ def test_whole_policy_equals_the_published_code(
     picture = np.random.default_rng(seed).integers(0, 256, (image_size, image_size, 3), np.uint8)
     prompt = policy.tokenize("pick up the red block")
     ids = [policy.bos_token_id, *prompt.token_ids.tolist()]
-    np.save(tmp_path / "picture.npy", picture)
-    assert ids[-1] == 29871  # left for the reference to append
-    (tmp_path / "text.json").write_text(json.dumps({"ids": ids[:-1], "key": "bridge_orig"}))
-    subprocess.run(
-        [PYTHON, openvla_reference.__file__, CODE, str(folder), str(tmp_path)], check=True,
-        env={**os.environ, "PYTHONPATH": ""}, timeout=300,
-    )
-    wanted = torch.load(tmp_path / "result.pt")
+    wanted = _published(folder, tmp_path, picture, ids)
 
     seen = policy.preprocess([picture])
     assert torch.equal(seen.pixels, wanted["pixels"])
