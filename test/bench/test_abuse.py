@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gaps and stops as `bench abuse` reckons them, and bombs that are what they are called."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pytest
+
+from vla_infoentropy_ros.bench.abuse import Row, longest_gap, time_to_zero
+
+
+@dataclass(frozen=True)
+class _Sent:
+    stamp_s: float
+    moving: bool = True
+
+
+def _stream(*times_s: float) -> list[_Sent]:
+    return [_Sent(each) for each in times_s]
+
+
+def test_a_gap_is_between_commands_of_a_moving_robot() -> None:
+    assert longest_gap(_stream(0.0, 0.1, 0.2, 0.7, 0.8), 0.0, 0.85) == pytest.approx(0.5)
+    # The last command before counts, and silence until the end.
+    assert longest_gap(_stream(0.0, 0.9), 0.5, 1.0) == pytest.approx(0.9)
+    assert longest_gap(_stream(0.0, 0.1), 0.0, 2.0) == pytest.approx(1.9)
+    assert longest_gap([], 0.0, 1.0) == 0.0
+
+
+def test_silence_after_zero_is_no_gap() -> None:
+    commands = [*_stream(0.0, 0.1), _Sent(0.13, False), _Sent(5.0)]
+    assert longest_gap(commands, 0.0, 5.03) == pytest.approx(0.1)
+
+
+def test_a_stop_is_the_first_zero() -> None:
+    commands = [_Sent(0.0, False), *_stream(1.0, 1.1), _Sent(1.25, False), _Sent(1.28, False)]
+    assert time_to_zero(commands, 1.05) == pytest.approx(0.2)
+    assert time_to_zero(commands, 1.3) == math.inf
+
+
+def test_two_periods_and_a_tenth_of_a_second_are_kept() -> None:
+    assert Row(2 / 30, 0.1, 0, "").kept
+    assert not Row(0.07, 0.1, 0, "").kept and not Row(0.01, 0.11, 0, "").kept
