@@ -6,8 +6,8 @@ from __future__ import annotations
 from importlib import import_module
 
 BENCHES = {
-    "conditions": "patches that count as unchanged under noise, JPEG, exposure and shaking",
     "abuse": "bombs and nonsense at a moving robot: gaps, time to zero, memory",
+    "conditions": "patches that count as unchanged under noise, JPEG, exposure and shaking",
     "episodes": "success in closed loop of every selector and option, on paired seeds",
     "flops": "true FLOPs and the papers' MACs of every preset, against the published totals",
     "selection": "what selection and probe cost beside a dense step",
