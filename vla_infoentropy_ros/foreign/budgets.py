@@ -65,6 +65,9 @@ BUDGETS: dict[str, Budget] = {
     "picture_notes": Budget(
         64, "parts", "chunks of a PNG that are no pixels"
     ),
+    "message_bytes": Budget(
+        256 << 10, "bytes", "a message on instruction, ee_pose or joint_states, as it is sent"
+    ),
     "instruction_characters": Budget(1000, "characters", "an instruction"),
     "instruction_tokens": Budget(256, "tokens", "an instruction with its template"),
     "name_characters": Budget(256, "characters", "a joint's or frame's name"),

@@ -17,6 +17,7 @@ from vla_infoentropy_ros.driving.driver import Driver
 from vla_infoentropy_ros.driving.images import PackedPicture, RawPicture
 from vla_infoentropy_ros.driving.robot_state import Pose, StateError
 from vla_infoentropy_ros.driving.settings import NodeSettings
+from vla_infoentropy_ros.nodes.bounded import subscribe
 from vla_infoentropy_ros.nodes.messages import to_ns
 from vla_infoentropy_ros.nodes.qos import CAMERA, LATCHED, NEWEST
 
@@ -30,7 +31,8 @@ class Inputs:
         self._raw = True
         self._on_instruction = on_instruction
         self.problem = self.instruction_problem = ""
-        node.create_subscription(
+        subscribe(
+            node,
             String,
             "instruction",
             self._instruction,
@@ -39,9 +41,10 @@ class Inputs:
                 incompatible_qos=lambda event: self._instruction_incompatible()
             ),
         )
-        node.create_subscription(PoseStamped, "ee_pose", self._pose, NEWEST)
-        node.create_subscription(JointState, "joint_states", self._joints, NEWEST)
-        node.create_subscription(String, "robot_description", self._description, LATCHED)
+        subscribe(node, PoseStamped, "ee_pose", self._pose, NEWEST)
+        subscribe(node, JointState, "joint_states", self._joints, NEWEST)
+        subscribe(node, String, "robot_description", self._description, LATCHED,
+                  budget="description_characters")
 
     def open(self, settings: NodeSettings, views: int) -> None:
         """Subscribe to the cameras."""
