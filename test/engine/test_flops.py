@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from test.models.tiny_openvla import write_tiny_openvla
 from vla_infoentropy_ros.bench import flops as bench
+from vla_infoentropy_ros.bench import published
 from vla_infoentropy_ros.engine import heads
 from vla_infoentropy_ros.engine.flops import (
     LlamaShape,
@@ -30,6 +31,7 @@ from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import PlanError, Pruning, Stage, TokenPlan
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla import load_openvla
+from vla_infoentropy_ros.selection import SelectionSettings
 from vla_infoentropy_ros.standalone.share import share_directory
 
 LAYERS, VISUAL, TEXT, ACTION = 4, 16, 9, 7
@@ -141,7 +143,8 @@ def test_published_totals_are_met(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     for total in ("1.864", "1.355", "1.214"):
         assert f"published {total}" in out
-    assert "MISSED" not in out and "solved:" in out and "assumed:" in out
+    assert "MISSED" not in out and "fitted:" in out and "assumed:" in out
+    assert "CONTRADICTED" not in out and "(inside)" in out
 
 
 def test_engine_on_the_7b_shapes_costs_what_the_closed_form_says(
@@ -227,6 +230,33 @@ def test_a_plan_deeper_than_the_decoder_is_refused(plan: TokenPlan) -> None:
     assert plan.rows_per_layer(5, 3) == [16] * 4 + [3]
     with pytest.raises(PlanError, match=r"plan layer=4: must be in 0\.\.3"):
         plan.rows_per_layer(4, 3)
+
+
+@pytest.mark.parametrize(("name", "total"), [
+    ("dense", 1.79), ("dense", 1.92), ("paper_vla_cache", 1.3), ("paper_vla_cache", 1.78),
+    ("paper_infoentropy", 0.7), ("paper_infoentropy", 1.09), ("paper_infoentropy", 1.5),
+])
+def test_a_total_that_could_be_fitted_may_yet_be_contradicted(
+    name: str, total: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(bench.PUBLISHED, name, total * 1e12)
+    assert bench.main(["--preset", "dense", "--skip-check"]) == 1
+    out = capsys.readouterr().out
+    assert ("OUTSIDE" if name == "dense" else "CONTRADICTED") in out
+
+
+def test_predictions_use_no_total(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the static tokens, what signals that choose independently leave."""
+    info = SelectionSettings(static_cap=100, k1=64, k2=64)
+    assert published.independent_info(info, 256) == round(100 * 0.75 * 0.75)
+    assert published.independent_info(info, 256, budget=256) == 25
+    cache = SelectionSettings(cache_static=128, cache_evicted=64)
+    assert published.independent_cache(cache, 256) == 96
+    monkeypatch.setattr(published, "PUBLISHED", {"dense": 1.864e12})
+    found = published.predictions(info, cache, 256, lambda r: 10 * r, lambda r: 20 * r)
+    assert [(each.name, each.macs) for each in found[:2]] == [
+        ("paper_vla_cache", 20 * 96), ("paper_infoentropy", 10 * 56)]
+    assert len(found) == 7 and all(each.holds for each in found)
 
 
 def test_a_missed_total_is_an_error(
