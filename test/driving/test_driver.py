@@ -148,10 +148,11 @@ def test_what_cannot_be_used_is_counted_and_told(bench, name):
 def test_blanks_around_an_instruction_are_no_other_instruction(bench):
     rig = bench()
     rig.look()
-    rig.driver.instruction(f"  {WORDS} \n")
-    rig.periods(1)
-    rig.look()
-    assert [step.result.t for step in rig.heard.steps] == [0, 1]
+    for count, same in enumerate((f"  {WORDS} \n", f"{WORDS}.", WORDS.upper()), start=2):
+        rig.driver.instruction(same)
+        rig.periods(1)
+        rig.look()
+        assert [step.result.t for step in rig.heard.steps] == list(range(count)), same
     rig.driver.instruction("something else")
     rig.periods(1)
     rig.look()

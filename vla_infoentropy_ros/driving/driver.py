@@ -24,6 +24,7 @@ from vla_infoentropy_ros.driving.runner import PolicyRunner, load
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.sink import CommandSink
 from vla_infoentropy_ros.driving.worker import MakeWorker, Worker
+from vla_infoentropy_ros.models.instruction import spelled
 from vla_infoentropy_ros.session import StepError, StepResult
 
 
@@ -183,11 +184,11 @@ class Driver:
         self.intake.wrist_image(picture, stamp_ns, frame_id)
 
     def follows(self, text: str) -> bool:
-        """Whether `instruction` has been told this text already."""
-        return text.strip() == self._wanted
+        """Whether `instruction` has been told these words already, in whatever spelling."""
+        return spelled(text) == spelled(self._wanted)
 
     def instruction(self, text: str) -> None:
-        """Follow a text; another than before begins an episode."""
+        """Follow a text; other words than before begin an episode."""
         if self.follows(text):
             return
         self._wanted = text.strip()

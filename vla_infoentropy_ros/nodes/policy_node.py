@@ -149,6 +149,8 @@ class PolicyNode(LifecycleNode):
             f"norm key {shown(policy.norm_key)}, {printable(policy.convention, MESSAGE)}; "
             f"self-test {runner.self_test_ms:.1f} ms"
         )
+        if assumed := getattr(policy, "assumed", ""):
+            self.get_logger().warning(printable(assumed, MESSAGE))
 
     # Callbacks of the executor
 
