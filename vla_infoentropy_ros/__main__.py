@@ -22,10 +22,10 @@ def main(argv: list[str]) -> int:
     if argv and argv[0] in COMMANDS:
         try:
             check_transformers()
+            return int(import_module(COMMANDS[argv[0]][0]).main(argv[1:]) or 0)
         except RequirementError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        return int(import_module(COMMANDS[argv[0]][0]).main(argv[1:]) or 0)
     asked = f"unknown command {argv[0]!r}\n" if argv and argv[0] not in ("-h", "--help") else ""
     lines = [f"  {name:9} {what}" for name, (_, what) in COMMANDS.items()]
     print(f"{asked}usage: python -m vla_infoentropy_ros COMMAND [--help]\n" + "\n".join(lines))

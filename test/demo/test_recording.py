@@ -5,21 +5,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from rclpy.serialization import serialize_message
+from vla_infoentropy_ros.msg import TokenSelection
 
 from test.replay.test_bags import image_message, text_message
 from vla_infoentropy_ros.demo.recording import Recording
 from vla_infoentropy_ros.replay.bag_reader import RAW_IMAGE, STRING
 from vla_infoentropy_ros.report.records import EpisodeRecord, StepRecord
-from vla_infoentropy_ros.standalone.messages import message_class, serialize
 
 SELECTION = "vla_infoentropy_ros/msg/TokenSelection"
 
 
 def selection_message(step: int, stamp_s: int) -> bytes:
     """A selection over a grid of 2 x 3 tokens as CDR."""
-    message = message_class(SELECTION)(step=step, rows=2, cols=3)
+    message = TokenSelection(step=step, rows=2, cols=3)
     message.header.stamp.sec = stamp_s
-    return serialize(message)
+    return bytes(serialize_message(message))
 
 
 def episode(*steps: int) -> EpisodeRecord:

@@ -32,7 +32,7 @@ from vla_infoentropy_ros.engine.plan import PlanError, Pruning, Stage, TokenPlan
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla import load_openvla
 from vla_infoentropy_ros.selection import SelectionSettings
-from vla_infoentropy_ros.standalone.share import share_directory
+from vla_infoentropy_ros.share import share_directory
 
 LAYERS, VISUAL, TEXT, ACTION = 4, 16, 9, 7
 PROMPT = 1 + VISUAL + TEXT

@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from vla_infoentropy_ros.nodes import MIDDLEWARE  # makes rclpy importable
-
-assert MIDDLEWARE
-
 
 @pytest.fixture(scope="module")
 def ros():

@@ -19,10 +19,10 @@ from vla_infoentropy_ros.replay.bag_reader import (
     BagError,
 )
 from vla_infoentropy_ros.replay.bag_writer import RawMessage, write_bag
-from vla_infoentropy_ros.standalone.typestore import registry
+from vla_infoentropy_ros.replay.types import type_store
 
 DATA = Path(__file__).parents[1] / "data"
-STORE = registry().store
+STORE = type_store()
 
 
 def image_message(stamp_s: int, value: int, **changes: object) -> bytes:

@@ -93,7 +93,7 @@ def run(episodes: int = 20, selectors: tuple[str, ...] = ()) -> RunRecord:
         steps = tuple(ShownStep(record, picture(record.t)) for record in one.records)
         shown.append(ShownEpisode(one, steps, (16, 16)))
     return RunRecord(
-        middleware="standalone",
+        middleware="rclpy",
         selectors=selectors,
         seeds=seeds,
         episodes=every,

@@ -53,7 +53,7 @@ from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel
 from vla_infoentropy_ros.selection import SelectionSettings, build_selector
 from vla_infoentropy_ros.selection.settings import scaled_layer
 from vla_infoentropy_ros.session import SessionOptions
-from vla_infoentropy_ros.standalone.share import share_directory
+from vla_infoentropy_ros.share import share_directory
 
 VISUAL, ACTION = 256, 7
 # openvla-7b's config.json, as far as shapes go.

@@ -2,8 +2,8 @@
 """Measure what it costs to move camera images between two processes.
 
 One process publishes ``sensor_msgs/Image`` at a fixed rate, this one subscribes; what lies
-between the two clock readings is told in ``nodes/clients/image_stream.py``. Runs on ROS 2 and on
-the standalone rclpy.
+between the two clock readings is told in ``nodes/clients/image_stream.py``. Runs on
+whatever middleware ROS 2 is told to use.
 """
 
 from __future__ import annotations
@@ -59,8 +59,10 @@ def main(argv: list[str] | None = None) -> int:
     if options.domain is None:
         options.domain = 1 + int.from_bytes(os.urandom(2), "little") % 200
 
-    from vla_infoentropy_ros.nodes import MIDDLEWARE
     from vla_infoentropy_ros.nodes.clients.image_stream import MATCH_TIMEOUT_S, Stream, send
+    from vla_infoentropy_ros.nodes.middleware import local_environment, rmw_name
+
+    os.environ |= local_environment()
 
     stream = Stream(options.width, options.height, options.rate, options.frames,
                     options.reliability, options.domain)
@@ -69,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         print(f"No subscriber within {MATCH_TIMEOUT_S:g} s", file=sys.stderr)
         return 1
-    figures = _measure(stream, MIDDLEWARE)
+    figures = _measure(stream, rmw_name())
     print(
         f"{figures.width}x{figures.height} rgb8 at {figures.rate_hz:g} Hz, "
         f"{figures.reliability}, {figures.implementation}: "

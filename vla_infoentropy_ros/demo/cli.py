@@ -32,7 +32,6 @@ from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.replay.bag_reader import BagError
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.report.records import RunRecord
-from vla_infoentropy_ros.standalone import ensure_rclpy
 
 DEFAULT_SELECTORS = ("dense", "info_entropy", "attention_drift", "attention_drift+window")
 FIRST_SEED = 1_000_000
@@ -75,28 +74,31 @@ def main(argv: list[str]) -> int:
 
 def _run(options: argparse.Namespace, selectors: Sequence[str]) -> int:
     claim_folder(options.out)
-    middleware = ensure_rclpy()
+    from vla_infoentropy_ros.nodes.middleware import local_environment, rmw_name
+
+    rmw = rmw_name()
+    os.environ |= local_environment()
     machine = hardware()
     began_s = time.monotonic()
     seeds = range(options.seed, options.seed + options.episodes)
     arguments = {"namespace": NAMESPACE, "episodes": "0", "model": options.model,
                  "selector": "dense"}
     with DomainClaim(options.domain) as claim:
-        print(f"ROS_DOMAIN_ID={claim.domain}: starting policy_node and sim_node ({middleware})",
+        print(f"ROS_DOMAIN_ID={claim.domain}: starting policy_node and sim_node ({rmw})",
               file=sys.stderr)
-        command = launch_command(middleware, arguments)
+        command = launch_command(arguments)
         environment = {"ROS_DOMAIN_ID": str(claim.domain), **_spin_briefly()}
         with Launch(command, options.out / "nodes.log", environment) as launch:
             measured, facts = _measure(claim.domain, launch, selectors, seeds)
     run = RunRecord(
-        middleware=middleware,
+        middleware="rclpy",
         selectors=tuple(selectors),
         seeds=tuple(seeds),
         episodes=tuple(measured.episodes),
         shown=tuple(measured.shown),
         policy=facts["policy"],
         hardware=machine | {"GOMP_SPINCOUNT": _spin_briefly()["GOMP_SPINCOUNT"]},
-        versions=versions(),
+        versions=versions() | {"rmw": rmw},
         settings={name: _read_by(name, facts["settings"]) for name in selectors},
         duration_s=time.monotonic() - began_s,
         notes=_notes(measured.episodes),
@@ -116,7 +118,7 @@ def _spin_briefly() -> dict[str, str]:
 def _measure(
     domain: int, launch: Launch, selectors: Sequence[str], seeds: Sequence[int]
 ) -> tuple[Any, dict[str, Any]]:
-    """The part that needs rclpy, which can be imported only now."""
+    """The part that needs rclpy."""
     from vla_infoentropy_ros.demo.measuring import measure
     from vla_infoentropy_ros.nodes.clients.episode_client import EpisodeClient, GraphError
     from vla_infoentropy_ros.selection.settings import SelectionSettings

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vla_infoentropy_ros.foreign.text import quoted_lines
-from vla_infoentropy_ros.standalone.share import PACKAGE, share_directory
+from vla_infoentropy_ros.share import PACKAGE, share_directory
 
 NAMESPACE = "sim"
 """Of the simulated robot and its policy node: no robot on the domain shall hear them."""
@@ -123,14 +123,14 @@ class Launch:
         return f" The last lines of its log ({self.log}):\n{body}"
 
 
-def launch_command(middleware: str, arguments: Mapping[str, str]) -> list[str]:
+def launch_command(arguments: Mapping[str, str]) -> list[str]:
     """How to run ``sim.launch.xml``: by ``ros2 launch`` where this package is installed in ROS,
     else by our own runner, which reads the same file."""
     file = share_directory() / "launch" / "sim.launch.xml"
     given = [f"{name}:={value}" for name, value in arguments.items()]
-    if middleware == "rclpy" and shutil.which("ros2") and _known_to_ros():
+    if shutil.which("ros2") and _known_to_ros():
         return ["ros2", "launch", str(file), *given]
-    return [sys.executable, "-m", f"{PACKAGE}.standalone.launch", str(file), *given]
+    return [sys.executable, "-m", f"{PACKAGE}.launch_runner", str(file), *given]
 
 
 def _known_to_ros() -> bool:

@@ -11,8 +11,8 @@ import numpy as np
 
 from vla_infoentropy_ros.replay.bag_reader import RAW_IMAGE, STRING
 from vla_infoentropy_ros.replay.bag_writer import RawMessage
+from vla_infoentropy_ros.replay.types import type_store
 from vla_infoentropy_ros.report.records import EpisodeRecord, ShownEpisode, ShownStep
-from vla_infoentropy_ros.standalone.typestore import registry
 
 _SELECTION = "vla_infoentropy_ros/msg/TokenSelection"
 
@@ -62,7 +62,7 @@ class Recording:
 
 
 def _parsed(message: RawMessage) -> Any:
-    return registry().store.deserialize_cdr(message.data, message.type_name)
+    return type_store().deserialize_cdr(message.data, message.type_name)
 
 
 def _stamp_ns(stamp: Any) -> int:

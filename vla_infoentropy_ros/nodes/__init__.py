@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS 2 nodes: thin, no policy mathematics and no torch.
+"""ROS 2 nodes: thin, no policy mathematics and no torch."""
 
-Importing this package makes `rclpy` importable, so that its modules may import it at their top.
-"""
+from importlib.util import find_spec
 
-from vla_infoentropy_ros.standalone import ensure_rclpy
+from vla_infoentropy_ros.engine.requirements import RequirementError
 
-MIDDLEWARE = ensure_rclpy()
-"""Whose rclpy the nodes run on: "rclpy" (a ROS installation's) or "standalone" (ours)."""
+if find_spec("rclpy") is None:
+    raise RequirementError(
+        "there is no rclpy for this Python: run `make demo` once, which sets up .venv, and use "
+        ".venv/bin/python, or source the setup file of a ROS 2 installation for this Python"
+    )

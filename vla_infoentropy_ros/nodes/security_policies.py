@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from vla_infoentropy_ros.foreign.markup import parse_xml
 from vla_infoentropy_ros.foreign.text import UserError, shown
-from vla_infoentropy_ros.standalone.share import share_directory
+from vla_infoentropy_ros.share import share_directory
 
 _PARAMETERS = (
     "describe_parameters", "get_parameter_types", "get_parameters", "list_parameters",

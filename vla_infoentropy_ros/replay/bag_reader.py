@@ -20,7 +20,7 @@ from rosbags.typesys import get_types_from_msg
 
 from vla_infoentropy_ros.driving.images import ImageError, PackedPicture, RawPicture
 from vla_infoentropy_ros.foreign.text import UserError
-from vla_infoentropy_ros.standalone.typestore import registry
+from vla_infoentropy_ros.replay.types import type_store
 
 RAW_IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
@@ -62,7 +62,7 @@ class Bag:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._reader = _open(path)
-        self._store = registry().store
+        self._store = type_store()
 
     def __enter__(self) -> Bag:
         return self

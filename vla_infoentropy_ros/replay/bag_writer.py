@@ -20,7 +20,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from vla_infoentropy_ros.replay.bag_reader import BagError
-from vla_infoentropy_ros.standalone.typestore import registry
+from vla_infoentropy_ros.replay.types import type_store
 
 # Version 9 says the same in words that the tools of Humble cannot read; all read version 8.
 _VERSION: Literal[8] = 8
@@ -57,7 +57,7 @@ def write_bag(
     """
     remove_bag(path)
     ordered = sorted(messages, key=lambda message: message.received_ns)
-    store = registry().store
+    store = type_store()
     with Writer(path, version=_VERSION, storage_plugin=_STORAGE[storage]) as writer:
         for name, value in (about or {}).items():
             writer.set_custom_data(name, value)

@@ -8,7 +8,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-_PACKAGES = ("torch", "transformers", "mujoco", "numpy", "cyclonedds", "rosbags")
+_PACKAGES = ("torch", "transformers", "mujoco", "numpy", "ros-rclpy", "rosbags")
 
 
 def hardware() -> dict[str, str | int | float]:

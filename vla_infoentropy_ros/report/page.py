@@ -245,10 +245,7 @@ def _facts(run: RunRecord, summary: Mapping[str, Any], commands: str) -> str:
 
 
 def _middleware(run: RunRecord) -> str:
-    return {
-        "standalone": "standalone rclpy over Cyclone DDS",
-        "rclpy": "rclpy of the installed ROS 2",
-    }.get(run.middleware, run.middleware)
+    return " over ".join(filter(None, (run.middleware, run.versions.get("rmw"))))
 
 
 def _spans(seeds: Sequence[int]) -> str:

@@ -83,8 +83,9 @@ class ShownEpisode:
 class RunRecord:
     """Everything that `make demo` measured.
 
-    middleware: ``rclpy`` or ``standalone``. selectors: in the order of the tables; ``dense``
-    first where it ran. episodes: the measured ones. shown: recorded apart from the measurement.
+    middleware: ``rclpy``; what carries it is in ``versions``. selectors: in the order of the
+    tables; ``dense`` first where it ran. episodes: the measured ones. shown: recorded apart
+    from the measurement.
     hardware, versions: for the reader of the figures; notes: what else must be said about them.
     """
 

@@ -30,7 +30,7 @@ def build(project: Path, prefix: Path, source: Source) -> bool:
     Returns whether anything was compiled. Raises SetupError where a tool is missing or fails.
     """
     folder = prefix / "build" / project.name
-    inputs = [sys.version, str(source), *_contents(project, COMPILED)]
+    inputs = [sys.version, str(source), *_options(prefix), *_contents(project, COMPILED)]
     names = [str(path.relative_to(project)) for path in _files(project, INSTALLED)]
     compiled, linked = folder / "compiled.sha256", folder / "installed.sha256"
     # An interrupted build left no record, or one of other inputs: it goes on from what is there.
@@ -51,6 +51,7 @@ def build(project: Path, prefix: Path, source: Source) -> bool:
 def _options(prefix: Path) -> list[str]:
     return [
         f"-DCMAKE_INSTALL_PREFIX={prefix}",
+        f"-DCMAKE_INSTALL_RPATH={prefix / 'lib'}",  # its libraries find each other and the wheels'
         "-DCMAKE_BUILD_TYPE=Release",
         "-DAMENT_CMAKE_SYMLINK_INSTALL=ON",
         "-DBUILD_TESTING=OFF",
@@ -90,6 +91,7 @@ def _run(prefix: Path, folder: Path, *command: str) -> None:
             [program, *command[1:]],
             stdout=sink,
             stderr=subprocess.STDOUT,
+            cwd=folder,  # where ament writes the list of its links
             env={**os.environ, **paths, "PATH": search},
             check=False,
         )

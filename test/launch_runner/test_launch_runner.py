@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launch runner: reading of files, and real processes with real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vla_infoentropy_ros.launch_runner.commands import command_line
+from vla_infoentropy_ros.launch_runner.description import (
+    Description,
+    ParameterFile,
+    Process,
+)
+from vla_infoentropy_ros.launch_runner.xml_tree import LaunchError
+from vla_infoentropy_ros.share import share_directory
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def launch_file(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a launch file with the given body."""
+
+    def write(body: str, name: str = "test.launch.xml") -> Path:
+        path = tmp_path / name
+        path.write_text(f"<launch>\n{textwrap.dedent(body)}\n</launch>\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+def read(path: Path, **given: str) -> Description:
+    return Description(path, given)
+
+
+class TestReading:
+    def test_node_with_everything(self, launch_file: Callable[[str], Path]) -> None:
+        values = launch_file("").parent / "values.yaml"
+        values.write_text("/**:\n  ros__parameters:\n    rate: 5.0\n", encoding="utf-8")
+        path = launch_file(f"""
+            <arg name="robot" default="arm"/>
+            <set_env name="COLOR" value="$(var robot) red"/>
+            <node pkg="vla_infoentropy_ros" exec="policy_node" name="p" namespace="left"
+                  args="--x" ros_args="--enclave /$(var robot)">
+              <param name="rate" value="10"/>
+              <param from="{values}"/>
+              <param name="text" value="1.0" type="str"/>
+              <remap from="image" to="/$(var robot)/image"/>
+            </node>
+            <node pkg="vla_infoentropy_ros" exec="sim_node"/>
+        """)
+        first, second = read(path).processes
+        assert (first.name, first.namespace) == ("p", "/left")
+        assert first.arguments == ("--x", "--ros-args", "--enclave", "/arm")
+        assert first.remaps == (("image", "/arm/image"),)
+        assert first.environment["COLOR"] == "arm red"
+        assert first.parameters == (("rate", 10), ParameterFile(str(values)), ("text", "1.0"))
+        assert (second.name, second.namespace) == ("sim_node", "")
+
+    @pytest.mark.parametrize(
+        ("own", "full"), [("", ""), ("sim", "/sim"), ("sim/", "/sim"), ("/a/b", "/a/b"), ("/", "")]
+    )
+    def test_namespaces_are_absolute(
+        self, launch_file: Callable[[str], Path], own: str, full: str
+    ) -> None:
+        node = f'<node pkg="vla_infoentropy_ros" exec="sim_node" namespace="{own}"/>'
+        assert read(launch_file(node)).processes[0].namespace == full
+
+    def test_a_path_with_a_space_stays_one_argument(
+        self, launch_file: Callable[[str], Path]
+    ) -> None:
+        path = launch_file("""
+            <arg name="bag"/>
+            <executable cmd="ros2 bag play $(var bag)/x 'a b' --n=$(var bag)"/>
+            <node pkg="vla_infoentropy_ros" exec="sim_node" args="$(var bag) y"
+                  ros_args="--log-file $(var bag)"/>
+        """)
+        played, node = read(path, bag="/my bags/one's").processes
+        assert played.arguments[3:] == ("/my bags/one's/x", "a b", "--n=/my bags/one's")
+        assert node.arguments == (
+            "/my bags/one's", "y", "--ros-args", "--log-file", "/my bags/one's",
+        )  # fmt: skip
+
+    def test_parameters_keep_order_and_types(self, tmp_path: Path) -> None:
+        process = Process(
+            where="x:1",
+            name="n",
+            package="vla_infoentropy_ros",
+            executable="policy_node",
+            namespace="/a",
+            parameters=(("s", "1.0"), ("b", True)),
+            remaps=(("x", "y"),),
+        )
+        command = command_line(process, tmp_path, 0)
+        file = command[command.index("--params-file") + 1]
+        loaded = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        assert loaded == {"/**": {"ros__parameters": {"s": "1.0", "b": True}}}
+        assert command[1:3] == ["-m", "vla_infoentropy_ros.nodes.policy_node"]
+        assert {"__node:=n", "__ns:=/a", "x:=y"} <= set(command)
+
+    def test_arguments_from_command_line(self, launch_file: Callable[[str], Path]) -> None:
+        path = launch_file("""
+            <arg name="mode" default="slow"><choice value="slow"/><choice value="fast"/></arg>
+            <executable cmd="mode $(var mode)"/>
+        """)
+        assert read(path).processes[0].arguments == ("mode", "slow")
+        assert read(path, mode="fast").processes[0].arguments == ("mode", "fast")
+        with pytest.raises(LaunchError, match=r"'mode' is 'warp'; choose one of slow, fast"):
+            read(path, mode="warp")
+        with pytest.raises(LaunchError, match=r"unknown argument 'mood'.*mode"):
+            read(path, mood="fast")
+
+    def test_required_argument(self, launch_file: Callable[[str], Path]) -> None:
+        path = launch_file('<arg name="key" description="which one"/>')
+        with pytest.raises(LaunchError, match=r"test.launch.xml:2: <arg> 'key' \(which one\)"):
+            read(path)
+        assert Description(path, {}, only_arguments=True).arguments["key"].default is None
+
+    def test_the_package_is_found(self, launch_file: Callable[[str], Path]) -> None:
+        path = launch_file('<executable cmd="cat $(find-pkg-share vla_infoentropy_ros)/x"/>')
+        assert read(path).processes[0].arguments == ("cat", f"{share_directory()}/x")
+
+    @pytest.mark.parametrize(
+        ("body", "message"),
+        [
+            ('<timer period="1"/>', r"test.launch.xml:2: <timer> is not supported inside <launch>"),
+            ('<node pkg="a" exec="b" color="red"/>', r"<node> has attribute 'color'"),
+            ('<node pkg="a"/>', r"<node> needs the attribute 'exec'"),
+            ('<executable cmd="$(command ls)"/>', r"uses \$\(command ls\); without ROS 2 only"),
+            ('<executable cmd="$(var nothing)"/>', r"no <arg> above it defines 'nothing'"),
+            ('<executable cmd="$(find-pkg-share other)"/>', r"find-pkg-share other.*source ROS 2"),
+            ('<executable cmd="$(var a"/>', r"not closed"),
+            ('<node pkg="a" exec="b" namespace="1a"/>', r"<node> gives the namespace '1a'"),
+            ('<node pkg="a" exec="b" namespace="a//b"/>', r"gives the namespace 'a//b'"),
+            ('<node pkg="a" exec="b"><param name="n" value="x" type="int"/></node>', "not of"),
+            ("<group>", r"not well-formed XML: mismatched tag"),
+            ('<node pkg="a" exec="b"><param from="/no.yaml"/></node>', r"'/no.yaml'.*not exist"),
+        ],
+    )
+    def test_errors_name_place_and_remedy(
+        self, launch_file: Callable[[str], Path], body: str, message: str
+    ) -> None:
+        path = launch_file("").with_name("test.launch.xml")
+        path.write_text(f"<launch>\n{body}\n</launch>\n", encoding="utf-8")
+        with pytest.raises(LaunchError, match=message):
+            read(path)
+
+    def test_files_of_this_package_can_be_read(self, tmp_path: Path) -> None:
+        files = sorted((share_directory() / "launch").glob("*.launch.xml"))
+        for file in files:
+            description = Description(file, {}, only_arguments=True)
+            for index, process in enumerate(description.processes):
+                if process.package == "vla_infoentropy_ros":
+                    assert command_line(process, tmp_path, index)
+
+
+CHILD = """
+import signal, sys, time
+name, behaviour = sys.argv[1:3]
+if behaviour == "stubborn":
+    signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if behaviour == "polite":
+    def stop(number, frame):
+        print(f"{name} got {signal.Signals(number).name}", flush=True); sys.exit(0)
+    signal.signal(signal.SIGINT, stop); signal.signal(signal.SIGTERM, stop)
+if behaviour == "parent":
+    import subprocess
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    print("grandchild", child.pid, flush=True)
+print(f"{name} ready", flush=True)
+if behaviour == "fail":
+    time.sleep(0.2); sys.stderr.write("about to fail\\n"); sys.exit(7)
+if behaviour == "finish":
+    sys.exit(0)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> str:
+    """Command of a process that behaves as its second argument says."""
+    script = tmp_path / "child.py"
+    script.write_text(CHILD, encoding="utf-8")
+    return f"{sys.executable} {script}"
+
+
+class Launched:
+    """A runner in a process of its own."""
+
+    def __init__(self, path: Path, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "vla_infoentropy_ros.launch_runner", str(path), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+
+    def wait_for(self, text: str) -> str:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+            if text in line:
+                return line.rstrip()
+        raise AssertionError(f"{text!r} did not appear in:\n" + "\n".join(self.lines))
+
+    def finish(self, timeout: float = 20.0) -> tuple[int, str]:
+        rest, _ = self.process.communicate(timeout=timeout)
+        return self.process.returncode, "\n".join(self.lines) + "\n" + rest
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@pytest.fixture
+def start() -> object:
+    """Start runners; none is left behind."""
+    launched: list[Launched] = []
+
+    def make(path: Path, *arguments: str) -> Launched:
+        launched.append(Launched(path, *arguments))
+        return launched[-1]
+
+    yield make
+    for item in launched:
+        item.kill()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 15.0) -> bool:
+    limit = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+class TestRunning:
+    @pytest.mark.parametrize(
+        ("number", "received"),
+        [
+            (signal.SIGINT, "SIGINT"),
+            (signal.SIGTERM, "SIGTERM"),
+        ],
+    )
+    def test_signal_is_forwarded_once(
+        self,
+        launch_file: Callable[[str], Path],
+        child: str,
+        start: Callable[..., Launched],
+        number: int,
+        received: str,
+    ) -> None:
+        path = launch_file(f"""
+            <executable cmd="{child} one polite" name="one"/>
+            <executable cmd="{child} two polite" name="two"/>
+        """)
+        launched = start(path)
+        seen = {launched.wait_for(" ready"), launched.wait_for(" ready")}
+        assert seen == {"[one-1] one ready", "[two-2] two ready"}
+        launched.process.send_signal(number)
+        code, output = launched.finish()
+        assert code == 0
+        assert output.count(f"one got {received}") == 1
+        assert output.count(f"two got {received}") == 1
+
+    def test_failure_stops_everything(
+        self, launch_file: Callable[[str], Path], child: str, start: Callable[..., Launched]
+    ) -> None:
+        path = launch_file(f"""
+            <executable cmd="{child} good polite" name="good"/>
+            <executable cmd="{child} bad fail" name="bad"/>
+        """)
+        code, output = start(path).finish()
+        assert code == 1
+        assert "[bad-2] about to fail" in output
+        assert "[bad-2] process has died: exit code 7" in output
+        assert "test.launch.xml:" in output
+        assert "good got SIGINT" in output
+
+    def test_stubborn_process_is_killed(
+        self, launch_file: Callable[[str], Path], child: str, start: Callable[..., Launched]
+    ) -> None:
+        path = launch_file(f"""
+            <executable cmd="{child} mule stubborn" name="mule"/>
+        """)
+        launched = start(path)
+        launched.wait_for("mule ready")
+        launched.process.send_signal(signal.SIGINT)
+        code, output = launched.finish()
+        assert code == 1
+        assert output.index("sending SIGTERM") < output.index("sending SIGKILL")
+        assert "was killed" in output
+
+    def test_all_finish_cleanly(
+        self, launch_file: Callable[[str], Path], child: str, start: Callable[..., Launched]
+    ) -> None:
+        code, output = start(launch_file(f'<executable cmd="{child} a finish" name="a"/>')).finish()
+        assert code == 0
+        assert "finished cleanly" in output
+
+    def test_no_orphans_when_the_runner_is_killed(
+        self, launch_file: Callable[[str], Path], child: str, start: Callable[..., Launched]
+    ) -> None:
+        launched = start(launch_file(f'<executable cmd="{child} p parent" name="p"/>'))
+        grandchild = int(launched.wait_for("grandchild").split()[-1])
+        node = int(
+            next(line for line in launched.lines if "started with pid" in line)
+            .split("[")[-1]
+            .rstrip("]")
+        )
+        launched.process.kill()
+        assert wait_until(lambda: not alive(node) and not alive(grandchild))
+
+    def test_missing_program(
+        self, launch_file: Callable[[str], Path], start: Callable[..., Launched]
+    ) -> None:
+        code, output = start(launch_file('<executable cmd="/no/such/program"/>')).finish()
+        assert code == 1
+        assert "cannot start '/no/such/program'" in output
+
+    def test_show_args(
+        self, launch_file: Callable[[str], Path], start: Callable[..., Launched]
+    ) -> None:
+        path = launch_file('<arg name="a" default="1" description="first"/><arg name="b"/>')
+        code, output = start(path, "--show-args").finish()
+        assert code == 0
+        assert "first" in output
+        assert "(required)" in output
+
+    @pytest.mark.parametrize("given", ["a", "a:=", ":=1"])
+    def test_malformed_argument(
+        self, launch_file: Callable[[str], Path], start: Callable[..., Launched], given: str
+    ) -> None:
+        code, output = start(launch_file('<arg name="a" default="1"/>'), given).finish()
+        assert code == 2
+        assert f"{given!r} is not of the form name:=value" in output

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which middleware carries the messages, and how it is told to carry large images."""
+
+from __future__ import annotations
+
+import os
+
+import rclpy
+
+from vla_infoentropy_ros.engine.requirements import RequirementError
+from vla_infoentropy_ros.foreign.text import MESSAGE, one_line
+from vla_infoentropy_ros.share import share_directory
+
+PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
+_REMEDIES = {
+    "rmw_fastrtps_cpp": f"start both ends with {PROFILES}=.../config/fastdds.xml of this package",
+    "rmw_cyclonedds_cpp": "raise net.core.rmem_max and CYCLONEDDS_URI's SocketReceiveBufferSize",
+}
+
+
+def rmw_name() -> str:
+    """Such as ``rmw_fastrtps_cpp``. Raises RequirementError where none can be loaded."""
+    try:
+        return str(rclpy.get_rmw_implementation_identifier())
+    except Exception as error:  # the library's own, for a name that is not installed
+        asked = os.environ.get("RMW_IMPLEMENTATION", "")
+        raise RequirementError(
+            f"RMW_IMPLEMENTATION={asked!r} cannot be loaded ({one_line(error, MESSAGE)}): unset it "
+            "for the default, or install that middleware"
+        ) from error
+
+
+def lost_frames_remedy() -> str:
+    """What to do where frames of a camera do not arrive, by the middleware in use."""
+    return _REMEDIES.get(rmw_name(), f"give {rmw_name()} larger buffers for the camera's images")
+
+
+def local_environment() -> dict[str, str]:
+    """For processes that shall meet on this host alone, with images through shared memory.
+
+    A profile that is named already stays in force.
+    """
+    profile = os.environ.get(PROFILES) or str(share_directory() / "config" / "fastdds.xml")
+    return {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", PROFILES: profile}
