@@ -85,7 +85,7 @@ class SelfTestReport:
             f"  {_verdict(check)}  {check.name:{width}}  {check.reason}" for check in self.checks
         ]
         verdict = "passed" if self.passed else "FAILED: this policy must not move a robot"
-        return "\n".join([f"self-test of {self.policy}", *lines, f"  {verdict}"])
+        return "\n".join([f"self-test of {printable(self.policy)}", *lines, f"  {verdict}"])
 
 
 def _verdict(check: Check) -> str:
@@ -369,7 +369,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.model, LoadOptions.from_arguments(args), progress=sys.stderr.isatty()
         )
     except (PolicyError, SettingError, OSError) as error:
-        print(f"self-test of {args.model}\n  FAIL  loading  {error}")
+        print(f"self-test of {printable(args.model)}\n  FAIL  loading  {printable(error, MESSAGE)}")
         return 1
     report = run_selftest(policy, args.instruction)
     print(report.table())

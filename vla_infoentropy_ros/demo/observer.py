@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vla_infoentropy_ros.foreign.text import MESSAGE, printable
 from vla_infoentropy_ros.report.records import STAGES, EpisodeRecord, StepRecord
 
 
@@ -78,10 +79,10 @@ class EpisodeObserver:
         return EpisodeRecord(
             selector=self.selector,
             seed=self.seed,
-            instruction=str(result.instruction),
+            instruction=printable(result.instruction),
             success=bool(result.success),
             steps=int(result.steps),
-            reason=reason,
+            reason=printable(reason, MESSAGE),
             records=records,
             command_latency_ms=tuple(float(value) for value in result.command_latency_ms),
         )
