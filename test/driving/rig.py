@@ -99,6 +99,7 @@ class Bench:
 
     def drive(self) -> None:
         """Enabled, and moving."""
+        self.clock.pass_s(0.001)
         assert self.driver.enable(True)[0]
         self.look()
         assert self.arm.moving, self.driver.detail()

@@ -13,6 +13,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 from vla_infoentropy_ros.msg import InferenceStatus
 
+from test.control.test_limits import growth
 from test.nodes.harness import FAST, HELD, WORDS, Robot, driven, parameters, until
 from test.nodes.policies import SCRIPT, STEP
 from vla_infoentropy_ros.knobs import SettingError
@@ -188,7 +189,7 @@ def test_the_stream_of_velocities_keeps_to_the_acceleration_limit():
         wanted = node.driver.commander._hold.twist[:3]
         until(lambda: np.array_equal(robot.twists[-1][:3], wanted), "does not arrive")
         sent = [np.zeros(6), *(np.array(what[1]) for what in map(tuple, robot.commands))]
-        changes = [np.linalg.norm((b - a)[:3]) for a, b in itertools.pairwise(sent)]
+        changes = [growth(a[:3], b[:3]) for a, b in itertools.pairwise(sent)]
         assert max(changes) <= 0.3 / 30.0 + 1e-9
         assert len(changes) >= np.linalg.norm(wanted) / (0.3 / 30.0)
 

@@ -62,6 +62,7 @@ class Interlock:
         self._dry_run = dry_run
         self._enabled = False
         self._fault: Fault | None = None
+        self._revoked = ""
 
     @property
     def dry_run(self) -> bool:
@@ -107,10 +108,14 @@ class Interlock:
             return True, "disabled: the robot is not commanded"
         if self._fault is not None:
             return False, f"refused: fault {self._fault.code} is latched; call ~/clear_fault first"
-        self._enabled = True
+        self._enabled, self._revoked = True, ""
         if self.dry_run:
             return True, "enabled for a dry run: nothing is sent while command.dry_run is true"
         return True, "enabled: the robot will move"
+
+    def revoke(self, reason: str) -> None:
+        """Take the enable away: it was given for something else. reason: half a sentence."""
+        self._enabled, self._revoked = False, reason
 
     def why_not(self) -> str:
         """Why the robot is not commanded, one sentence; empty if it may move."""
@@ -118,4 +123,7 @@ class Interlock:
             return f"fault {self._fault.code}: {self._fault.reason}"
         if self.dry_run:
             return "dry run: command.dry_run is true"
-        return "" if self._enabled else "not enabled: call ~/enable with data: true"
+        if self._enabled:
+            return ""
+        why = f" any more: {self._revoked}" if self._revoked else ""
+        return f"not enabled{why}; call ~/enable with data: true"

@@ -33,6 +33,15 @@ def limit_twist(
     wanted, previous: (6,) m/s, rad/s in one frame, this action's and the one commanded before it.
     Speeds are scaled as vectors, so the direction of motion is kept.
     """
+    slow = limit_speed(wanted, period_s, settings)
+    reached = approach(slow.twist, previous, period_s, settings)
+    return Limited(reached.twist, (*slow.by, *reached.by))
+
+
+def limit_speed(
+    wanted: NDArray[np.float64], period_s: float, settings: CommandSettings
+) -> Limited:
+    """A velocity (6,) within the limits of speed, and of one action's step over ``period_s``."""
     names: list[str] = []
     twist = np.empty(6)
     for part, kind in _PARTS:
@@ -41,8 +50,7 @@ def limit_twist(
         names += [f"{kind}_step"] * acted
         twist[part], acted = _shorten(velocity, getattr(settings, f"max_{kind}_speed"))
         names += [f"{kind}_speed"] * acted
-    reached = approach(twist, previous, period_s, settings)
-    return Limited(reached.twist, (*names, *reached.by))
+    return Limited(twist, tuple(names))
 
 
 def approach(
@@ -51,16 +59,31 @@ def approach(
     within_s: float,
     settings: CommandSettings,
 ) -> Limited:
-    """As near to a wanted velocity (6,) as the acceleration limits allow after ``within_s``."""
+    """As near to a wanted velocity (6,) as the acceleration limits allow after ``within_s``.
+
+    They bound what is added to a velocity, never what is taken from it: braking along the way it
+    goes is immediate, down to standing still, whatever the limits.
+    """
     names: list[str] = []
     twist = wanted.copy()
     for part, kind in _PARTS:
         change = getattr(settings, f"max_{kind}_acceleration") * within_s
-        difference, acted = _shorten(wanted[part] - previous[part], change)
+        braked = _braked(previous[part], wanted[part])
+        difference, acted = _shorten(wanted[part] - braked, change)
         if acted:
-            twist[part] = previous[part] + difference
+            twist[part] = braked + difference
             names.append(f"{kind}_acceleration")
     return Limited(twist, tuple(names))
+
+
+def _braked(
+    previous: NDArray[np.float64], wanted: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The previous velocity (3,), shortened to what comes nearest to the wanted one."""
+    square = float(previous @ previous)
+    if square == 0.0:
+        return previous
+    return previous * min(1.0, max(0.0, float(previous @ wanted) / square))
 
 
 def _shorten(vector: NDArray[np.float64], longest: float) -> tuple[NDArray[np.float64], bool]:

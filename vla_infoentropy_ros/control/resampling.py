@@ -36,7 +36,7 @@ def zero() -> Command:
 class CommandHold:
     """Holds the newest command until it expires, then zero, then silence. Not thread-safe.
 
-    From one velocity to the next it goes within the acceleration limits; a stop is immediate.
+    It speeds up within the acceleration limits; braking and a stop are immediate.
     Times are seconds of a monotonic clock: a hold must end even where ROS time stands still.
     """
 
@@ -61,6 +61,15 @@ class CommandHold:
         if sent is not None:
             self._sent = sent
 
+    def tighten(
+        self, twist: NDArray[np.float64], sent: NDArray[np.float64], expiry_s: float
+    ) -> None:
+        """Lower limits apply to the held command: its twist, what is being sent of it, both (6,),
+        and when it expires at the latest."""
+        if self._command is not None:
+            self._command = replace(self._command, twist=twist)
+            self._sent, self._expiry_s = sent, min(self._expiry_s, expiry_s)
+
     def stop(self) -> None:
         """Forget the command; what follows is zero, then silence, or silence if none was sent."""
         self._command, self._sent = None, np.zeros(6)
@@ -79,9 +88,9 @@ class CommandHold:
         return zero()
 
     @property
-    def moving(self) -> bool:
-        """A command is held (it may have expired since the last sample)."""
-        return self._command is not None
+    def command(self) -> Command | None:
+        """The command that is held (it may have expired since the last sample)."""
+        return self._command
 
     @property
     def quiet(self) -> bool:

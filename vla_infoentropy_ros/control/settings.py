@@ -3,11 +3,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
 
 OUTPUTS = ("twist", "pose", "trajectory")
+_MORE_IS_WIDER = (
+    "hold_periods", "deadline_s", "tolerated_misses", "camera_timeout_s", "max_observation_age_s",
+    "max_clock_skew_s", "max_step_translation", "max_step_rotation", "max_linear_speed",
+    "max_angular_speed", "max_linear_acceleration", "max_angular_acceleration", "workspace_high",
+    "pose_timeout_s",
+)  # fmt: skip
+_LESS_IS_WIDER = ("workspace_low", "limit_workspace", "exclusive")
 
 
 @dataclass(frozen=True)
@@ -64,13 +72,13 @@ class CommandSettings:
     max_angular_speed: float = knob(1.75, "largest turning speed, rad/s", low=0.0, high=20.0)
     max_linear_acceleration: float = knob(
         5.0,
-        "change of velocity, m/s^2: at rate_hz from one velocity to the next, and per action; "
-        "a stop is immediate",
+        "how fast a velocity may grow, m/s^2: at rate_hz from one velocity to the next, and per "
+        "action; braking and a stop are immediate",
         low=0.0,
         high=100.0,
     )
     max_angular_acceleration: float = knob(
-        17.5, "change of turning velocity, rad/s^2, in the same way", low=0.0, high=500.0
+        17.5, "the same of a turning velocity, rad/s^2", low=0.0, high=500.0
     )
     limit_workspace: bool = knob(
         False, "true: keep the end effector inside workspace_low .. workspace_high; needs ee_pose"
@@ -115,3 +123,25 @@ class CommandSettings:
             )
         if not self.base_frame or not self.tool_frame:
             raise SettingError("command.base_frame and command.tool_frame must not be empty")
+
+    def wider_than(self, other: CommandSettings) -> list[str]:
+        """Parameters by which these allow what the others did not; dry_run has its own rule.
+
+        What is neither more nor less, such as another frame, is another permission too.
+        """
+        names = []
+        for entry in fields(self):
+            mine, theirs = getattr(self, entry.name), getattr(other, entry.name)
+            if mine == theirs or entry.name == "dry_run":
+                continue
+            if entry.name in _MORE_IS_WIDER and _nowhere_more(mine, theirs):
+                continue
+            if entry.name in _LESS_IS_WIDER and _nowhere_more(theirs, mine):
+                continue
+            names.append(f"command.{entry.name}")
+        return names
+
+
+def _nowhere_more(one: Any, other: Any) -> bool:
+    ones, others = (value if isinstance(value, tuple) else (value,) for value in (one, other))
+    return all(a <= b for a, b in zip(ones, others, strict=True))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vla_infoentropy_ros.control import faults
 from vla_infoentropy_ros.control.conventions import gripper_opening, step_to_twist
 from vla_infoentropy_ros.control.faults import Fault, Interlock
-from vla_infoentropy_ros.control.limits import limit_twist
+from vla_infoentropy_ros.control.limits import limit_speed, limit_twist
 from vla_infoentropy_ros.control.resampling import Command, CommandHold
 from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.control.watchdog import Watchdog
@@ -83,13 +83,42 @@ class Commander:
             self.aim = self.convention = None
 
     def configure(self, settings: CommandSettings) -> None:
-        """Take over changed settings; becoming a dry run stops the robot."""
+        """Take over changed settings.
+
+        Becoming a dry run stops the robot. So does whatever allows more than before: the enable
+        was given for less. What allows less applies to what is being sent, at once.
+        """
         with self.lock:
+            wider = settings.wider_than(self.settings)
             self.settings = settings
             self.interlock.dry_run = settings.dry_run
             if settings.dry_run:
                 self.drain()
+            elif wider and self.interlock.enabled:
+                self.stop()
+                self.interlock.revoke(f"{', '.join(wider)} now allows what it did not")
             self._ready()
+            self._tighten()
+
+    def _tighten(self) -> None:
+        held, settings, aim = self._hold.command, self.settings, self.aim
+        if held is None or aim is None:
+            return
+        if settings.output != "twist":  # the target is an action's end, not to be aimed at twice
+            self.stop()
+            return
+        hold_s, now_s = held.period_s * settings.hold_periods, self._clock.steady_s()
+        twist, sent = (
+            aim.inside_workspace(
+                limit_speed(each, held.period_s, settings).twist, settings, hold_s
+            )
+            for each in (held.twist, self._hold.sent)
+        )
+        if isinstance(twist, Fault) or isinstance(sent, Fault):
+            self.stop(twist if isinstance(twist, Fault) else None)
+            return
+        self._hold.tighten(twist, sent, now_s + hold_s)
+        self._repeat(now_s, self._clock.now_ns())
 
     def _ready(self) -> None:
         if self.aim is None:
@@ -220,7 +249,7 @@ class Commander:
     def moving(self) -> bool:
         """A command is being repeated."""
         with self.lock:
-            return self._hold.moving
+            return self._hold.command is not None
 
     def stop(self, fault: Fault | None = None) -> None:
         """Zero at once, then silence; latches ``fault``. What is being computed is dropped."""
