@@ -155,6 +155,12 @@ class TestReading:
         with pytest.raises(LaunchError, match=message):
             read(path)
 
+    def test_what_is_no_file_is_refused_without_waiting(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "fifo.launch.xml")
+        for path in (tmp_path / "fifo.launch.xml", Path("/dev/zero")):
+            with pytest.raises(LaunchError, match="name a regular file"):
+                read(path)
+
     def test_files_of_this_package_can_be_read(self, tmp_path: Path) -> None:
         files = sorted((share_directory() / "launch").glob("*.launch.xml"))
         for file in files:

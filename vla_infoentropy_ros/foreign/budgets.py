@@ -38,7 +38,7 @@ BUDGETS: dict[str, Budget] = {
     "code_bytes": Budget(_MIB, "bytes", "a Python file of a checkpoint, read and never run"),
     "tokenizer_bytes": Budget(64 * _MIB, "bytes", "tokenizer.json"),
     "nesting": Budget(64, "levels", "JSON or YAML within one another"),
-    "yaml_bytes": Budget(4 * _MIB, "bytes", "a YAML file"),
+    "yaml_bytes": Budget(4 * _MIB, "bytes", "a YAML or launch file"),
     "yaml_aliases": Budget(0, "aliases", "a YAML file"),
     "weights_header_bytes": Budget(32 * _MIB, "bytes", "the table in front of a weights file"),
     "parameters": Budget(

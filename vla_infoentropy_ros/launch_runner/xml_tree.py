@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
+from vla_infoentropy_ros.foreign.files import read_bytes
+from vla_infoentropy_ros.foreign.text import UserError
 
-class LaunchError(Exception):
+
+class LaunchError(UserError):
     """A launch file, or an argument to it, is wrong."""
 
 
@@ -51,7 +54,7 @@ class Element:
 def parse(path: Path) -> Element:
     """Read a launch file and return its <launch> element."""
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, "yaml_bytes", LaunchError)
     except OSError as error:
         raise LaunchError(f"Cannot read launch file {path}: {error.strerror}") from error
     parser = expat.ParserCreate()
