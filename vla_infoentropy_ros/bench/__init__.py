@@ -8,8 +8,10 @@ from importlib import import_module
 BENCHES = {
     "abuse": "bombs and nonsense at a moving robot: gaps, time to zero, memory",
     "conditions": "patches that count as unchanged under noise, JPEG, exposure and shaking",
+    "device": "everything about one device in one call: times, launches, memory, exactness",
     "episodes": "success in closed loop of every selector and option, on paired seeds",
     "flops": "true FLOPs and the papers' MACs of every preset, against the published totals",
+    "launches": "kernels that one action launches, of each variant and of plain generation",
     "selection": "what selection and probe cost beside a dense step",
     "steps": "end-to-end milliseconds of every selector and decode mode, interleaved",
     "soak": "the node for half an hour: missed periods, memory, descriptors",

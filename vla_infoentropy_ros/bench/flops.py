@@ -30,6 +30,7 @@ from vla_infoentropy_ros.bench.published import (
     predictions,
     print_check,
 )
+from vla_infoentropy_ros.bench.random_policy import OPENVLA_7B
 from vla_infoentropy_ros.engine import heads
 from vla_infoentropy_ros.engine.flops import (
     LlamaShape,
@@ -56,9 +57,6 @@ from vla_infoentropy_ros.session import SessionOptions
 from vla_infoentropy_ros.share import share_directory
 
 VISUAL, ACTION = 256, 7
-# openvla-7b's config.json, as far as shapes go.
-OPENVLA_7B = {"model_type": "openvla", "text_config": {"vocab_size": 32064}}
-
 _ASSUMED_PASSES = 2
 
 

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from vla_infoentropy_ros.bench.random_policy import RandomPolicy, is_random
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyAdapter, PolicyError
 from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
@@ -60,7 +61,10 @@ def main(argv: Sequence[str]) -> int:
 def load_asked(options: argparse.Namespace) -> PolicyAdapter:
     """The policy that the flags name, or the end of the command with one sentence."""
     try:
-        return load_policy(options.model, LoadOptions.from_arguments(options))
+        loading = LoadOptions.from_arguments(options)
+        if is_random(options.model):
+            return RandomPolicy(options.model, loading)
+        return load_policy(options.model, loading)
     except (PolicyError, SettingError) as error:
         raise SystemExit(f"error: {error}") from error
 
