@@ -45,7 +45,7 @@ system: $(READY)
 
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install -q torch==2.13.0 setuptools ".[bags,ros,sim,dev]"
+	$(VENV)-lock/bin/python -m pip install -q torch==2.13.0 setuptools ".[bags,lerobot,ros,sim,dev]"
 	$(VENV)-lock/bin/python -m pip freeze --all --exclude pip --exclude vla_infoentropy_ros | sed "s/+cpu//" > requirements.lock
 	rm -rf $(VENV)-lock
 

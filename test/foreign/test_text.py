@@ -15,7 +15,7 @@ from vla_infoentropy_ros.foreign.text import MESSAGE, NAME, UserError, one_line,
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.action_codec import ActionError
 from vla_infoentropy_ros.models.adapter import PolicyError
-from vla_infoentropy_ros.replay.bag_reader import BagError
+from vla_infoentropy_ros.replay.errors import BagError
 from vla_infoentropy_ros.session import StepError
 
 FORGED = "arm\n[FATAL] [policy_node]: \x1b[2J\x1b]0;a\x07 \u202egnihtyreve\u202c \u200bis fine\r"

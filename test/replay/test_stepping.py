@@ -10,11 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from test.replay.test_bags import DATA, fingerprint, small_bag
+from test.replay.making import DATA, fingerprint, small_bag
 from test.tiny_policy import TinyPolicy
 from vla_infoentropy_ros.replay import cli
-from vla_infoentropy_ros.replay.bag_reader import BagError, Frame, RecordedAction
-from vla_infoentropy_ros.replay.stepping import against_recording, difference, step_through
+from vla_infoentropy_ros.replay.errors import BagError
+from vla_infoentropy_ros.replay.recording import RecordedAction
+from vla_infoentropy_ros.replay.stepping import (
+    Frame,
+    against_recording,
+    difference,
+    step_through,
+)
 from vla_infoentropy_ros.selection import SelectionSettings, build_selector
 from vla_infoentropy_ros.session import Session
 

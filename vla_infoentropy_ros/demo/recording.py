@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vla_infoentropy_ros.replay.bag_reader import RAW_IMAGE, STRING
 from vla_infoentropy_ros.replay.bag_writer import RawMessage
-from vla_infoentropy_ros.replay.types import type_store
+from vla_infoentropy_ros.replay.types import RAW_IMAGE, STRING, stamp_ns, type_store
 from vla_infoentropy_ros.report.records import EpisodeRecord, ShownEpisode, ShownStep
 
 _SELECTION = "vla_infoentropy_ros/msg/TokenSelection"
@@ -48,10 +47,10 @@ class Recording:
         for message in self._messages:
             if message.type_name == RAW_IMAGE:
                 parsed = _parsed(message)
-                pictures[_stamp_ns(parsed.header.stamp)] = _picture(parsed)
+                pictures[stamp_ns(parsed.header.stamp)] = _picture(parsed)
             elif message.type_name == _SELECTION:
                 parsed = _parsed(message)
-                stamps[int(parsed.step)] = _stamp_ns(parsed.header.stamp)
+                stamps[int(parsed.step)] = stamp_ns(parsed.header.stamp)
                 grid = (int(parsed.rows), int(parsed.cols))
         steps = tuple(
             ShownStep(record, pictures[stamps[record.t]])
@@ -63,10 +62,6 @@ class Recording:
 
 def _parsed(message: RawMessage) -> Any:
     return type_store().deserialize_cdr(message.data, message.type_name)
-
-
-def _stamp_ns(stamp: Any) -> int:
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def _picture(image: Any) -> np.ndarray:

@@ -1,223 +1,175 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read camera frames, instructions and recorded actions from a rosbag2 bag. No ROS needed.
+"""A rosbag2 bag as a recording: every message in recorded order, none lost unnoticed. No ROS.
 
-Bags are opened read-only; nothing here writes beside them.
+The files are opened read-only; nothing here writes beside them.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader, ReaderError
-from rosbags.typesys import get_types_from_msg
+import zstandard
 
-from vla_infoentropy_ros.driving.images import ImageError, PackedPicture, RawPicture
-from vla_infoentropy_ros.foreign.text import UserError
-from vla_infoentropy_ros.replay.types import type_store
+from vla_infoentropy_ros.foreign.budgets import limit, within
+from vla_infoentropy_ros.replay.bag_folder import bag_files, open_part
+from vla_infoentropy_ros.replay.errors import BagError, counted
+from vla_infoentropy_ros.replay.storage import ZSTD_MAGIC, Channel, Raw, Storage, in_order
+from vla_infoentropy_ros.replay.types import store_for
 
-RAW_IMAGE = "sensor_msgs/msg/Image"
-COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
-STRING = "std_msgs/msg/String"
-ACTION = "vla_infoentropy_ros/msg/VlaAction"
-EPISODE = "vla_infoentropy_ros/msg/EpisodeResult"
-_STORAGE_SUFFIXES = (".mcap", ".db3")
+FIRST_NS, END_NS = 0, 2**63 - 1
 
 
-class BagError(UserError, ValueError):
-    """A bag that cannot be read or replayed; the message says why and what to do."""
+class Recorded(NamedTuple):
+    """A message as it was recorded; time_ns: when it arrived at the recorder."""
+
+    time_ns: int
+    topic: str
+    type_name: str
+    message: Any
 
 
 @dataclass(frozen=True)
-class Frame:
-    """images: one (h, w, 3) uint8 RGB per view. stamp_ns: header stamp of the first view, or the
-    time of recording where the header holds none. instruction: the last one before it, or "".
-    begins: an episode ended since the frame before."""
+class Shortfall:
+    """A topic of which not as many messages came as were announced."""
 
-    stamp_ns: int
-    images: tuple[NDArray[np.uint8], ...]
-    instruction: str
-    begins: bool
+    topic: str
+    announced: int
+    delivered: int
 
-
-@dataclass(frozen=True)
-class RecordedAction:
-    """What the live node decided for the frame with this stamp."""
-
-    stamp_ns: int
-    values: NDArray[np.float64]
-    token_ids: tuple[int, ...]
-    step: int
+    def __str__(self) -> str:
+        return (f"{self.topic}: {counted(self.announced, 'message')} announced, "
+                f"{self.delivered} delivered")
 
 
 class Bag:
-    """An open bag; use it as a context manager. Raises BagError for a bag nobody can read."""
+    """An open bag; use it as a context manager. Raises BagError for a bag nobody can read.
+
+    notes: what was done to read it, for the user.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._reader = _open(path)
-        self._store = type_store()
+        self.notes: list[str] = []
+        self._stack = ExitStack()
+        self._delivered: Counter[str] = Counter()
+        bag = bag_files(path)
+        self._announced, self._by_message = bag.announced, bag.by_message
+        try:
+            parts = [open_part(file, self._stack, self.notes) for file in bag.files]
+            self._parts: list[Storage] = sorted(parts, key=lambda part: part.begins_ns)
+            self._check_not_empty()
+        except BaseException:
+            self._stack.close()
+            raise
 
     def __enter__(self) -> Bag:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._reader.close()
+        self.close()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    @property
+    def begins_ns(self) -> int:
+        """Time of the first message."""
+        return min((part.begins_ns for part in self._parts if part.begins_ns), default=0)
 
     def topics(self, *types: str) -> list[str]:
         """Names of the topics that hold messages of these types, sorted."""
-        return sorted({c.topic for c in self._reader.connections if c.msgtype in types
-                       and c.msgcount})
+        return sorted({c.topic for c in self._channels() if c.type_name in types and c.count
+                       and c.encoding == "cdr"})
 
-    def choose_image_topics(self, wanted: Sequence[str], views: int | None = None) -> list[str]:
-        """The topics to feed to a policy of so many views: those wanted, else all there are.
+    def listing(self) -> str:
+        """Every topic with its type, and its encoding where that is not readable."""
+        return ", ".join(sorted({
+            f"{c.topic} ({c.type_name or 'no type'}"
+            f"{'' if c.encoding == 'cdr' else f', {c.encoding}'})"
+            for c in self._channels()
+        }))
 
-        views None: the number is not known yet and not checked.
+    def messages(
+        self, topics: Collection[str], start_ns: int = FIRST_NS, end_ns: int = END_NS
+    ) -> Iterator[Recorded]:
+        """Messages of these topics, start_ns <= time < end_ns, in recorded order over all files.
+
+        Of equal times, those of the file that begins first come first.
         """
-        found = self.topics(RAW_IMAGE, COMPRESSED_IMAGE)
-        if not found:
-            raise BagError(f"{self.path} holds no images. Its topics: {self._listing()}. Replay "
-                           f"needs {RAW_IMAGE} or {COMPRESSED_IMAGE}")
-        for topic in wanted:
-            if topic not in found:
-                near = difflib.get_close_matches(topic, found, n=1)
-                hint = f"did you mean {near[0]}? " if near else ""
-                raise BagError(f"no images on topic {topic} in {self.path}: {hint}"
-                               f"Image topics: {', '.join(found)}")
-        chosen = list(wanted) or found
-        if views is not None and len(chosen) != views:
-            times = "once" if views == 1 else f"{views} times"
-            raise BagError(f"the policy takes {views} view{'s' * (views > 1)}, but there are "
-                           f"{len(chosen)} image topics: {', '.join(chosen)}. Give "
-                           f"--image-topic {times}")
-        return chosen
+        wanted = set(topics)
+        streams = (
+            (part.begins_ns, partial(part.messages, wanted, start_ns, end_ns))
+            for part in self._parts
+            if part.begins_ns < end_ns
+        )
+        for raw in in_order(streams):
+            if raw.channel.encoding != "cdr":
+                continue
+            self._delivered[raw.channel.topic] += 1
+            yield Recorded(raw.time_ns, raw.channel.topic, raw.channel.type_name, self._parsed(raw))
 
-    def choose_instruction_topic(self, wanted: str = "") -> str:
-        """The wanted topic, else the only String topic that is called instruction, else ""."""
-        found = self.topics(STRING)
-        if wanted:
-            if wanted not in found:
-                raise BagError(f"no {STRING} on topic {wanted} in {self.path}; there is "
-                               f"{', '.join(found) or 'none at all'}")
-            return wanted
-        named = [topic for topic in found if topic.rsplit("/", 1)[-1] == "instruction"]
-        return named[0] if len(named) == 1 else ""
-
-    def frames(self, image_topics: Sequence[str], instruction_topic: str = "") -> Iterator[Frame]:
-        """One frame per message of the first image topic, in order of recording.
-
-        Further views join with their newest picture; frames before every view has one are left
-        out, as the live node would.
-        """
-        latest: dict[str, NDArray[np.uint8]] = {}
-        instruction, begins = "", False
-        listen = [*image_topics, instruction_topic, *self.topics(EPISODE)]
-        for connection, received_ns, message in self._messages(listen):
-            if connection.topic == instruction_topic:
-                instruction = str(message.data)
-            elif connection.msgtype == EPISODE:
-                begins = True
-            else:
-                latest[connection.topic] = self._image(connection, message)
-                if connection.topic == image_topics[0] and len(latest) == len(image_topics):
-                    stamp = message.header.stamp
-                    stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
-                    images = tuple(latest[topic] for topic in image_topics)
-                    yield Frame(stamp_ns or received_ns, images, instruction, begins)
-                    begins = False
-
-    def actions(self) -> list[RecordedAction]:
-        """The actions that the live policy node published, if it was recorded."""
+    def shortfalls(self, topics: Collection[str]) -> list[Shortfall]:
+        """Topics that delivered less, or more, than was announced; after reading all of them."""
+        announced = self._announced
+        if announced is None:
+            counts: Counter[str] = Counter()
+            for channel in self._channels():
+                counts[channel.topic] += channel.count
+            announced = counts
         return [
-            RecordedAction(
-                stamp_ns=m.observation_stamp.sec * 1_000_000_000 + m.observation_stamp.nanosec,
-                values=np.asarray(m.values, dtype=np.float64),
-                token_ids=tuple(int(token) for token in m.token_ids),
-                step=int(m.step),
-            )
-            for _, _, m in self._messages(self.topics(ACTION))
+            Shortfall(topic, announced.get(topic, 0), self._delivered[topic])
+            for topic in sorted(set(topics))
+            if announced.get(topic, 0) != self._delivered[topic]
         ]
 
-    def _messages(self, topics: Sequence[str]) -> Iterator[tuple[Connection, int, Any]]:
-        connections = [c for c in self._reader.connections if c.topic in topics]
-        if not connections:
-            return
-        self._register_types(connections)
-        try:
-            for connection, received_ns, data in self._reader.messages(connections):
-                yield connection, received_ns, self._decode(connection, data)
-        except (ReaderError, OSError) as error:
-            raise BagError(f"{self.path} breaks off: {error}. `ros2 bag reindex` may save what is "
-                           "left") from error
+    def _channels(self) -> Iterator[Channel]:
+        return (channel for part in self._parts for channel in part.channels)
 
-    def _decode(self, connection: Connection, data: bytes | memoryview) -> Any:
+    def _check_not_empty(self) -> None:
+        if not any(channel.count for channel in self._channels()):
+            raise BagError(f"{self.path} holds no messages: was the recording stopped at once, or "
+                           "on the wrong domain?")
+        encodings = {channel.encoding for channel in self._channels()}
+        if "cdr" not in encodings:
+            raise BagError(f"the messages of {self.path} are serialised as "
+                           f"{', '.join(sorted(encodings))}; only cdr can be read, so record with "
+                           "a usual RMW")
+
+    def _parsed(self, raw: Raw) -> Any:
+        channel, data = raw.channel, raw.data
+        if self._by_message:
+            data = self._unpacked(raw)
         try:
-            return self._store.deserialize_cdr(data, connection.msgtype)
+            store = store_for(channel.type_name, channel.definition)
+            return store.deserialize_cdr(data, channel.type_name)
+        except BagError as error:
+            raise BagError(f"topic {channel.topic} of {self.path}: {error}") from error
         except Exception as error:  # the decoder raises struct, index and unicode errors alike
-            raise BagError(f"a message on {connection.topic} in {self.path} is no valid "
-                           f"{connection.msgtype}: {error}. Was its definition changed since the "
-                           "recording?") from error
+            raise BagError(f"a message on {channel.topic} in {self.path} is no valid "
+                           f"{channel.type_name} ({len(data)} bytes): was its definition changed "
+                           "since the recording?") from error
 
-    def _register_types(self, connections: Sequence[Connection]) -> None:
-        """Types that the type store lacks come from the definitions in the bag."""
-        for connection in connections:
-            name = connection.msgtype
-            if name in self._store.fielddefs:
-                continue
-            if not connection.msgdef.data:
-                raise BagError(f"{self.path} does not define {name} (topic {connection.topic})")
-            self._store.register(get_types_from_msg(connection.msgdef.data, name))
-
-    def _image(self, connection: Connection, message: Any) -> NDArray[np.uint8]:
+    def _unpacked(self, raw: Raw) -> bytes:
+        """The message of a bag that is compressed message by message; plain ones stay plain."""
+        if not raw.data.startswith(ZSTD_MAGIC):
+            note = (f"metadata.yaml of {self.path} says that messages are compressed, but they are "
+                    "not: they were taken as they are")
+            if note not in self.notes:
+                self.notes.append(note)
+            return raw.data
+        most = limit("bag_chunk_bytes")
         try:
-            kind = RawPicture if connection.msgtype == RAW_IMAGE else PackedPicture
-            return kind.of(message).rgb()
-        except ImageError as error:
-            raise BagError(f"image on {connection.topic} in {self.path}: {error}") from error
-
-    def _listing(self) -> str:
-        every = sorted({f"{c.topic} ({c.msgtype})" for c in self._reader.connections})
-        return ", ".join(every) or "none"
-
-
-def _open(path: Path) -> Reader:
-    """An open reader, or a BagError with a remedy."""
-    if not path.exists():
-        raise BagError(f"{path} does not exist: give a bag folder, or an .mcap or .db3 file")
-    if path.is_dir() and not (path / "metadata.yaml").exists():
-        parts = sorted(p.name for p in path.iterdir() if p.suffix in _STORAGE_SUFFIXES)
-        if not parts:
-            raise BagError(f"{path} is no bag: it has neither metadata.yaml nor .mcap or .db3 "
-                           "files")
-        raise BagError(f"{path} has no metadata.yaml: rebuild it with `ros2 bag reindex {path}`, "
-                       f"or name one of its files: {', '.join(parts)}")
-    reader: Reader | None = None
-    try:
-        reader = Reader(path)
-        reader.open()
-    except Exception as error:  # the reader raises its own, YAML, OS and database errors
-        raise BagError(f"{path} cannot be read: {_explain(str(error))}") from error
-    if not reader.message_count:
-        reader.close()
-        raise BagError(f"{path} holds no messages: was the recording stopped at once, or on the "
-                       "wrong domain?")
-    return reader
-
-
-def _explain(error: str) -> str:
-    """The reader's message with a remedy where we know one."""
-    text = error.rstrip(".")
-    if "Serialization format" in text:
-        return f"{text}; only cdr can be read, so record with a usual RMW"
-    if "Profile is not ros2" in text:
-        return (f"{text}; the file does not say that it holds ROS 2 messages. Write it again with "
-                "the profile ros2, as `ros2 bag record -s mcap` does")
-    if "Unrecognized storage format" in text:
-        return f"{text}; give a bag folder, or an .mcap or .db3 file"
-    return text
+            data = zstandard.ZstdDecompressor().stream_reader(raw.data).read(most + 1)
+            if len(data) < zstandard.frame_content_size(raw.data):
+                raise zstandard.ZstdError("cut off")
+            within("bag_chunk_bytes", len(data), f"a message on {raw.channel.topic}", BagError)
+            return bytes(data)
+        except zstandard.ZstdError as error:
+            raise BagError(f"a compressed message on {raw.channel.topic} in {self.path} is "
+                           "damaged: copy the bag again from where it was recorded") from error

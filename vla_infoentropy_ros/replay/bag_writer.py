@@ -19,7 +19,7 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from vla_infoentropy_ros.replay.bag_reader import BagError
+from vla_infoentropy_ros.replay.errors import BagError
 from vla_infoentropy_ros.replay.types import type_store
 
 # Version 9 says the same in words that the tools of Humble cannot read; all read version 8.

@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
 from vla_infoentropy_ros.models.loading import load_policy
-from vla_infoentropy_ros.replay.bag_reader import Bag, BagError
+from vla_infoentropy_ros.replay.bag_recording import BagRecording
+from vla_infoentropy_ros.replay.errors import BagError
+from vla_infoentropy_ros.replay.recording import Window, choose
 from vla_infoentropy_ros.replay.stepping import (
     AXES,
     Track,
     against_recording,
     difference,
+    frames,
     step_through,
 )
 from vla_infoentropy_ros.selection import (
@@ -50,7 +54,10 @@ def main(argv: list[str]) -> int:
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return 0
+    for lost in result["shortfalls"]:
+        print(f"error: the bag was read in part: {lost}; `ros2 bag reindex` counts anew",
+              file=sys.stderr)
+    return 1 if result["shortfalls"] else 0
 
 
 def replay(options: argparse.Namespace) -> dict[str, Any]:
@@ -59,18 +66,18 @@ def replay(options: argparse.Namespace) -> dict[str, Any]:
     check_schedule(options.schedule)
     loading = LoadOptions.from_arguments(options)
     variants = dict.fromkeys(map(Variant.parse, [options.selector, *options.compare]))
-    with Bag(options.bag) as bag:
-        # The bag is judged before the policy is loaded: loading a large one takes minutes.
-        bag.choose_image_topics(options.image_topic)
-        topic = bag.choose_instruction_topic(options.instruction_topic)
+    # The bag is judged before the policy is loaded: loading a large one takes minutes.
+    recording = BagRecording(options.bag, options.image_topic, options.instruction_topic)
+    with closing(recording):
         policy = load_policy(options.model, loading)
-        topics = bag.choose_image_topics(options.image_topic, policy.views)
+        topics = choose(options.bag, recording.cameras, (), policy.views)
         sessions = {
             str(each): each.session(policy, options.schedule, settings) for each in variants
         }
-        tracks, instruction = step_through(bag.frames(topics, topic), sessions,
+        tracks, instruction = step_through(frames(recording, Window()), sessions,
                                            options.instruction)
-        recorded = bag.actions()
+        lost = recording.shortfalls()
+        recorded = recording.actions()
     base = next((track for track in tracks if track.selector != options.selector), None)
     return {
         "bag": str(options.bag),
@@ -78,6 +85,8 @@ def replay(options: argparse.Namespace) -> dict[str, Any]:
         "instruction": instruction,
         "policy": {"name": policy.name, "revision": policy.revision},
         "frames": len(tracks[0].stamps_ns),
+        "notes": recording.notes,
+        "shortfalls": lost,
         "selectors": {track.selector: _figures(track, base, recorded) for track in tracks},
     }
 

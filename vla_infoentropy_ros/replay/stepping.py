@@ -3,17 +3,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_infoentropy_ros.replay.bag_reader import BagError, Frame, RecordedAction
+from vla_infoentropy_ros.nodes.images import (
+    ImageDecoder,
+    ImageError,
+    check_compressed,
+    check_raw,
+)
+from vla_infoentropy_ros.replay.errors import BagError
+from vla_infoentropy_ros.replay.recording import (
+    EPISODE_END,
+    INSTRUCTION,
+    RAW,
+    Event,
+    RecordedAction,
+    Recording,
+    Window,
+)
+from vla_infoentropy_ros.replay.types import stamp_ns
 from vla_infoentropy_ros.report.statistics import percentiles
 
 AXES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """images: one (h, w, 3) uint8 RGB per view. stamp_ns: header stamp of the first view, or the
+    time of recording where the header holds none. instruction: the last one before it, or "".
+    begins: an episode ended since the frame before."""
+
+    stamp_ns: int
+    images: tuple[NDArray[np.uint8], ...]
+    instruction: str
+    begins: bool
+
+
+def frames(recording: Recording, window: Window) -> Iterator[Frame]:
+    """One frame per image of the first camera, in order of recording.
+
+    Further views join with their newest picture; frames before every view has one are left out.
+    """
+    decoder, latest = ImageDecoder(), dict[int, NDArray[np.uint8]]()
+    instruction, begins = "", False
+    for event in recording.events(window):
+        if event.kind == INSTRUCTION:
+            instruction = event.content
+        elif event.kind == EPISODE_END:
+            begins = True
+        else:
+            camera = recording.cameras[event.view]
+            try:
+                latest[event.view] = _decoded(decoder, event)
+            except ImageError as error:
+                raise BagError(f"image on {camera} in {recording.path}: {error}") from error
+            if event.view == 0 and len(latest) == len(recording.cameras):
+                images = tuple(latest[view] for view in range(len(latest)))
+                taken_ns = stamp_ns(event.content.header.stamp) or event.time_ns
+                yield Frame(taken_ns, images, instruction, begins)
+                begins = False
+
+
+def _decoded(decoder: ImageDecoder, event: Event) -> NDArray[np.uint8]:
+    if event.kind == RAW:
+        check_raw(event.content)
+        return decoder.raw(event.content)
+    check_compressed(event.content)
+    return decoder.compressed(event.content)
 
 
 class Steppable(Protocol):

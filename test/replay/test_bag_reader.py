@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bags as they come: every message in order and accounted for, or one sentence."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import zstandard
+from rosbags.rosbag2 import Reader
+
+from test.replay.making import CASES, DATA, fingerprint, image_message, small_bag
+from vla_infoentropy_ros.replay.bag_reader import Bag
+from vla_infoentropy_ros.replay.bag_writer import RawMessage, write_bag
+from vla_infoentropy_ros.replay.errors import BagError
+from vla_infoentropy_ros.replay.types import COMPRESSED_IMAGE, RAW_IMAGE, STRING, stamp_ns
+
+CAMERA = "/camera/image_raw"
+
+
+def read(path: Path) -> tuple[list[float], Bag]:
+    """Stamps of the camera's images, seconds after the first second of the cases; the closed bag.
+    """
+    with Bag(path) as bag:
+        topics = bag.topics(RAW_IMAGE, COMPRESSED_IMAGE, STRING)
+        found = list(bag.messages(topics))
+        assert [r.time_ns for r in found] == sorted(r.time_ns for r in found)
+        assert [str(each) for each in bag.shortfalls(topics)] == []
+    stamps = [stamp_ns(r.message.header.stamp) for r in found if r.type_name != STRING]
+    return [round(stamp / 1e9 - 1_700_000_000, 3) for stamp in stamps], bag
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_round_trip(tmp_path: Path, storage: str) -> None:
+    path = small_bag(tmp_path / "bag", storage)
+    before = fingerprint(path)
+    with Bag(path) as bag:
+        found = list(bag.messages(["/instruction", "/image", "/episode"]))
+    assert [r.time_ns for r in found] == [10, 20, 30, 35, 40]
+    assert found[0].message.data == "put it there"
+    assert [int(r.message.data[0]) for r in found if r.topic == "/image"] == [10, 20, 30]
+    assert fingerprint(path) == before, "reading changes nothing and writes nothing beside"
+
+
+@pytest.mark.parametrize("name", ["bridge_ep00_mcap", "bridge_ep01_sqlite3"])
+def test_real_recordings(name: str) -> None:
+    before = fingerprint(DATA / "bags" / name)
+    with Bag(DATA / "bags" / name) as bag:
+        topics = bag.topics(COMPRESSED_IMAGE)
+        assert topics == [f"/bridge/image_{i}/compressed" for i in range(3)]
+        assert set(Counter(r.topic for r in bag.messages(topics)).values()) == {10}
+    assert fingerprint(DATA / "bags" / name) == before
+
+
+@pytest.mark.parametrize(
+    ("case", "frames"),
+    [("split_oneq", 6), ("interleave", 12), ("wrongorder", 12), ("empty_storage_id", 6),
+     ("msgz_lie", 12), ("mixed.mcap", 4), ("samestamp.mcap", 4), ("twocams.mcap", 8)],
+)
+def test_every_frame_arrives_in_order(case: str, frames: int) -> None:
+    before = fingerprint(CASES / case)
+    stamps, bag = read(CASES / case)
+    assert len(stamps) == frames
+    assert stamps == sorted(stamps)
+    told = " ".join(bag.notes)
+    assert ("messages are compressed, but they are not" in told) == (case == "msgz_lie")
+    assert fingerprint(CASES / case) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("cases/corrupt.mcap", r"corrupt.mcap cannot be read after 1700000002.005 s, the last good "
+         r"message: compressed data are damaged; `mcap recover corrupt.mcap -o recovered.mcap`"),
+        ("cases/cut.mcap", r"cut.mcap cannot be read after 1700000000.405 s.*was cut off.*`mcap "),
+        ("cases/filez_trunc", r"filez_0.db3.zstd was cut off: it unpacks to \d+ of 180224 bytes"),
+        ("cases/missingsplit", r"lacks a_1.mcap, which its metadata.yaml lists; it held 6 of 13 "
+         "messages: look for it where the bag was recorded"),
+        ("bad/empty_bag", "holds no messages"),
+        ("bad/missing_metadata", "ros2 bag reindex.*multiple_files_0.mcap"),
+        ("bad/wrong_serialization", "wrong_format; only cdr"),
+        ("bags/none", "does not exist: give a bag folder"),
+        ("README.md", "neither an MCAP nor an SQLite file"),
+        ("..", "is no bag"),
+    ],
+)
+def test_bags_that_cannot_be_read(name: str, told: str) -> None:
+    with pytest.raises(BagError, match=told) as caught:
+        read(DATA / name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "run `git lfs pull`"),
+        (b"/annex/objects/SHA256E-s1", "run `git annex get`"),
+        (b"", r"is empty \(0 bytes\)"),
+        (b"SQLite format 3\0" + bytes(4096), "`sqlite3 a.db3 .recover`"),
+        (b"\x89MCAP0\r\n" + b"\xff" * 100, "`mcap recover a.db3"),
+        (zstandard.compress(b"hello"), "neither an MCAP nor an SQLite"),
+        (b"\x28\xb5\x2f\xfd" + b"\xff" * 100, "zstd data cannot be unpacked"),
+    ],
+)
+def test_files_that_are_something_else(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "a.db3").write_bytes(content)
+    with pytest.raises(BagError, match=told):
+        Bag(tmp_path / "a.db3")
+
+
+@pytest.mark.parametrize("content", ["", "a: [", "rosbag2_bagfile_information: {}", "[1]"])
+def test_metadata_that_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "metadata.yaml").write_text(content)
+    with pytest.raises(BagError, match=r"metadata.yaml"):
+        Bag(tmp_path)
+
+
+def test_less_than_was_announced_is_told_with_both_numbers(tmp_path: Path) -> None:
+    path = small_bag(tmp_path / "bag")
+    place = path / "metadata.yaml"
+    text = place.read_text()
+    assert text.count("message_count: 3") == 1
+    place.write_text(text.replace("message_count: 3", "message_count: 7"))
+    with Bag(path) as bag:
+        list(bag.messages(["/image", "/instruction"]))
+        (lost,) = bag.shortfalls(["/image", "/instruction"])
+    assert str(lost) == "/image: 7 messages announced, 3 delivered"
+
+
+def test_a_database_that_was_not_closed(tmp_path: Path) -> None:
+    """Its last messages stand in the write-ahead log; both files stay as they are."""
+    path = small_bag(tmp_path / "bag", "sqlite3")
+    live = sqlite3.connect(next(path.glob("*.db3")), isolation_level=None)
+    live.execute("PRAGMA journal_mode=WAL")
+    live.execute("INSERT INTO messages SELECT 99, topic_id, 50, data FROM messages "
+                 "WHERE timestamp = 40")
+    crashed = shutil.copytree(path, tmp_path / "crashed")
+    live.close()
+    (database,) = crashed.glob("*.db3")
+    assert (crashed / f"{database.name}-wal").stat().st_size
+    before = fingerprint(crashed)
+    with Bag(database) as bag:
+        assert [r.time_ns for r in bag.messages(["/image"])] == [20, 30, 40, 50]
+        assert "read from a copy" in bag.notes[0]
+    assert fingerprint(crashed) == before
+
+
+def test_a_file_compressed_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = small_bag(tmp_path / "bag")
+    (plain,) = path.glob("*.mcap")
+    packed = tmp_path / "a.mcap.zstd"
+    packed.write_bytes(zstandard.compress(plain.read_bytes()))
+    with Bag(packed) as bag:
+        assert len(list(bag.messages(["/image"]))) == 3
+    monkeypatch.setattr("vla_infoentropy_ros.replay.bag_folder.limit", lambda name: 1000)
+    monkeypatch.setattr("vla_infoentropy_ros.foreign.budgets.limit", lambda name: 1000)
+    with pytest.raises(BagError, match="1,001 bytes, at most 1,000 are taken"):
+        Bag(packed)
+
+
+def test_messages_compressed_one_by_one(tmp_path: Path) -> None:
+    data = zstandard.compress(image_message(1, 5))
+    path = write_bag(tmp_path / "bag", [RawMessage("/image", RAW_IMAGE, 1, data),
+                                        RawMessage("/image", RAW_IMAGE, 2, data[:-9])])
+    place = path / "metadata.yaml"
+    place.write_text(place.read_text().replace("compression_mode: ''", "compression_mode: MESSAGE"))
+    with Bag(path) as bag:
+        messages = bag.messages(["/image"])
+        assert int(next(messages).message.data[0]) == 5
+        with pytest.raises(BagError, match=r"compressed message on /image in .* is damaged"):
+            next(messages)
+
+
+def test_a_message_of_another_definition(tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "bag", [RawMessage("/image", RAW_IMAGE, 1, b"\0\1\0\0" + b"\xff")])
+    with Bag(path) as bag, pytest.raises(BagError, match="no valid sensor_msgs/msg/Image"):
+        list(bag.messages(["/image"]))
+
+
+def test_definitions_and_qos_travel_with_the_bag(tmp_path: Path) -> None:
+    path = small_bag(tmp_path / "bag")
+    assert "version: 8" in (path / "metadata.yaml").read_text()
+    with Reader(path) as reader:
+        found = {c.topic: c for c in reader.connections}
+    assert "uint64 seed" in found["/episode"].msgdef.data
+    assert found["/instruction"].ext.offered_qos_profiles[0].durability.name == "TRANSIENT_LOCAL"
+    assert found["/image"].ext.offered_qos_profiles[0].durability.name == "VOLATILE"
+
+
+def test_a_bag_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
+    path = small_bag(tmp_path / "bag")
+    small_bag(path)
+    (path / "notes.txt").write_text("mine")
+    with pytest.raises(BagError, match="is no bag"):
+        small_bag(path)
+    assert (path / "notes.txt").exists()
