@@ -2,7 +2,8 @@
 """Images as they come to RGB arrays; anything that is not what it says it is gets refused.
 
 Each kind has two ends: `check` looks at names and sizes alone, so that whoever receives messages
-may call it; `rgb` reads headers and pixels, and belongs to the worker.
+may call it; `rgb` reads headers and pixels, and belongs to the worker. One table says which
+encodings are taken, of raw images and of what was packed alike.
 """
 
 from __future__ import annotations
@@ -18,14 +19,46 @@ from vla_infoentropy_ros.foreign.budgets import within
 from vla_infoentropy_ros.foreign.pictures import read_header
 from vla_infoentropy_ros.foreign.text import UserError, shown
 
-# encoding: channels, and OpenCV's conversion to RGB
-ENCODINGS: dict[str, tuple[int, int | None]] = {
-    "rgb8": (3, None),
-    "bgr8": (3, cv2.COLOR_BGR2RGB),
-    "rgba8": (4, cv2.COLOR_RGBA2RGB),
-    "bgra8": (4, cv2.COLOR_BGRA2RGB),
-    "mono8": (1, cv2.COLOR_GRAY2RGB),
+
+@dataclass(frozen=True)
+class Encoding:
+    """How pixels of 8 bits per channel lie in the data.
+
+    channels: bytes per pixel of a row. to_rgb: OpenCV's conversion, None where they are RGB.
+    paired: sides that must be even, "width" or both, since colours are shared by two pixels.
+    planar: the colours follow all of the brightness, half as many rows again.
+    """
+
+    channels: int
+    to_rgb: int | None
+    paired: tuple[str, ...] = ()
+    planar: bool = False
+
+    def rows(self, height: int) -> int:
+        """Rows of data of a picture so high."""
+        return height + height // 2 if self.planar else height
+
+
+_BOTH = ("width", "height")
+# OpenCV's older names of the mosaics tell the second row; these tell the first, as ROS does.
+ENCODINGS = {
+    "rgb8": Encoding(3, None),
+    "bgr8": Encoding(3, cv2.COLOR_BGR2RGB),
+    "rgba8": Encoding(4, cv2.COLOR_RGBA2RGB),
+    "bgra8": Encoding(4, cv2.COLOR_BGRA2RGB),
+    "mono8": Encoding(1, cv2.COLOR_GRAY2RGB),
+    "bayer_rggb8": Encoding(1, cv2.COLOR_BayerRGGB2RGB, _BOTH),
+    "bayer_bggr8": Encoding(1, cv2.COLOR_BayerBGGR2RGB, _BOTH),
+    "bayer_gbrg8": Encoding(1, cv2.COLOR_BayerGBRG2RGB, _BOTH),
+    "bayer_grbg8": Encoding(1, cv2.COLOR_BayerGRBG2RGB, _BOTH),
+    "yuyv": Encoding(2, cv2.COLOR_YUV2RGB_YUYV, ("width",)),
+    "yuv422_yuy2": Encoding(2, cv2.COLOR_YUV2RGB_YUYV, ("width",)),
+    "uyvy": Encoding(2, cv2.COLOR_YUV2RGB_UYVY, ("width",)),
+    "yuv422": Encoding(2, cv2.COLOR_YUV2RGB_UYVY, ("width",)),
+    "nv12": Encoding(1, cv2.COLOR_YUV2RGB_NV12, _BOTH, planar=True),
+    "nv21": Encoding(1, cv2.COLOR_YUV2RGB_NV21, _BOTH, planar=True),
 }
+CODECS = ("jpeg", "jpg", "png")
 LONGEST_SIDE = 8192
 _UNPACKED = {1: "mono8", 3: "bgr8", 4: "bgra8"}  # what OpenCV makes of so many channels
 
@@ -61,27 +94,68 @@ class RawPicture:
         return cls(message.encoding, message.width, message.height, message.step, message.data)
 
     def check(self) -> None:
-        if self.encoding not in ENCODINGS:
-            raise ImageError(
-                f"encoding {shown(self.encoding)} is not supported; use one of "
-                f"{', '.join(ENCODINGS)}"
-            )
+        encoding = _encoding(self.encoding)
         check_size(self.width, self.height)
-        row = self.width * ENCODINGS[self.encoding][0]
+        for side in encoding.paired:
+            if getattr(self, side) % 2:
+                raise ImageError(f"{side} {getattr(self, side)} is odd, which {self.encoding} "
+                                 "cannot be")
+        row = self.width * encoding.channels
         if self.step < row:
             raise ImageError(f"step {self.step} is below width x channels = {row} bytes")
-        if len(self.data) != self.step * self.height:
+        rows = encoding.rows(self.height)
+        if len(self.data) != self.step * rows:
+            name = "height" if rows == self.height else "1.5 height"
             raise ImageError(
-                f"{len(self.data)} bytes of data, but step x height = {self.step * self.height}"
+                f"{len(self.data)} bytes of data, but step x {name} = {self.step * rows}"
             )
         within("picture_bytes", len(self.data), "raw image", ImageError)
 
     def rgb(self) -> NDArray[np.uint8]:
         self.check()
-        channels, _ = ENCODINGS[self.encoding]
-        rows = np.frombuffer(self.data, np.uint8).reshape(self.height, self.step)
-        pixels = rows[:, : self.width * channels].reshape(self.height, self.width, channels)
-        return _converted(np.ascontiguousarray(pixels), self.encoding)
+        encoding = ENCODINGS[self.encoding]
+        rows = np.frombuffer(self.data, np.uint8).reshape(-1, self.step)
+        pixels = rows[:, : self.width * encoding.channels]
+        return _converted(pixels.reshape(len(rows), self.width, -1), encoding)
+
+
+@dataclass(frozen=True)
+class PackedFormat:
+    """The ``format`` of a CompressedImage: ``<source>; <codec> compressed <target>``, or a codec.
+
+    source: encoding of the picture that was packed, or "" where it is not told. target: encoding
+    in which the codec was handed it, "" for as it was.
+    """
+
+    source: str
+    codec: str
+    target: str
+
+    @classmethod
+    def parse(cls, text: str) -> PackedFormat:
+        """Raises ImageError for codecs and encodings that are not taken."""
+        source, told, rest = text.partition(";")
+        if not told:
+            source, rest = "", text
+        codec, _, target = rest.strip().partition(" ")
+        found = cls(source.strip(), codec.lower(), target.strip().removeprefix("compressed").strip())
+        for encoding in filter(None, (found.source, found.target)):
+            _encoding(encoding)
+        if found.codec not in CODECS:
+            raise ImageError(f"format {shown(text)} is not supported; use jpeg or png")
+        return found
+
+    @property
+    def mosaic(self) -> str:
+        """Encoding of the Bayer mosaic that the codec took for a grey picture, or ""."""
+        inside = self.target or self.source
+        return inside if inside.startswith("bayer_") else ""
+
+    @property
+    def red_first(self) -> bool:
+        """The codec was handed red first. It expects blue first, as OpenCV has it, and so red and
+        blue stand in each other's place within the file."""
+        return self.target.startswith("rgb")
 
 
 @dataclass(frozen=True)
@@ -99,26 +173,33 @@ class PackedPicture:
         if not len(self.data):
             raise ImageError("no data in the compressed image")
         within("picture_packed_bytes", len(self.data), "compressed image", ImageError)
-        if not any(name in self.format.lower() for name in ("jpeg", "jpg", "png")):
-            raise ImageError(f"format {shown(self.format)} is not supported; use jpeg or png")
+        PackedFormat.parse(self.format)
 
     def rgb(self) -> NDArray[np.uint8]:
         self.check()
+        told = PackedFormat.parse(self.format)
         data = np.frombuffer(self.data, np.uint8)
         header = read_header(data.data, ImageError)
         check_size(header.width, header.height)
+        if header.depth > 8:
+            raise ImageError(f"a {header.kind} of {header.depth} bits per channel is not "
+                             "supported; use 8 bits")
         try:
             pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-        except cv2.error as error:
-            raise ImageError(f"cannot be decoded: {error}") from error
-        if pixels is None:
-            raise ImageError(f"cannot be decoded: damaged {header.kind} data")
-        if pixels.dtype != np.uint8:
-            raise ImageError(f"decoded to {pixels.dtype}; use an image of 8 bits per channel")
+        except cv2.error:
+            pixels = None
+        if pixels is None or pixels.dtype != np.uint8:
+            raise ImageError(f"cannot be decoded: cut off or damaged {header.kind} data")
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
         if channels not in _UNPACKED:
             raise ImageError("cannot be decoded: the data hold no colour or grey image")
-        return _converted(pixels.astype(np.uint8, copy=False), _UNPACKED[channels])
+        encoding = _UNPACKED[channels]
+        if told.mosaic and encoding != "mono8":
+            raise ImageError(f"format {shown(self.format)} tells a mosaic, but the data are "
+                             "colours")
+        rgb = _converted(pixels.astype(np.uint8, copy=False),
+                         ENCODINGS[told.mosaic or encoding])
+        return np.ascontiguousarray(rgb[..., ::-1]) if told.red_first else rgb
 
 
 def check_size(width: int, height: int) -> None:
@@ -127,9 +208,21 @@ def check_size(width: int, height: int) -> None:
         raise ImageError(f"size {width}x{height}: each side must lie in 1 .. {LONGEST_SIDE}")
 
 
-def _converted(pixels: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
-    """(h, w, channels) of an encoding to RGB, in memory of its own."""
-    _, conversion = ENCODINGS[encoding]
-    if conversion is None:
-        return pixels.copy()
-    return np.require(cv2.cvtColor(pixels, conversion), np.uint8, ["C", "W"])
+def _encoding(name: str) -> Encoding:
+    if name not in ENCODINGS:
+        raise ImageError(
+            f"encoding {shown(name)} is not supported; use one of {', '.join(ENCODINGS)}"
+        )
+    return ENCODINGS[name]
+
+
+def _converted(pixels: NDArray[np.uint8], encoding: Encoding) -> NDArray[np.uint8]:
+    """(rows, w, channels) of an encoding to RGB, in memory of its own."""
+    if encoding.to_rgb is None:
+        return np.array(pixels, np.uint8, order="C")
+    try:
+        rgb = cv2.cvtColor(np.ascontiguousarray(pixels), encoding.to_rgb)
+    except cv2.error as error:  # a mosaic needs a few pixels to look around
+        size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        raise ImageError(f"{size} pixels are too few to be converted to RGB") from error
+    return np.require(rgb, np.uint8, ["C", "W"])
