@@ -71,7 +71,7 @@ def limited_yuv(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def middles(rgb: NDArray[np.uint8]) -> list[list[int]]:
     """Colours within the three squares and beside them."""
-    return [rgb[24, x].astype(int).tolist() for x in (12, 32, 52)] + [rgb[6, 6].astype(int).tolist()]
+    return [rgb[y, x].astype(int).tolist() for y, x in ((24, 12), (24, 32), (24, 52), (6, 6))]
 
 
 def raw(encoding: str, padding: int = 0) -> RawPicture:

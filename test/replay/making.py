@@ -47,11 +47,11 @@ def small_bag(path: Path, storage: str = "mcap") -> Path:
     kinds = ("/instruction", STRING), ("/image", RAW_IMAGE), ("/episode", EPISODE)
     instruction, image, episode = kinds
     return write_bag(path, [
-        RawMessage(*image, 30, image_message(2, 20)),
-        RawMessage(*instruction, 10, text_message("put it there"), latched=True),
-        RawMessage(*image, 20, image_message(1, 10)),
-        RawMessage(*episode, 35, episode_message()),
-        RawMessage(*image, 40, image_message(3, 30)),
+        RawMessage(*image, 3 * 10**9, image_message(2, 20)),
+        RawMessage(*instruction, 10**9, text_message("put it there"), latched=True),
+        RawMessage(*image, 2 * 10**9, image_message(1, 10)),
+        RawMessage(*episode, 35 * 10**8, episode_message()),
+        RawMessage(*image, 4 * 10**9, image_message(3, 30)),
     ], storage)
 
 

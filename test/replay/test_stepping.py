@@ -1,128 +1,193 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replay with the tiny policy: the real session, frames without ROS."""
+"""The skin: bags through the driving core, each image accounted for, by the node's rules."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from test.replay.making import DATA, fingerprint, small_bag
+from test.replay.making import CASES, episode_message, image_message, small_bag, text_message
 from test.tiny_policy import TinyPolicy
-from vla_infoentropy_ros.replay import cli
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
+from vla_infoentropy_ros.replay.bag_recording import BagRecording
+from vla_infoentropy_ros.replay.bag_writer import RawMessage, write_bag
 from vla_infoentropy_ros.replay.errors import BagError
-from vla_infoentropy_ros.replay.recording import RecordedAction
-from vla_infoentropy_ros.replay.stepping import (
-    Frame,
-    against_recording,
-    difference,
-    step_through,
-)
-from vla_infoentropy_ros.selection import SelectionSettings, build_selector
-from vla_infoentropy_ros.session import Session
+from vla_infoentropy_ros.replay.recording import RAW, Event, Window, raw_image
+from vla_infoentropy_ros.replay.stepping import Account, Moment, Replay, sentences
+from vla_infoentropy_ros.replay.types import EPISODE, RAW_IMAGE, STRING
+from vla_infoentropy_ros.selection import SelectionSettings
+from vla_infoentropy_ros.variants import Variant
+
+SETTINGS = PolicyNodeSettings(selection=SelectionSettings(fresh_tokens=4))
+FIRST_S = 1_700_000_000
 
 
-def _frames(count: int = 4, instruction: str = "red") -> Iterator[Frame]:
-    rng = np.random.default_rng(0)
-    for i in range(count):
-        image = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
-        yield Frame((i + 1) * 100_000_000, (image,), instruction, False)
+def run(path: Path, *names: str, instruction: str = "red", every: int = 1,
+        window: Window | None = None) -> tuple[list[Moment], Replay]:
+    """Moments of a bag and the closed replay."""
+    variants = {name: Variant.parse(name) for name in names or ("dense",)}
+    with (closing(BagRecording(path)) as recording,
+          closing(Replay(TinyPolicy(), variants, SETTINGS, instruction, every)) as replay):
+        found = list(replay.moments(recording.events(window or Window())))
+        assert recording.shortfalls() == []
+        return found, replay
 
 
-def _sessions(*names: str) -> dict[str, Session]:
-    policy = TinyPolicy()
-    settings = SelectionSettings(fresh_tokens=4)
-    return {name: Session(policy, build_selector(name, "linear", settings)) for name in names}
+def told(replay: Replay) -> str:
+    return "; ".join(sentences(replay.account, replay.frame_ids, "/camera/image_raw"))
 
 
-def test_same_selector_same_actions() -> None:
-    first, _ = step_through(_frames(), _sessions("dense"), "")
-    again, _ = step_through(_frames(), _sessions("dense"), "")
-    found = difference(first[0], again[0])
-    assert found["equal_actions"] == found["steps"] == 4
-    assert set(found["max"].values()) == {0.0}
-
-
-def test_reuse_is_counted() -> None:
-    tracks, followed = step_through(_frames(), _sessions("attention_drift", "dense"), "")
-    ours, base = (track.figures() for track in tracks)
-    assert followed == "red"
-    assert base["recomputed_fraction"] == 1.0
-    assert ours["recomputed_fraction"] < 1.0
-    assert ours["full_steps"] == 1
-    assert tracks[0].invalidated[0] == "first_frame"
-
-
-def test_a_new_episode_resets() -> None:
-    frames = list(_frames())
-    frames[2] = Frame(frames[2].stamp_ns, frames[2].images, "red", True)
-    tracks, _ = step_through(frames, _sessions("attention_drift"), "")
-    assert [bool(reason) for reason in tracks[0].invalidated] == [True, False, True, False]
-
-
-def test_without_instruction_or_frames() -> None:
-    with pytest.raises(BagError, match="--instruction"):
-        step_through(_frames(instruction=""), _sessions("dense"))
-    with pytest.raises(BagError, match="no frame"):
-        step_through([], _sessions("dense"))
-
-
-def test_recorded_actions_match_by_stamp() -> None:
-    tracks, _ = step_through(_frames(), _sessions("dense"))
-    track = tracks[0]
-    live = [RecordedAction(track.stamps_ns[1], track.values[1], track.tokens[1], 1),
-            RecordedAction(5, np.zeros(7), (), 9)]
-    found = against_recording(track, live)
-    assert found is not None
-    assert (found["steps"], found["equal_actions"]) == (1, 1)
-    assert against_recording(track, live[1:]) is None
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "load_policy", lambda *_, **__: TinyPolicy())
-
-
-@pytest.mark.usefixtures("tiny")
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = small_bag(tmp_path / "bag")
-    before = fingerprint(path)
-    out = tmp_path / "out" / "figures.json"
-    code = cli.main([str(path), "--compare", "dense", "--instruction", "red", "--json", str(out),
-                     "--set", "fresh_tokens=4"])
-    assert code == 0
-    told = capsys.readouterr().out
-    assert "3 frames from /image" in told
-    assert "attention_drift against dense" in told
-    figures = json.loads(out.read_text())
-    assert figures["selectors"]["attention_drift"]["difference_to_dense"]["steps"] == 3
-    assert fingerprint(path) == before
-
-
-@pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        ([str(DATA / "bad/empty_bag")], "holds no messages"),
-        ([str(DATA / "bad/missing_metadata")], "reindex"),
-        ([str(DATA / "bad/wrong_serialization")], "only cdr"),
-        ([str(DATA / "bags/bridge_ep00_mcap")], "3 image topics"),
-        ([str(DATA / "bags/bridge_ep00_mcap"), "--selector", "denze"], "denze"),
-        ([str(DATA / "bags/bridge_ep00_mcap"), "--set", "k9=3"], "k9"),
-        ([str(DATA / "bags/bridge_ep00_mcap"), "--set", "fresh_tokens"], "name=value"),
-        ([str(DATA / "bags/bridge_ep00_mcap"), "--set", "fresh_tokens=many"], "no int"),
-        ([str(DATA / "bags/bridge_ep00_mcap"), "--instruction-topic", "/x"], "/instruction"),
-        ([str(DATA / "bags/bridge_ep00_mcap"), "--image-topic", "/x"], "/bridge/image_0"),
-    ],
+    ("case", "used"),
+    [("split_oneq", 6), ("interleave", 12), ("wrongorder", 12), ("mixed.mcap", 4),
+     ("bayer.mcap", 4), ("c_bayer.mcap", 4), ("c_rgb.mcap", 4), ("ws.mcap", 6)],
 )
-def test_mistakes_are_one_sentence(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+def test_every_image_is_acted_on_in_the_order_of_stamps(case: str, used: int) -> None:
+    moments, replay = run(CASES / case, "attention_drift")
+    assert replay.account == Account(received=used, used=used)
+    stamps = [moment.stamp_ns for moment in moments]
+    assert stamps == sorted(set(stamps)) and len(stamps) == used
+    reasons = [moment.steps["attention_drift"].result.invalidated for moment in moments]
+    assert reasons == ["first_frame", *[""] * (used - 1)], "no clock_backwards among them"
+    assert told(replay) == ""
+
+
+def test_repeated_stamps_are_dropped_as_in_the_node() -> None:
+    moments, replay = run(CASES / "samestamp.mcap")
+    assert (len(moments), replay.account.dropped.total()) == (1, 3)
+    assert told(replay) == "3 images dropped: same stamp as the last"
+
+
+def test_two_cameras_on_one_topic_share_nothing() -> None:
+    moments, replay = run(CASES / "twocams.mcap", "attention_drift")
+    reasons = {moment.steps["attention_drift"].result.invalidated for moment in moments[1:]}
+    assert (len(moments), reasons) == (8, {"image_changed"})
+    assert "several cameras share /camera/image_raw" in told(replay)
+
+
+def test_one_bad_picture_is_rejected_and_counted() -> None:
+    moments, replay = run(CASES / "c_trunc.mcap")
+    assert len(moments) == 3
+    assert dict(replay.account.rejected) == {
+        "cannot be decoded: cut off or damaged jpeg data": 1}
+    assert replay.account.received == 4
+
+
+def test_the_red_square_is_red_in_every_encoding() -> None:
+    for case in ("c_rgb.mcap", "c_bayer.mcap"):
+        seen = _pictures(CASES / case)
+        for rgb in seen:
+            red = (rgb[..., 0] > 180) & (rgb[..., 1] < 90) & (rgb[..., 2] < 90)
+            blue = (rgb[..., 2] > 180) & (rgb[..., 0] < 90)
+            assert red.sum() > 50 and blue.sum() == 0, case
+
+
+def _pictures(path: Path) -> list[np.ndarray]:
+    from vla_infoentropy_ros.driving.images import PackedPicture
+
+    with closing(BagRecording(path)) as recording:
+        return [PackedPicture.of(event.content).rgb() for event in recording.events(Window())
+                if event.kind == "compressed"]
+
+
+def test_the_recorded_instruction_is_trimmed_and_in_force(tmp_path: Path) -> None:
+    moments, _ = run(_bag(tmp_path, "  red \n"), instruction="")
+    assert {moment.instruction for moment in moments} == {"red"}
+
+
+def _bag(path: Path, text: str, after: bool = False) -> Path:
+    told_ns = 25 if after else 10
+    return write_bag(path / "bag", [
+        RawMessage("/instruction", STRING, told_ns, text_message(text)),
+        *[RawMessage("/image", RAW_IMAGE, 10**9 * s + 20, image_message(s, 9 * s))
+          for s in (1, 2, 3)],
+    ])
+
+
+def test_images_before_the_instruction_are_not_used(tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "bag", [
+        RawMessage("/image", RAW_IMAGE, 10**9, image_message(1, 5)),
+        RawMessage("/instruction", STRING, 15 * 10**8, text_message("red")),
+        RawMessage("/image", RAW_IMAGE, 2 * 10**9, image_message(2, 6)),
+    ])
+    moments, replay = run(path, instruction="")
+    assert [moment.stamp_ns for moment in moments] == [2 * 10**9]
+    assert replay.account.unused == 1
+    assert "1 image came while no instruction was in force" in told(replay)
+    assert len(run(path, instruction="red")[0]) == 2
+
+
+def test_the_end_of_an_episode_begins_a_new_one(tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "bag", [
+        *[RawMessage("/image", RAW_IMAGE, 10**9 * s, image_message(s, s)) for s in (1, 2, 3)],
+        RawMessage("/episode", EPISODE, 25 * 10**8, episode_message()),
+    ])
+    moments, _ = run(path, "attention_drift")
+    results = [moment.steps["attention_drift"].result for moment in moments]
+    assert [r.invalidated for r in results] == ["first_frame", "", "new_episode"]
+    assert [r.t for r in results] == [0, 1, 0]
+
+
+def test_a_window_and_every_other_image() -> None:
+    window = Window(start_ns=10**9, end_ns=2 * 10**9)
+    moments, replay = run(CASES / "interleave", instruction="", window=window)
+    seconds = [moment.time_ns / 1e9 - FIRST_S for moment in moments]
+    assert seconds and all(0.8 <= s < 1.8 for s in seconds)
+    assert replay.account.unused == 0, "what was told before the window is told at its beginning"
+    moments, replay = run(CASES / "interleave", every=3)
+    assert (len(moments), replay.account.skipped) == (4, 8)
+    for wrong in ((-1, 5), (5, 5)):
+        with pytest.raises(BagError, match="--start"):
+            Window(*wrong)
+
+
+def test_variants_take_turns_on_the_same_pictures_decoded_once(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert cli.main(arguments) == 1
-    captured = capsys.readouterr()
-    assert told in captured.err
-    assert captured.err.count("\n") == 1
-    assert "Traceback" not in captured.err
+    decoded = []
+    from vla_infoentropy_ros.driving.images import RawPicture
+
+    rgb = RawPicture.rgb
+    monkeypatch.setattr(RawPicture, "rgb", lambda self: decoded.append(self) or rgb(self))
+    moments, _ = run(CASES / "ws.mcap", "attention_drift", "dense", "info_entropy")
+    assert len(decoded) == len(moments) == 6
+    assert all(set(m.steps) == {"attention_drift", "dense", "info_entropy"} for m in moments)
+    assert moments[-1].steps["attention_drift"].result.report.reused > 0
+    assert moments[-1].steps["dense"].result.report.reused == 0
+
+
+def test_a_policy_that_fails_on_one_frame_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vla_infoentropy_ros.session import Session
+
+    step, calls = Session.step, []
+
+    def failing(self: Session, *args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("out of memory")
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(Session, "step", failing)
+    moments, replay = run(CASES / "ws.mcap")
+    assert len(moments) == 5
+    assert dict(replay.account.failed) == {"RuntimeError: out of memory": 1}
+
+
+def test_an_image_without_a_stamp_is_rejected_as_in_the_node() -> None:
+    def events() -> Iterator[Event]:
+        yield Event(10**9, RAW, raw_image(0, "camera", np.zeros((8, 8, 3), np.uint8)))
+
+    with closing(Replay(TinyPolicy(), {"dense": Variant("dense")}, SETTINGS, "red")) as replay:
+        assert list(replay.moments(events())) == []
+        assert "its stamp is zero" in told(replay)
+
+
+def test_small_bags_of_both_kinds(tmp_path: Path) -> None:
+    for storage in ("mcap", "sqlite3"):
+        _, replay = run(small_bag(tmp_path / storage, storage))
+        assert replay.account.received == 3

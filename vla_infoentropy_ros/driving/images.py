@@ -138,7 +138,8 @@ class PackedFormat:
         if not told:
             source, rest = "", text
         codec, _, target = rest.strip().partition(" ")
-        found = cls(source.strip(), codec.lower(), target.strip().removeprefix("compressed").strip())
+        target = target.strip().removeprefix("compressed").strip()
+        found = cls(source.strip(), codec.lower(), target)
         for encoding in filter(None, (found.source, found.target)):
             _encoding(encoding)
         if found.codec not in CODECS:

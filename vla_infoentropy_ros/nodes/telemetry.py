@@ -20,8 +20,8 @@ from vla_infoentropy_ros.nodes.messages import (
     to_time,
     to_twist,
 )
-from vla_infoentropy_ros.nodes.overlay import draw_overlay
 from vla_infoentropy_ros.nodes.qos import NEWEST, QUEUE, STATUS
+from vla_infoentropy_ros.report.views import draw_overlay
 
 _STATES = {state: int(getattr(InferenceStatus, state.name)) for state in State}
 

@@ -116,17 +116,17 @@ class Bag:
 
     def shortfalls(self, topics: Collection[str]) -> list[Shortfall]:
         """Topics that delivered less, or more, than was announced; after reading all of them."""
-        announced = self._announced
-        if announced is None:
-            counts: Counter[str] = Counter()
-            for channel in self._channels():
-                counts[channel.topic] += channel.count
-            announced = counts
         return [
-            Shortfall(topic, announced.get(topic, 0), self._delivered[topic])
+            Shortfall(topic, self.count(topic), self._delivered[topic])
             for topic in sorted(set(topics))
-            if announced.get(topic, 0) != self._delivered[topic]
+            if self.count(topic) != self._delivered[topic]
         ]
+
+    def count(self, topic: str) -> int:
+        """Messages of a topic, as announced by the metadata, else by the files."""
+        if self._announced is not None:
+            return self._announced.get(topic, 0)
+        return sum(channel.count for channel in self._channels() if channel.topic == topic)
 
     def _channels(self) -> Iterator[Channel]:
         return (channel for part in self._parts for channel in part.channels)

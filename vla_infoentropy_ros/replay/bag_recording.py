@@ -51,6 +51,7 @@ class BagRecording:
                 raise BagError(f"{path} holds no images. Its topics: {self._bag.listing()}. Replay "
                                f"needs {RAW_IMAGE} or {COMPRESSED_IMAGE}")
             self.cameras: Sequence[str] = choose(path, found, image_topics, None)
+            self.images = self._bag.count(self.cameras[0])
             self._instruction = self._choose_instruction(instruction_topic)
         except BaseException:
             self.close()

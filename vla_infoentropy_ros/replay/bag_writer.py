@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a rosbag2 bag from messages that are already serialised."""
+"""Write rosbag2 bags, message by message or from messages that were kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rosbags.interfaces import (
     Qos,
@@ -43,35 +43,70 @@ class RawMessage:
     latched: bool = False
 
 
+class BagWriter:
+    """A new bag at ``path``; use it as a context manager. However the block is left, but by a full
+    disk, the bag is whole and holds what was added until then.
+
+    Message definitions go in with it, our own included, so that tools without this package can
+    read it; ``about`` becomes the custom data of its metadata. An earlier bag is replaced; raises
+    BagError where something that is no bag stands in the way, or nothing can be written.
+    """
+
+    def __init__(
+        self, path: Path, storage: str = "mcap", about: Mapping[str, str] | None = None
+    ) -> None:
+        self.path = path
+        remove_bag(path)
+        self._writer = Writer(path, version=_VERSION, storage_plugin=_STORAGE[storage])
+        for name, value in (about or {}).items():
+            self._writer.set_custom_data(name, value)
+        self._connections: dict[tuple[str, str], Any] = {}
+
+    def __enter__(self) -> BagWriter:
+        try:
+            self._writer.open()
+        except OSError as error:
+            raise self._refusal(error) from error
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            self._writer.close()
+        except OSError as full:
+            self._writer.abort()
+            if error is None:
+                raise self._refusal(full) from full
+
+    def add(self, message: RawMessage) -> None:
+        """Messages come in order of reception."""
+        key = (message.topic, message.type_name)
+        try:
+            if key not in self._connections:
+                self._connections[key] = self._writer.add_connection(
+                    message.topic,
+                    message.type_name,
+                    typestore=type_store(),
+                    offered_qos_profiles=[_qos(message.latched)],
+                )
+            self._writer.write(self._connections[key], message.received_ns, message.data)
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: OSError) -> BagError:
+        return BagError(f"{self.path} cannot be written: {error.strerror}; make room or name "
+                        "another place (what is there already, `mcap recover` saves)")
+
+
 def write_bag(
     path: Path,
     messages: Iterable[RawMessage],
     storage: str = "mcap",
     about: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a new bag at ``path``, in order of reception; a bag that stood there is replaced.
-
-    Message definitions go in with it, our own included, so that tools without this package can
-    read it; ``about`` becomes the custom data of its metadata. Raises BagError where something
-    that is no bag stands in the way.
-    """
-    remove_bag(path)
-    ordered = sorted(messages, key=lambda message: message.received_ns)
-    store = type_store()
-    with Writer(path, version=_VERSION, storage_plugin=_STORAGE[storage]) as writer:
-        for name, value in (about or {}).items():
-            writer.set_custom_data(name, value)
-        connections = {}
-        for message in ordered:
-            key = (message.topic, message.type_name)
-            if key not in connections:
-                connections[key] = writer.add_connection(
-                    message.topic,
-                    message.type_name,
-                    typestore=store,
-                    offered_qos_profiles=[_qos(message.latched)],
-                )
-            writer.write(connections[key], message.received_ns, message.data)
+    """Write kept messages in order of reception, as `BagWriter` does."""
+    with BagWriter(path, storage, about) as writer:
+        for message in sorted(messages, key=lambda message: message.received_ns):
+            writer.add(message)
     return path
 
 

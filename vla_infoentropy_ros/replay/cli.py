@@ -1,124 +1,210 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m vla_infoentropy_ros replay BAG``: what would another selector have done?"""
+"""``python -m vla_infoentropy_ros replay RECORDING``: what would another selector have done?"""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import fields
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
+from vla_infoentropy_ros.driving.settings import NodeSettings, PolicyNodeSettings
+from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.knobs import SettingError
-from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
 from vla_infoentropy_ros.models.loading import load_policy
-from vla_infoentropy_ros.replay.bag_recording import BagRecording
 from vla_infoentropy_ros.replay.errors import BagError
-from vla_infoentropy_ros.replay.recording import Window, choose
-from vla_infoentropy_ros.replay.stepping import (
-    AXES,
-    Track,
-    against_recording,
-    difference,
-    frames,
-    step_through,
+from vla_infoentropy_ros.replay.interrupting import terminable
+from vla_infoentropy_ros.replay.opening import open_recording
+from vla_infoentropy_ros.replay.output import (
+    BAG,
+    FIGURES,
+    PAGE,
+    ReplayBag,
+    claim,
+    write_figures,
+    write_page,
 )
+from vla_infoentropy_ros.replay.recording import EVER_NS, Recording, Window, choose
+from vla_infoentropy_ros.replay.results import Results
+from vla_infoentropy_ros.replay.stepping import Moment, Replay, sentences
+from vla_infoentropy_ros.replay.tracks import AXES, parse_tolerances
+from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.selection import (
     SCHEDULES,
     SELECTORS,
     SelectionSettings,
 )
 from vla_infoentropy_ros.selection.schedule import check_schedule
-from vla_infoentropy_ros.session import StepError
 from vla_infoentropy_ros.variants import Variant
 
 _UNITS = {axis: ("mm", 1e3) for axis in AXES[:3]} | {axis: ("mrad", 1e3) for axis in AXES[3:6]}
+USABLE, WRONG, APART, INTERRUPTED = 0, 1, 3, 130
+"""Exit codes; 2 is the command line's own."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """code: of the above. errors: sentences that explain it."""
+
+    code: int
+    summary: Mapping[str, Any]
+    errors: Sequence[str]
 
 
 def main(argv: list[str]) -> int:
-    """Replay and print; 0, or 1 with one sentence for a bag or setting that cannot be used."""
+    """Replay and print: 0, 1 with a sentence where the recording or a setting cannot be used or was
+    used in part, 3 where --tolerance is exceeded, 130 after an interrupt."""
     options = _parser().parse_args(argv)
     try:
-        result = replay(options)
-    except (BagError, PolicyError, SettingError, StepError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        with terminable():
+            outcome = replay(options)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    _print(result)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    for lost in result["shortfalls"]:
-        print(f"error: the bag was read in part: {lost}; `ros2 bag reindex` counts anew",
-              file=sys.stderr)
-    return 1 if result["shortfalls"] else 0
+        print("interrupted before the first step", file=sys.stderr)
+        return INTERRUPTED
+    except (UserError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG
+    except OSError as error:
+        print(f"error: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
+        return WRONG
+    _print(outcome.summary)
+    if options.out:
+        print(f"\nreport   {options.out / PAGE}\nbag      {options.out / BAG}\n"
+              f"figures  {options.out / FIGURES}")
+    for told in outcome.errors:
+        print(f"error: {told}", file=sys.stderr)
+    return outcome.code
 
 
-def replay(options: argparse.Namespace) -> dict[str, Any]:
-    """The figures of one replay, as ``--json`` writes them."""
-    settings = _settings(options.set)
+def replay(options: argparse.Namespace) -> Outcome:
+    """Replay, write what was asked for, and judge it."""
+    tolerance = parse_tolerances(options.tolerance)
+    settings = PolicyNodeSettings(
+        node=NodeSettings(schedule=options.schedule), selection=_settings(options.set)
+    )
     check_schedule(options.schedule)
     loading = LoadOptions.from_arguments(options)
-    variants = dict.fromkeys(map(Variant.parse, [options.selector, *options.compare]))
-    # The bag is judged before the policy is loaded: loading a large one takes minutes.
-    recording = BagRecording(options.bag, options.image_topic, options.instruction_topic)
-    with closing(recording):
+    variants = {str(v): v for v in map(Variant.parse, [options.selector, *options.compare])}
+    window = Window(_nanoseconds(options.start, 0), _nanoseconds(options.end, EVER_NS))
+    with ExitStack() as stack:
+        # The recording is judged before the policy is loaded: a large one takes minutes.
+        recording = stack.enter_context(closing(open_recording(options)))
+        if options.out:
+            claim(options.out, recording.path)
         policy = load_policy(options.model, loading)
-        topics = choose(options.bag, recording.cameras, (), policy.views)
-        sessions = {
-            str(each): each.session(policy, options.schedule, settings) for each in variants
-        }
-        tracks, instruction = step_through(frames(recording, Window()), sessions,
-                                           options.instruction)
-        lost = recording.shortfalls()
-        recorded = recording.actions()
-    base = next((track for track in tracks if track.selector != options.selector), None)
-    return {
-        "bag": str(options.bag),
-        "image_topics": topics,
-        "instruction": instruction,
+        choose(recording.path, recording.cameras, (), policy.views)
+        run = stack.enter_context(
+            closing(Replay(policy, variants, settings, options.instruction, options.every))
+        )
+        results = Results(list(variants), policy)
+        sink = None
+        if options.out:
+            sink = stack.enter_context(
+                ReplayBag(options.out / BAG, policy, variants, options.schedule)
+            )
+        interrupted = _step(run, recording, window, results, sink)
+        lost = [] if interrupted else recording.shortfalls()
+        gaps = results.gaps(recording.actions())
+        notes = [*recording.notes,
+                 *sentences(run.account, run.frame_ids, recording.cameras[0])]
+        if refused := run.refused_instruction():
+            notes.append(f"the policy refused the instruction: {refused}")
+    if not run.account.used and not interrupted:
+        raise BagError(_nothing_used(recording, notes))
+    if interrupted:
+        notes.insert(0, "interrupted: what follows is of the frames until then")
+    summary = {
+        "recording": str(recording.path),
+        "cameras": list(recording.cameras),
         "policy": {"name": policy.name, "revision": policy.revision},
-        "frames": len(tracks[0].stamps_ns),
-        "notes": recording.notes,
+        "settings": {"schedule": options.schedule, "every": options.every,
+                     "start_s": options.start, "end_s": options.end} | _given(options.set),
+        "images": run.account.figures(),
+        "interrupted": interrupted,
+        "notes": notes,
         "shortfalls": lost,
-        "selectors": {track.selector: _figures(track, base, recorded) for track in tracks},
+        "measured_on": hardware() | versions(),
+        **results.figures(gaps),
     }
+    if options.out:
+        write_figures(options.out / FIGURES, summary)
+        write_page(options.out, results.record(summary, gaps, [*lost, *notes]))
+    if options.json:
+        write_figures(options.json, summary)
+    if tolerance and not gaps:
+        raise SettingError("--tolerance compares, but there is nothing to compare with: give "
+                           "--compare dense")
+    parts = [f"the recording was read in part: {each}; `ros2 bag reindex` counts anew"
+             for each in lost]
+    if run.account.failed:
+        parts.append("the policy gave no action on some frames: see the notes")
+    apart = [told for gap in gaps for told in gap.exceeding(tolerance)]
+    code = INTERRUPTED if interrupted else WRONG if parts else APART if apart else USABLE
+    return Outcome(code, summary, [*parts, *apart])
 
 
-def _figures(track: Track, base: Track | None, recorded: Sequence[Any]) -> dict[str, Any]:
-    figures = track.figures()
-    if base is not None and base is not track:
-        figures[f"difference_to_{base.selector}"] = difference(track, base)
-    live = against_recording(track, recorded)
-    if live is not None:
-        figures["difference_to_recorded"] = live
-    return figures
+def _step(
+    run: Replay, recording: Recording, window: Window, results: Results, sink: ReplayBag | None
+) -> bool:
+    """Through the recording; true if it was interrupted."""
+    total = recording.images if window.whole else None
+    try:
+        with tqdm(total=total, unit=" images", disable=None, leave=False) as bar:
+            for moment in run.moments(recording.events(window)):
+                _take(moment, results, sink)
+                bar.update(run.images - bar.n)
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
-def _print(result: Mapping[str, Any]) -> None:
-    print(f"{result['frames']} frames from {', '.join(result['image_topics'])} of {result['bag']}")
-    print(f'instruction "{result["instruction"]}", policy {result["policy"]["name"]} '
-          f"{result['policy']['revision']}".rstrip())
-    print(f"\n{'selector':<24}{'p50 ms':>8}{'p95 ms':>8}{'tokens':>8}{'full steps':>12}")
-    for name, figures in result["selectors"].items():
-        latency = figures["latency_ms"]
-        print(f"{name:<24}{latency['p50']:>8.1f}{latency['p95']:>8.1f}"
-              f"{figures['recomputed_fraction']:>8.0%}{figures['full_steps']:>12}")
-    for name, figures in result["selectors"].items():
-        for key, gap in figures.items():
-            if key.startswith("difference_to_"):
-                _print_difference(name, key.removeprefix("difference_to_"), gap)
+def _take(moment: Moment, results: Results, sink: ReplayBag | None) -> None:
+    results.see(moment)
+    if sink is not None:
+        sink.add(moment)
 
 
-def _print_difference(name: str, base: str, gap: Mapping[str, Any]) -> None:
-    print(f"\n{name} against {base}: {gap['equal_actions']} of {gap['steps']} actions equal, "
-          "token for token")
+def _nothing_used(recording: Recording, notes: Sequence[str]) -> str:
+    why = "; ".join(notes) or "it holds no image within --start and --end"
+    return f"no frame of {recording.path} could be used: {why}"
+
+
+def _nanoseconds(seconds: float | None, otherwise: int) -> int:
+    return otherwise if seconds is None else round(seconds * 1e9)
+
+
+def _given(assignments: Sequence[str]) -> dict[str, str]:
+    return dict(text.split("=", 1) for text in assignments)
+
+
+def _print(summary: Mapping[str, Any]) -> None:
+    used, received = summary["images"]["used"], summary["images"]["received"]
+    print(f"{used} of {received} images from {', '.join(summary['cameras'])} of "
+          f"{summary['recording']}")
+    print(f'instruction "{summary["instruction"]}", policy {summary["policy"]["name"]} '
+          f"{summary['policy']['revision']}".rstrip())
+    for note in summary["notes"]:
+        print(f"note: {note}")
+    print(f"\n{'variant':<24}{'p50 ms':>8}{'p95 ms':>8}{'tokens':>8}{'full steps':>12}")
+    for name, figures in summary["variants"].items():
+        latency, share = figures["latency_ms"], figures["recomputed_fraction"]
+        cells = [f"{value:.1f}" if value is not None else "" for value in
+                 (latency["p50"], latency["p95"])]
+        cells.append("" if share is None else f"{share:.0%}")
+        print(f"{name:<24}{cells[0]:>8}{cells[1]:>8}{cells[2]:>8}{figures['full_steps']:>12}")
+    for gap in summary["differences"]:
+        _print_difference(gap)
+
+
+def _print_difference(gap: Mapping[str, Any]) -> None:
+    print(f"\n{gap['ours']} against {gap['base']}: {gap['equal_actions']} of {gap['steps']} "
+          f"actions equal, token for token; {gap['gripper_flips']} gripper flips")
     print("  " + "".join(f"{axis:>13}" for axis in AXES))
     for row in ("max", "mean"):
         cells = []
@@ -155,10 +241,13 @@ def _read(text: str, kind: Any) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m vla_infoentropy_ros replay",
-        description="Step a policy through the camera frames of a bag, without ROS, under one or "
-        "more selectors; report how their actions differ. The bag is not changed.",
+        description="Step a policy through the camera frames of a recording, without ROS, under "
+        "one or more selectors, by the rules of the node; report how their actions differ. The "
+        "recording is not changed.",
     )
-    parser.add_argument("bag", type=Path, help="bag folder, or an .mcap or .db3 file")
+    parser.add_argument("recording", type=Path,
+                        help="bag folder, .mcap or .db3 file, folder of pictures, or LeRobot dataset "
+                        "(v3)")
     parser.add_argument("--selector", default="attention_drift",
                         help=f"one of {', '.join(SELECTORS)}, with +window to verify the last "
                         "action instead of decoding (default: %(default)s)")
@@ -173,6 +262,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--instruction", default="", help="instead of the recorded instruction")
     parser.add_argument("--instruction-topic", default="", metavar="TOPIC",
                         help="std_msgs/String topic; default: the one called instruction")
+    parser.add_argument("--episode", type=int, default=0, metavar="N",
+                        help="of a LeRobot dataset (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=5.0, metavar="HZ",
+                        help="of a folder of pictures (default: %(default)s)")
+    parser.add_argument("--start", type=float, metavar="S", help="s from the beginning")
+    parser.add_argument("--end", type=float, metavar="S", help="s from the beginning")
+    parser.add_argument("--every", type=int, default=1, metavar="N",
+                        help="use one image of so many (default: %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="DIR",
+                        help="write a bag, replay.json and report.html there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--tolerance", action="append", default=[], metavar="NAME=X",
+                        help="exit with 3 if actions differ by more: dx, ..., dyaw, gripper, "
+                        "translation, rotation; in m, rad, openings")
     add_load_arguments(parser)
     return parser

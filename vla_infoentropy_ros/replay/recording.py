@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -59,11 +60,13 @@ class Window:
 
 
 class Recording(Protocol):
-    """A recording with its cameras chosen. notes: what was done to read it, for the user."""
+    """A recording with its cameras chosen. notes: what was done to read it, for the user. images:
+    how many of the first camera are announced."""
 
     path: Path
     cameras: Sequence[str]
     notes: list[str]
+    images: int
 
     def events(self, window: Window) -> Iterator[Event]:
         """In order of recording. What was told before the window is told at its beginning."""
@@ -96,3 +99,20 @@ def choose(path: Path, found: Sequence[str], wanted: Sequence[str], views: int |
                        f"{len(chosen)} image topics: {', '.join(chosen)}. Give "
                        f"--image-topic {times}")
     return chosen
+
+
+def _header(taken_ns: int, frame_id: str) -> Any:
+    stamp = SimpleNamespace(sec=taken_ns // 10**9, nanosec=taken_ns % 10**9)
+    return SimpleNamespace(stamp=stamp, frame_id=frame_id)
+
+
+def compressed_image(taken_ns: int, frame_id: str, form: str, data: bytes) -> Any:
+    """What sensor_msgs/CompressedImage holds, of a recording that has no messages."""
+    return SimpleNamespace(header=_header(taken_ns, frame_id), format=form, data=data)
+
+
+def raw_image(taken_ns: int, frame_id: str, rgb: NDArray[np.uint8]) -> Any:
+    """What sensor_msgs/Image holds; rgb: (h, w, 3)."""
+    height, width = rgb.shape[:2]
+    return SimpleNamespace(header=_header(taken_ns, frame_id), height=height, width=width,
+                           encoding="rgb8", step=3 * width, data=np.ascontiguousarray(rgb).ravel())

@@ -1,173 +1,238 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Step one policy under several selectors through the same frames, and compare what it does."""
+"""A recording through the core that drives the node, once for each variant, at recorded time.
+
+Nothing is judged here: which image, stamp, frame and instruction is used, `driving` says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_infoentropy_ros.nodes.images import (
-    ImageDecoder,
-    ImageError,
-    check_compressed,
-    check_raw,
-)
-from vla_infoentropy_ros.replay.errors import BagError
-from vla_infoentropy_ros.replay.recording import (
-    EPISODE_END,
-    INSTRUCTION,
-    RAW,
-    Event,
-    RecordedAction,
-    Recording,
-    Window,
-)
+from vla_infoentropy_ros.control.faults import Fault
+from vla_infoentropy_ros.driving.clock import SetClock
+from vla_infoentropy_ros.driving.driver import Driver, Step
+from vla_infoentropy_ros.driving.images import ImageError, PackedPicture, Picture, RawPicture
+from vla_infoentropy_ros.driving.intake import Frame
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
+from vla_infoentropy_ros.driving.sink import NoRobot
+from vla_infoentropy_ros.driving.worker import Inline
+from vla_infoentropy_ros.replay.errors import BagError, counted
+from vla_infoentropy_ros.replay.recording import EPISODE_END, INSTRUCTION, RAW, Event
 from vla_infoentropy_ros.replay.types import stamp_ns
-from vla_infoentropy_ros.report.statistics import percentiles
-
-AXES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
+from vla_infoentropy_ros.variants import Variant
 
 
-@dataclass(frozen=True)
-class Frame:
-    """images: one (h, w, 3) uint8 RGB per view. stamp_ns: header stamp of the first view, or the
-    time of recording where the header holds none. instruction: the last one before it, or "".
-    begins: an episode ended since the frame before."""
+class SharedPicture:
+    """A picture that is decoded once, however many variants look at it."""
 
-    stamp_ns: int
-    images: tuple[NDArray[np.uint8], ...]
-    instruction: str
-    begins: bool
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+        self._rgb: NDArray[np.uint8] | ImageError | None = None
 
+    def check(self) -> None:
+        self._picture.check()
 
-def frames(recording: Recording, window: Window) -> Iterator[Frame]:
-    """One frame per image of the first camera, in order of recording.
-
-    Further views join with their newest picture; frames before every view has one are left out.
-    """
-    decoder, latest = ImageDecoder(), dict[int, NDArray[np.uint8]]()
-    instruction, begins = "", False
-    for event in recording.events(window):
-        if event.kind == INSTRUCTION:
-            instruction = event.content
-        elif event.kind == EPISODE_END:
-            begins = True
-        else:
-            camera = recording.cameras[event.view]
+    def rgb(self) -> NDArray[np.uint8]:
+        if self._rgb is None:
             try:
-                latest[event.view] = _decoded(decoder, event)
+                self._rgb = self._picture.rgb()
             except ImageError as error:
-                raise BagError(f"image on {camera} in {recording.path}: {error}") from error
-            if event.view == 0 and len(latest) == len(recording.cameras):
-                images = tuple(latest[view] for view in range(len(latest)))
-                taken_ns = stamp_ns(event.content.header.stamp) or event.time_ns
-                yield Frame(taken_ns, images, instruction, begins)
-                begins = False
-
-
-def _decoded(decoder: ImageDecoder, event: Event) -> NDArray[np.uint8]:
-    if event.kind == RAW:
-        check_raw(event.content)
-        return decoder.raw(event.content)
-    check_compressed(event.content)
-    return decoder.compressed(event.content)
-
-
-class Steppable(Protocol):
-    """The part of `vla_infoentropy_ros.session.Session` that replay needs."""
-
-    def set_instruction(self, text: str) -> None: ...
-    def reset(self, reason: str) -> None: ...
-    def step(self, images: Sequence[NDArray[np.uint8]], stamp_ns: int | None = None) -> Any: ...
+                self._rgb = error
+        if isinstance(self._rgb, ImageError):
+            raise self._rgb
+        return self._rgb
 
 
 @dataclass
-class Track:
-    """What one selector did, one entry per frame. values: (7,) each, robot units."""
+class Account:
+    """What became of the images of the first camera. By reason: rejected, dropped, failed (the
+    policy gave no action). unused: those that came while no instruction was in force.
+    skipped: by --every. received is the sum of all."""
 
-    selector: str
-    stamps_ns: list[int] = field(default_factory=list)
-    values: list[NDArray[np.float64]] = field(default_factory=list)
-    tokens: list[tuple[int, ...]] = field(default_factory=list)
-    fresh: list[int] = field(default_factory=list)
-    total: list[int] = field(default_factory=list)
-    latency_ms: list[float] = field(default_factory=list)
-    invalidated: list[str] = field(default_factory=list)
-
-    def add(self, result: Any, stamp_ns: int) -> None:
-        """Append one StepResult."""
-        report = result.report
-        self.stamps_ns.append(stamp_ns)
-        self.values.append(np.asarray(result.action.values, dtype=np.float64))
-        self.tokens.append(tuple(result.action.token_ids))
-        self.fresh.append(report.fresh)
-        self.total.append(report.fresh + report.reused + report.pruned)
-        self.latency_ms.append(result.latency_ms)
-        self.invalidated.append(result.invalidated)
+    received: int = 0
+    used: int = 0
+    skipped: int = 0
+    unused: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
 
     def figures(self) -> dict[str, Any]:
-        """Latency, tokens and the reasons for full steps."""
-        share = [fresh / total for fresh, total in zip(self.fresh, self.total, strict=True)]
-        return {
-            "latency_ms": percentiles(self.latency_ms),
-            "recomputed_fraction": round(float(np.mean(share)), 4) if share else None,
-            "full_steps": sum(bool(reason) for reason in self.invalidated),
+        """Plain values for JSON."""
+        return {name: dict(value) if isinstance(value, Counter) else value
+                for name, value in vars(self).items()}
+
+
+class _Ear:
+    """What one variant's driver tells while it handles one event."""
+
+    def __init__(self) -> None:
+        self.step: Step | None = None
+        self.account = Account()
+
+    def stepped(self, step: Step) -> None:
+        self.step = step
+        self.account.used += 1
+
+    def rejected(self, what: str, reason: str) -> None:
+        self.account.rejected[reason if what == "image" else f"{what}: {reason}"] += 1
+
+    def dropped(self, reason: str) -> None:
+        self.account.dropped[reason] += 1
+
+    def failed(self, frame: Frame, fault: Fault) -> None:
+        self.account.failed[fault.reason] += 1
+
+    def faulted(self, fault: Fault) -> None: ...
+    def clock_jumped(self) -> None: ...
+    def changed(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One frame that the policy acted on, by variant. time_ns: of recording; stamp_ns: of the
+    image. A variant whose policy failed on it is missing."""
+
+    time_ns: int
+    stamp_ns: int
+    frame_id: str
+    instruction: str
+    steps: Mapping[str, Step]
+
+
+class Replay:
+    """Steps ``policy`` under each variant through events; see `moments`.
+
+    settings: those of the node; each variant brings its selector and way to decode. instruction:
+    in force instead of the recorded ones, "" for those. every: use one image of so many.
+    """
+
+    def __init__(
+        self,
+        policy: Any,
+        variants: Mapping[str, Variant],
+        settings: PolicyNodeSettings,
+        instruction: str = "",
+        every: int = 1,
+    ) -> None:
+        if every < 1:
+            raise BagError(f"--every {every}: must be 1 or more")
+        self._clock = SetClock()
+        self._told, self._every = instruction.strip(), every
+        self.images = self._skipped = 0
+        self.frame_ids: Counter[str] = Counter()
+        self._ears = {name: _Ear() for name in variants}
+        self._drivers = {
+            name: self._driver(policy, variant, settings, self._ears[name])
+            for name, variant in variants.items()
         }
 
+    def _driver(
+        self, policy: Any, variant: Variant, settings: PolicyNodeSettings, ear: _Ear
+    ) -> Driver:
+        own = replace(
+            settings,
+            node=replace(settings.node, selector=variant.selector, instruction=self._told,
+                         self_test=""),
+            session=replace(settings.session, decode=variant.decode),
+            command=replace(settings.command, dry_run=True),
+        )
+        driver = Driver(own, self._clock, NoRobot(), ear, Inline, lambda _: policy)
+        driver.load()
+        driver.activate()
+        return driver
 
-def step_through(
-    frames: Iterable[Frame], sessions: Mapping[str, Steppable], instruction: str = ""
-) -> tuple[list[Track], str]:
-    """Every session takes every frame, in turn, so that a busy machine slows all alike.
+    def moments(self, events: Iterator[Event]) -> Iterator[Moment]:
+        """One moment per image that is acted on, as it is reached."""
+        for event in events:
+            self._clock.set_ns(event.time_ns)
+            if event.kind == INSTRUCTION:
+                self._instruct(str(event.content))
+            elif event.kind == EPISODE_END:
+                for driver in self._drivers.values():
+                    driver.reset()
+            else:
+                found = self._look(event)
+                if found is not None:
+                    yield found
 
-    instruction: used instead of the recorded one. Returns the tracks and the last instruction.
-    Raises BagError where a frame comes before any instruction, or there are no frames.
-    """
-    tracks = {name: Track(name) for name in sessions}
-    count, followed = 0, ""
-    for frame in frames:
-        text = instruction or frame.instruction
-        if not text:
-            raise BagError("the bag has frames but no instruction before them: give one with "
-                           '--instruction "...", or its topic with --instruction-topic')
-        followed = text
-        for name, session in sessions.items():
-            if frame.begins:
-                session.reset("new_episode")
-            session.set_instruction(text)
-            tracks[name].add(session.step(frame.images, frame.stamp_ns), frame.stamp_ns)
-        count += 1
-    if not count:
-        raise BagError("the bag gave no frame: with several views, each needs an image")
-    return list(tracks.values()), followed
+    @property
+    def account(self) -> Account:
+        """Of the images, as the first variant saw them; failures of every variant."""
+        first = next(iter(self._ears.values())).account
+        account = replace(first, received=self.images, skipped=self._skipped)
+        for name, ear in list(self._ears.items())[1:]:
+            for reason, count in ear.account.failed.items():
+                account.failed[f"{name}: {reason}"] = count
+        account.unused = self._unused()
+        return account
+
+    def close(self) -> None:
+        for driver in self._drivers.values():
+            driver.deactivate()
+            driver.unload()
+
+    def refused_instruction(self) -> str:
+        """Why the policy cannot follow what it was last told, or ""."""
+        driver = next(iter(self._drivers.values()))
+        return driver.runner.rejected if driver.runner is not None else ""
+
+    def _unused(self) -> int:
+        first = next(iter(self._ears.values())).account
+        rejected = sum(n for r, n in first.rejected.items() if not r.startswith("wrist image: "))
+        told = first.used + rejected + first.dropped.total() + first.failed.total()
+        return self.images - self._skipped - told
+
+    def _instruct(self, text: str) -> None:
+        if not self._told:
+            for driver in self._drivers.values():
+                driver.instruction(text)
+
+    def _look(self, event: Event) -> Moment | None:
+        message = event.content
+        picture = SharedPicture(
+            RawPicture.of(message) if event.kind == RAW else PackedPicture.of(message)
+        )
+        taken_ns, frame_id = stamp_ns(message.header.stamp), str(message.header.frame_id)
+        if event.view:
+            for driver in self._drivers.values():
+                driver.wrist_image(picture, taken_ns, frame_id)
+            return None
+        self.images += 1
+        if (self.images - 1) % self._every:
+            self._skipped += 1
+            return None
+        self.frame_ids[frame_id] += 1
+        steps: dict[str, Step] = {}
+        for name, driver in self._drivers.items():
+            ear = self._ears[name]
+            ear.step = None
+            driver.image(picture, taken_ns, frame_id)
+            if ear.step is not None:
+                steps[name] = ear.step
+        if not steps:
+            return None
+        instruction = next(iter(steps.values())).instruction
+        return Moment(event.time_ns, taken_ns, frame_id, instruction, steps)
 
 
-def difference(ours: Track, base: Track) -> dict[str, Any]:
-    """How far the actions are apart, per axis (m, rad, gripper units), and how many are equal."""
-    gap = np.abs(np.stack(ours.values) - np.stack(base.values))
-    return {
-        "steps": int(gap.shape[0]),
-        "equal_actions": sum(a == b for a, b in zip(ours.tokens, base.tokens, strict=True)),
-        "max": {axis: round(float(v), 6) for axis, v in zip(AXES, gap.max(axis=0), strict=True)},
-        "mean": {axis: round(float(v), 6) for axis, v in zip(AXES, gap.mean(axis=0), strict=True)},
-    }
-
-
-def against_recording(track: Track, recorded: Sequence[RecordedAction]) -> dict[str, Any] | None:
-    """The same against what the live node did; None where the bag holds no action for a frame."""
-    live = {action.stamp_ns: action for action in recorded}
-    places = [i for i, stamp in enumerate(track.stamps_ns) if stamp in live]
-    if not places:
-        return None
-    base, ours = Track("recorded"), Track(track.selector)
-    for i in places:
-        action = live[track.stamps_ns[i]]
-        ours.values.append(track.values[i])
-        ours.tokens.append(track.tokens[i])
-        base.values.append(action.values)
-        base.tokens.append(action.token_ids)
-    return difference(ours, base)
+def sentences(account: Account, frame_ids: Mapping[str, int], camera: str) -> list[str]:
+    """What a person should know about the images that were not used, or not as one may think."""
+    told = []
+    for what, reasons in (("rejected", account.rejected), ("dropped", account.dropped)):
+        told += [f"{counted(n, 'image')} {what}: {reason}" for reason, n in reasons.items()]
+    told += [f"{counted(n, 'step')} without an action: {r}" for r, n in account.failed.items()]
+    if account.unused:
+        told.append(f"{counted(account.unused, 'image')} came while no instruction was in force "
+                    "and were not used, as in the node; --instruction gives one from the start")
+    if len(frame_ids) > 1:
+        names = ", ".join(f"{name or 'no frame_id'} {n}" for name, n in frame_ids.items())
+        told.append(f"several cameras share {camera} ({names} images): each change between them "
+                    "recomputes everything; give each a topic of its own")
+    return told

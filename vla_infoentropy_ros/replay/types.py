@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from rosbags.interfaces import Nodetype
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -63,3 +66,56 @@ def store_for(type_name: str, definition: str) -> Typestore:
 def stamp_ns(stamp: Any) -> int:
     """builtin_interfaces/Time to nanoseconds."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def packed(type_name: str, values: Mapping[str, Any]) -> bytes:
+    """A message of our store as CDR, from values by the names of its fields.
+
+    Fields that are not named are zero or empty. Times and durations may be nanoseconds, a header
+    (nanoseconds, frame_id), a twist six numbers; see `driving.telling`.
+    """
+    return bytes(type_store().serialize_cdr(_made(type_name, values), type_name))
+
+
+def _made(type_name: str, values: Any) -> Any:
+    store = type_store()
+    if type_name in ("builtin_interfaces/msg/Time", "builtin_interfaces/msg/Duration"):
+        values = {"sec": values // 10**9, "nanosec": values % 10**9}
+    elif type_name == "std_msgs/msg/Header":
+        values = {"stamp": values[0], "frame_id": values[1]}
+    elif type_name == "geometry_msgs/msg/Twist":
+        line, turn = ({axis: float(v) for axis, v in zip("xyz", part, strict=True)}
+                      for part in (values[:3], values[3:]))
+        values = {"linear": line, "angular": turn}
+    fields = {name: _field(kind, values.get(name)) for name, kind in store.fielddefs[type_name][1]}
+    unknown = set(values) - set(fields)
+    if unknown:
+        raise KeyError(f"{type_name} has no field {sorted(unknown)}")
+    return store.types[type_name](**fields)
+
+
+def _field(kind: Any, value: Any) -> Any:
+    """kind: as the type store tells a field."""
+    node, about = kind
+    if node == Nodetype.BASE:
+        name = about[0]
+        if value is None:
+            return {"string": "", "bool": False}.get(name, 0)
+        return value
+    if node == Nodetype.NAME:
+        return _made(about, _NOTHING.get(about, {}) if value is None else value)
+    dtype = np.dtype(_DTYPES[about[0][1][0]])
+    if value is None:
+        return np.zeros(about[1] if node == Nodetype.ARRAY else 0, dtype)
+    return np.ascontiguousarray(value, dtype=dtype)
+
+
+_NOTHING: Mapping[str, Any] = {
+    "builtin_interfaces/msg/Time": 0,
+    "builtin_interfaces/msg/Duration": 0,
+    "std_msgs/msg/Header": (0, ""),
+    "geometry_msgs/msg/Twist": (0.0,) * 6,
+}
+_DTYPES = {"byte": "uint8", "octet": "uint8"} | {
+    name: name for name in ("uint8", "uint16", "uint32", "int32", "float32", "float64")
+}

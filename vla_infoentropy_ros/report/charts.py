@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vla_infoentropy_ros.report.palette import (
     CATEGORIES,
@@ -154,6 +155,58 @@ def token_columns(episode: EpisodeRecord, tokens: int) -> str:
     parts.append(_text((left + width) / 2, height - 6, "policy step", "middle"))
     parts += _schedule_lines(records, lambda i: left + (i + 0.5) * pitch, y, width - 20)
     return "".join(parts) + "</svg>"
+
+
+def timeline(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    unit: str,
+    colours: Mapping[str, str],
+) -> str:
+    """Lines over time: name to (seconds, values). Of long series each bin of time shows the value
+    that is furthest from zero, so that no peak is lost."""
+    data = {n: (np.asarray(x, float), np.asarray(y, float)) for n, (x, y) in series.items() if x}
+    if not data:
+        return _empty("no steps were taken")
+    rows = _legend_rows({name: name for name in data}, 980)
+    width, height, left, bottom, top = 980, 210 + 20 * len(rows), 64, 40, 12 + 20 * len(rows)
+    ends = max(float(x[-1]) for x, _ in data.values()) or 1.0
+    every = np.concatenate([y for _, y in data.values()])
+    low, high, ticks = _axis(min(float(every.min()), 0.0), max(float(every.max()), 1e-9))
+    _, last, seconds = _axis(0.0, ends)
+
+    def x_of(value: float) -> float:
+        return left + value / last * (width - left - 16)
+
+    def y_of(value: float) -> float:
+        return top + (high - value) / (high - low) * (height - top - bottom)
+
+    parts = [_open(width, height, f"Over time, {unit}")]
+    for tick in ticks:
+        parts.append(_line(left, y_of(tick), width - 16, y_of(tick), "var(--line)"))
+        parts.append(_text(left - 8, y_of(tick) + 4, f"{tick:g}", "end"))
+    for tick in seconds:
+        parts.append(_text(x_of(tick), height - bottom + 18, f"{tick:g}", "middle"))
+    parts.append(_text((left + width) / 2, height - 6, f"s from the beginning; {unit}", "middle"))
+    for name, (x, y) in data.items():
+        points = "L".join(f"{x_of(x[i]):.1f} {y_of(y[i]):.1f}" for i in _peaks(x, y, 480))
+        parts.append(f'<path d="M{points}" fill="none" stroke="{colours[name]}" '
+                     f'stroke-width="1.6"><title>{escape(name)}</title></path>')
+    for number, row in enumerate(rows):
+        for at, name, told in row:
+            parts.append(f'<rect x="{at:.0f}" y="{6 + 20 * number}" width="12" height="12" rx="2" '
+                         f'fill="{colours[name]}"/>')
+            parts.append(_text(at + 17, 16 + 20 * number, told, "start", ink=True))
+    return "".join(parts) + "</svg>"
+
+
+def _peaks(x: NDArray[np.float64], y: NDArray[np.float64], bins: int) -> list[int]:
+    """Places of the values furthest from zero, one for each bin of x that holds any."""
+    if x.size <= bins:
+        return list(range(x.size))
+    bin_of = np.minimum((x / (x[-1] or 1.0) * bins).astype(int), bins - 1)
+    order = np.lexsort((-np.abs(y), bin_of))
+    first = np.concatenate([[True], np.diff(bin_of[order]) > 0])
+    return [int(i) for i in order[first]]
 
 
 def outcome_grid(outcomes: Mapping[str, Mapping[int, tuple[bool, str]]]) -> str:

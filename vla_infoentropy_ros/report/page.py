@@ -4,26 +4,19 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from vla_infoentropy_ros.report import charts
-from vla_infoentropy_ros.report.overlay import Picture, recompute_map, token_overlay
-from vla_infoentropy_ros.report.palette import (
-    CATEGORIES,
-    REUSED_INDEX,
-    category_counts,
-    selector_colour,
-)
+from vla_infoentropy_ros.report.elements import document, dot, figure, legend
+from vla_infoentropy_ros.report.overlay import recompute_map, token_overlay
+from vla_infoentropy_ros.report.palette import CATEGORIES, category_counts
 from vla_infoentropy_ros.report.records import RunRecord, ShownEpisode
 from vla_infoentropy_ros.report.statistics import BASELINE, latencies
-from vla_infoentropy_ros.report.style import STYLE
 from vla_infoentropy_ros.report.verdict import headline, table_rows, verdicts
 
 _TYPES = {".mp4": "video/mp4", ".gif": "image/gif"}
@@ -42,12 +35,7 @@ def report_page(
         _how_to_read(),
         _facts(run, summary, commands),
     ])
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>Camera to command: {escape(', '.join(run.selectors))}</title>"
-        f"<style>{STYLE}</style></head><body><main>{body}</main></body></html>\n"
-    )
+    return document(f"Camera to command: {', '.join(run.selectors)}", body)
 
 
 def _first_screen(run: RunRecord, summary: Mapping[str, Any]) -> str:
@@ -56,13 +44,13 @@ def _first_screen(run: RunRecord, summary: Mapping[str, Any]) -> str:
     strong = {header.index("speed-up"), header.index("success"), header.index("p50 ms")}
     body = ""
     for row in rows:
-        cells = [f'<td class="key">{_dot(row[0])}{escape(row[0])}</td>']
+        cells = [f'<td class="key">{dot(row[0])}{escape(row[0])}</td>']
         for column, cell in enumerate(row[1:], start=1):
             kind = ' class="big"' if column in strong else ""
             cells.append(f"<td{kind}>{escape(cell) or '–'}</td>")
         body += f"<tr>{''.join(cells)}</tr>"
     told = "".join(
-        f"<li>{_dot(name)}<b>{escape(name)}</b>: {escape(text)}</li>"
+        f"<li>{dot(name)}<b>{escape(name)}</b>: {escape(text)}</li>"
         for name, text in verdicts(summary).items()
     )
     hardware = run.hardware.get("cpu", "unknown processor")
@@ -143,7 +131,7 @@ def _tokens(run: RunRecord) -> str:
         tokens = shown.grid[0] * shown.grid[1]
         chart = charts.token_columns(shown.episode, tokens)
         parts.append(
-            f'<div class="card"><h3>{_dot(shown.episode.selector)}'
+            f'<div class="card"><h3>{dot(shown.episode.selector)}'
             f"{escape(shown.episode.selector)}</h3>{chart}{_frames(shown)}</div>"
         )
     return "".join(parts)
@@ -159,11 +147,11 @@ def _frames(shown: ShownEpisode) -> str:
     for place in places:
         step = steps[place]
         picture = token_overlay(step.image, step.record.reasons[:tokens], shown.grid, 320)
-        cells.append(_figure(picture, f"step {step.record.t}: {step.record.fresh} tokens fresh, "
+        cells.append(figure(picture, f"step {step.record.t}: {step.record.fresh} tokens fresh, "
                              f"{step.record.latency_ms:.1f} ms"))
     after_first = np.stack([step.record.reasons[:tokens] != 0 for step in steps[1:]])
     heat = recompute_map(steps[-1].image, after_first.mean(axis=0), shown.grid, 320)
-    cells.append(_figure(heat, "how often each patch was recomputed: dark never, yellow always"))
+    cells.append(figure(heat, "how often each patch was recomputed: dark never, yellow always"))
     return f'<div class="frames">{"".join(cells)}</div>'
 
 
@@ -172,13 +160,7 @@ def _legend(run: RunRecord) -> str:
     for shown in run.shown:
         for step in shown.steps:
             total += np.array(category_counts(step.record.reasons))
-    items = []
-    for kind in np.flatnonzero(total):
-        category = CATEGORIES[int(kind)]
-        colour = "#71757e" if kind == REUSED_INDEX else category.hex
-        items.append(f'<span><i class="dot" style="background:{colour}"></i>'
-                     f"{escape(category.label)}</span>")
-    return f'<div class="legend">{"".join(items)}</div>'
+    return legend(np.flatnonzero(total).tolist())
 
 
 def _outcomes(run: RunRecord, summary: Mapping[str, Any]) -> str:
@@ -252,15 +234,3 @@ def _spans(seeds: Sequence[int]) -> str:
     if seeds and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
         return f"{seeds[0]} to {seeds[-1]}"
     return ", ".join(map(str, seeds))
-
-
-def _figure(picture: Picture, caption: str) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return (f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
-            f"<figcaption>{escape(caption)}</figcaption></figure>")
-
-
-def _dot(selector: str) -> str:
-    return f'<i class="dot" style="background:{selector_colour(selector)}"></i>'

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is no bag: folders of pictures and LeRobot datasets."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from test.replay.datasets import IMAGE, VIDEO, dataset, level
+from vla_infoentropy_ros.driving.images import PackedPicture, RawPicture
+from vla_infoentropy_ros.replay.errors import BagError
+from vla_infoentropy_ros.replay.lerobot import LeRobotEpisode
+from vla_infoentropy_ros.replay.opening import open_recording
+from vla_infoentropy_ros.replay.picture_folder import PictureFolder
+from vla_infoentropy_ros.replay.recording import INSTRUCTION, RAW, Event, Window
+from vla_infoentropy_ros.replay.types import stamp_ns
+
+
+def options(path: Path, **changes: Any) -> argparse.Namespace:
+    base: dict[str, Any] = {"recording": path, "episode": 0, "image_topic": [], "rate": 5.0,
+                            "instruction_topic": ""}
+    return argparse.Namespace(**base | changes)
+
+
+def grey(event: Event) -> int:
+    kind = RawPicture if event.kind == RAW else PackedPicture
+    return int(kind.of(event.content).rgb()[4, 4, 0])
+
+
+def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for number in (9, 10, 1):
+        cv2.imwrite(str(tmp_path / f"frame{number}.png"), np.full((8, 8, 3), number, np.uint8))
+    (tmp_path / "notes.txt").write_text("no picture")
+    folder = open_recording(options(tmp_path, rate=4.0))
+    assert isinstance(folder, PictureFolder) and folder.images == 3
+    events = list(folder.events(Window()))
+    assert [grey(event) for event in events] == [1, 9, 10]
+    assert [stamp_ns(event.content.header.stamp) for event in events] == [
+        250_000_000, 500_000_000, 750_000_000]
+    later = folder.events(Window(start_ns=200_000_000, end_ns=500_000_000))
+    assert [grey(event) for event in later] == [9]
+    with pytest.raises(BagError, match="--rate 0"):
+        PictureFolder(tmp_path, 0.0)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_episode_of_a_dataset(tmp_path: Path, number: int) -> None:
+    path = dataset(tmp_path / "set")
+    episode = open_recording(options(path, episode=number))
+    assert isinstance(episode, LeRobotEpisode)
+    assert episode.cameras == [VIDEO, IMAGE]
+    told, *images = episode.events(Window())
+    assert (told.kind, told.content) == (INSTRUCTION, f"do task {number}")
+    first, length = (0, 4) if number == 0 else (4, 6)
+    wanted = [level(first + index) for index in range(length)]
+    for view in (0, 1):
+        seen = [grey(event) for event in images if event.view == view]
+        np.testing.assert_allclose(seen, wanted, atol=6)
+    assert [event.view for event in images[:4]] == [1, 0, 1, 0], "the first view begins a step"
+    assert episode.shortfalls() == []
+
+
+def test_a_dataset_that_holds_less_than_it_says(tmp_path: Path) -> None:
+    path = dataset(tmp_path / "set", lengths=(4,))
+    episode = LeRobotEpisode(path, 0, [VIDEO])
+    episode.images = 9
+    assert len(list(episode.events(Window()))) == 5
+    assert episode.shortfalls() == [f"{VIDEO}: 9 frames announced, 4 delivered"]
+
+
+def test_datasets_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(BagError, match=r"of version v2.1; v3 is read: convert it"):
+        LeRobotEpisode(dataset(tmp_path / "old", version="v2.1"), 0)
+    path = dataset(tmp_path / "set")
+    with pytest.raises(BagError, match=r"--episode 7: .* holds 2 episodes, 0 first"):
+        LeRobotEpisode(path, 7)
+    with pytest.raises(BagError, match=f"no images on topic top .*{VIDEO}"):
+        LeRobotEpisode(path, 0, ["top"])
+    video = path / f"videos/{VIDEO}/chunk-000/file-000.mp4"
+    video.write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(BagError, match=r"no video after 0 frames of episode 0.*git lfs pull"):
+        list(LeRobotEpisode(path, 0, [VIDEO]).events(Window()))
+    video.unlink()
+    with pytest.raises(BagError, match="git lfs pull"):
+        list(LeRobotEpisode(path, 0, [VIDEO]).events(Window()))
+    (path / "data/chunk-000/file-000.parquet").write_bytes(b"PAR1")
+    with pytest.raises(BagError, match="no parquet table"):
+        list(LeRobotEpisode(path, 0, [IMAGE]).events(Window()))

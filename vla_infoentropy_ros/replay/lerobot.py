@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An episode of a LeRobot dataset, version 3, as a recording: tables in parquet, pictures in mp4.
+
+Layout as LeRobot writes it: meta/info.json names features, rate and places; meta/episodes holds a
+row for each episode with its task, its length and where in which video file it begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_infoentropy_ros.foreign.files import open_regular, read_json
+from vla_infoentropy_ros.replay.errors import BagError, counted
+from vla_infoentropy_ros.replay.recording import (
+    COMPRESSED,
+    INSTRUCTION,
+    RAW,
+    Event,
+    RecordedAction,
+    Window,
+    choose,
+    compressed_image,
+    raw_image,
+)
+
+try:
+    import av
+    import pyarrow
+    import pyarrow.parquet as parquet
+except ImportError as missing:
+    raise BagError(f"LeRobot datasets are read with {missing.name}, which is not installed: "
+                   "pip install 'vla_infoentropy_ros[lerobot]'") from missing
+
+_DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+_VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+
+
+class LeRobotEpisode:
+    """Episode ``number``; its frames are stamped from one period on. cameras: image features.
+
+    Raises BagError for a dataset of another version, without cameras or without that episode.
+    """
+
+    def __init__(self, path: Path, number: int, cameras: Sequence[str] = ()) -> None:
+        self.path, self.notes, self._number = path, list[str](), number
+        info = read_json(path / "meta" / "info.json", BagError)
+        version = str(info.get("codebase_version", "none")) if isinstance(info, dict) else "none"
+        if not version.startswith("v3."):
+            raise BagError(f"{path} is a LeRobot dataset of version {version}; v3 is read: convert "
+                           "it with LeRobot's convert_dataset_v21_to_v30")
+        try:
+            self._fps = float(info["fps"])
+            self._kinds = {str(name): str(feature["dtype"])
+                           for name, feature in info["features"].items()
+                           if feature["dtype"] in ("image", "video")}
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise BagError(f"{path}/meta/info.json lacks fps or features: copy the dataset "
+                           "again") from error
+        if not self._kinds or not 0.001 <= self._fps <= 1000.0:
+            raise BagError(f"{path} has no features of dtype image or video, or no sane fps "
+                           f"({self._fps:g})")
+        self.cameras: Sequence[str] = choose(path, sorted(self._kinds), cameras, None)
+        self._episode = self._row()
+        self.images = int(self._episode["length"])
+        self._delivered = dict.fromkeys(self.cameras, 0)
+        self._whole = False
+
+    def _row(self) -> Mapping[str, Any]:
+        """Of the episode, from meta/episodes."""
+        files = sorted((self.path / "meta" / "episodes").glob("*/*.parquet"))
+        known = 0
+        for file in files:
+            for row in self._rows(file):
+                known += 1
+                if row["episode_index"] == self._number:
+                    return row
+        raise BagError(f"--episode {self._number}: {self.path} holds {counted(known, 'episode')}, "
+                       "0 first")
+
+    def _rows(self, file: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        try:
+            with open_regular(file, error=BagError) as source:
+                table = parquet.ParquetFile(source)
+                for batch in table.iter_batches(batch_size=64, columns=columns):
+                    yield from batch.to_pylist()
+        except (pyarrow.ArrowException, OSError) as error:
+            raise BagError(f"{file} is missing or no parquet table: fetch it with `git lfs pull`, "
+                           "or copy it again") from error
+
+    def events(self, window: Window) -> Iterator[Event]:
+        self._whole = window.whole
+        period_ns = round(1e9 / self._fps)
+        tasks = [str(task) for task in self._episode.get("tasks") or ()]
+        if tasks:
+            yield Event(window.start_ns + period_ns, INSTRUCTION, tasks[0])
+        streams = [self._pictures(camera) for camera in self.cameras]
+        # The first camera comes last: it is what begins a step.
+        order = [*range(1, len(streams)), 0]
+        for index in range(self.images):
+            taken_ns = (index + 1) * period_ns
+            for view in order:
+                content = next(streams[view], None)
+                if content is None:
+                    continue
+                self._delivered[self.cameras[view]] += 1
+                if window.start_ns <= index * period_ns < window.end_ns:
+                    yield self._event(taken_ns, view, content)
+            if index * period_ns >= window.end_ns:
+                return
+
+    def _event(self, taken_ns: int, view: int, content: bytes | NDArray[np.uint8]) -> Event:
+        camera = self.cameras[view]
+        if isinstance(content, bytes):
+            form = "png" if content.startswith(b"\x89PNG") else "jpeg"
+            return Event(taken_ns, COMPRESSED, compressed_image(taken_ns, camera, form, content),
+                         view)
+        return Event(taken_ns, RAW, raw_image(taken_ns, camera, content), view)
+
+    def _pictures(self, camera: str) -> Iterator[bytes | NDArray[np.uint8]]:
+        if self._kinds[camera] == "image":
+            return self._from_table(camera)
+        return self._from_video(camera)
+
+    def _from_table(self, camera: str) -> Iterator[bytes]:
+        file = self._place(_DATA, "data")
+        for row in self._rows(file, ["episode_index", camera]):
+            if row["episode_index"] == self._number:
+                yield bytes(row[camera]["bytes"])
+
+    def _from_video(self, camera: str) -> Iterator[NDArray[np.uint8]]:
+        """Frames of the episode, which is a stretch of a file of many."""
+        file = self._place(_VIDEO, f"videos/{camera}", video_key=camera)
+        begins_s = float(self._episode[f"videos/{camera}/from_timestamp"])
+        half_s = 0.5 / self._fps
+        left = self.images
+        try:
+            with open_regular(file, error=BagError) as source, av.open(source, "r") as container:
+                stream = container.streams.video[0]
+                assert stream.time_base is not None
+                container.seek(int(begins_s / stream.time_base), stream=stream, backward=True)
+                for frame in container.decode(stream):
+                    if frame.time is None or frame.time < begins_s - half_s:
+                        continue
+                    if not left:
+                        return
+                    left -= 1
+                    yield np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+        except (av.FFmpegError, OSError, IndexError) as error:
+            raise BagError(f"{file} is missing or no video after {self.images - left} frames of "
+                           f"episode {self._number}: fetch it with `git lfs pull`, or copy it "
+                           "again") from error
+
+    def _place(self, template: str, prefix: str, **names: str) -> Path:
+        try:
+            numbers = {name: int(self._episode[f"{prefix}/{name}"])
+                       for name in ("chunk_index", "file_index")}
+        except (KeyError, TypeError, ValueError) as error:
+            raise BagError(f"meta/episodes of {self.path} does not say where {prefix} of episode "
+                           f"{self._number} lies: copy the dataset again") from error
+        place = self.path / template.format(**numbers, **names)
+        if not place.resolve().is_relative_to(self.path.resolve()):
+            raise BagError(f"{prefix} of {self.path} leads out of the dataset")
+        return place
+
+    def actions(self) -> list[RecordedAction]:
+        """What was recorded are a person's actions, not a policy's tokens."""
+        return []
+
+    def shortfalls(self) -> list[str]:
+        if not self._whole:
+            return []
+        return [f"{camera}: {counted(self.images, 'frame')} announced, {found} delivered"
+                for camera, found in self._delivered.items() if found != self.images]
+
+    def close(self) -> None: ...

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which kind of recording a path holds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vla_infoentropy_ros.replay.bag_recording import BagRecording
+from vla_infoentropy_ros.replay.errors import BagError
+from vla_infoentropy_ros.replay.picture_folder import PictureFolder, pictures_in
+from vla_infoentropy_ros.replay.recording import Recording
+
+
+def open_recording(options: argparse.Namespace) -> Recording:
+    """What ``options.recording`` names, with the options of its kind."""
+    path: Path = options.recording
+    if (path / "meta" / "info.json").is_file():
+        from vla_infoentropy_ros.replay.lerobot import LeRobotEpisode
+
+        if options.instruction_topic:
+            raise BagError("--instruction-topic: a LeRobot dataset has tasks, no topics")
+        return LeRobotEpisode(path, options.episode, options.image_topic)
+    if path.is_dir() and pictures_in(path):
+        if options.instruction_topic or options.image_topic:
+            raise BagError("--image-topic and --instruction-topic: a folder of pictures has no "
+                           "topics; give its --instruction")
+        return PictureFolder(path, options.rate)
+    return BagRecording(path, options.image_topic, options.instruction_topic)

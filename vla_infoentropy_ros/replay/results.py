@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is gathered while a recording is replayed, and what it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vla_infoentropy_ros.replay.recording import RecordedAction
+from vla_infoentropy_ros.replay.stepping import Moment
+from vla_infoentropy_ros.replay.tracks import Gap, Track, severity
+from vla_infoentropy_ros.replay.worst import WorstMoments
+from vla_infoentropy_ros.report.replay_page import Apart, Curves, ReplayRecord
+from vla_infoentropy_ros.report.statistics import BASELINE
+
+
+class Results:
+    """One track per variant, and the worst moments. names: variants, ours first."""
+
+    def __init__(self, names: Sequence[str], policy: Any) -> None:
+        gripper = policy.convention.gripper
+        self._gripper = gripper
+        self.tracks = {name: Track(name, gripper) for name in names}
+        self.base = BASELINE if BASELINE in names else names[-1]
+        self._worst = WorstMoments(policy.grid)
+        self.first_ns = 0
+        self.instruction = ""
+
+    def see(self, moment: Moment) -> None:
+        """Take in one moment."""
+        self.first_ns = self.first_ns or moment.stamp_ns
+        self.instruction = moment.instruction
+        for name, step in moment.steps.items():
+            self.tracks[name].add(step.result, moment.stamp_ns)
+        base = moment.steps.get(self.base)
+        if base is not None and len(moment.steps) > 1:
+            score = max(severity(step.result, base.result, self._gripper)
+                        for step in moment.steps.values())
+            seconds = (moment.stamp_ns - self.first_ns) / 1e9
+            self._worst.see(f"{seconds:.2f} s", moment.steps, score)
+
+    def gaps(self, recorded: Sequence[RecordedAction]) -> list[Gap]:
+        """Each variant against the base, then each against what was recorded."""
+        base = self.tracks[self.base]
+        live = Track.recorded(recorded, self._gripper)
+        pairs = [(track, base) for track in self.tracks.values() if track is not base]
+        pairs += [(track, live) for track in self.tracks.values()]
+        return [gap for pair in pairs if (gap := Gap.between(*pair)) is not None]
+
+    def figures(self, gaps: Sequence[Gap]) -> dict[str, Any]:
+        """The part of replay.json that is about actions."""
+        return {
+            "instruction": self.instruction,
+            "variants": {name: track.figures() for name, track in self.tracks.items()},
+            "differences": [{"ours": g.ours, "base": g.base, **g.figures()} for g in gaps],
+        }
+
+    def record(
+        self, summary: Mapping[str, Any], gaps: Sequence[Gap], notes: Sequence[str]
+    ) -> ReplayRecord:
+        """For the page."""
+        def since(stamps: Sequence[int]) -> list[float]:
+            return [(stamp - self.first_ns) / 1e9 for stamp in stamps]
+
+        return ReplayRecord(
+            summary=summary,
+            curves={n: Curves(since(t.stamps_ns), t.latency_ms, t.recomputed)
+                    for n, t in self.tracks.items()},
+            apart=[Apart(g.ours, g.base, since(g.stamps_ns), g.difference, g.flips) for g in gaps],
+            strips=self._worst.strips(),
+            notes=notes,
+        )
