@@ -7,7 +7,6 @@ import random
 import sys
 
 import pytest
-from vla_infoentropy_ros.nodes.images import ImageError
 
 from vla_infoentropy_ros.control.faults import INVALID_PARAMETER, Fault
 from vla_infoentropy_ros.control.kinematics import KinematicsError

@@ -5,14 +5,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from vla_infoentropy_ros.demo.domain import DomainClaim, DomainError
@@ -30,6 +27,7 @@ from vla_infoentropy_ros.demo.output import (
 )
 from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.replay.errors import BagError
+from vla_infoentropy_ros.replay.interrupting import terminable
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.report.records import RunRecord
 
@@ -57,7 +55,7 @@ def main(argv: list[str]) -> int:
     """Run the demo: 0 when all episodes ran, 1 with a reason when not, 130 after Ctrl-C."""
     options = _parser().parse_args(argv)
     try:
-        with _terminable():
+        with terminable():
             selectors = _selectors(options.selectors)
             return _run(options, selectors)
     except KeyboardInterrupt:
@@ -172,21 +170,6 @@ def _selectors(text: str) -> tuple[str, ...]:
     except SettingError as error:
         raise UsageError(f"--selectors: {error}") from error
     return names
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does: with all nodes stopped."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _parser() -> argparse.ArgumentParser:

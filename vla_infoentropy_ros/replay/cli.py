@@ -246,8 +246,8 @@ def _parser() -> argparse.ArgumentParser:
         "recording is not changed.",
     )
     parser.add_argument("recording", type=Path,
-                        help="bag folder, .mcap or .db3 file, folder of pictures, or LeRobot dataset "
-                        "(v3)")
+                        help="bag folder, .mcap or .db3 file, folder of pictures, or LeRobot "
+                        "dataset (v3)")
     parser.add_argument("--selector", default="attention_drift",
                         help=f"one of {', '.join(SELECTORS)}, with +window to verify the last "
                         "action instead of decoding (default: %(default)s)")

@@ -9,6 +9,8 @@ from pathlib import Path
 from vla_infoentropy_ros.foreign.text import UserError, shown
 from vla_infoentropy_ros.replay.bag_writer import remove_bag
 
+MARK = ".vla_infoentropy_"
+
 
 class FolderError(UserError, ValueError):
     """A folder that is not ours to write to."""
@@ -23,7 +25,7 @@ def claim_folder(folder: Path, maker: str, made: Sequence[str]) -> None:
     that is no bag stands in the bag's place, OSError where it cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    mark = folder / f".vla_infoentropy_{maker}"
+    mark = folder / f"{MARK}{maker}"
     if mark.is_symlink() or not mark.is_file():
         foreign = sorted(path.name for path in folder.iterdir())
         if foreign:

@@ -20,7 +20,6 @@ def document(title: str, body: str) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        '<link rel="icon" href="data:,">'
         f"<title>{escape(title)}</title>"
         f"<style>{STYLE}</style></head><body><main>{body}</main></body></html>\n"
     )

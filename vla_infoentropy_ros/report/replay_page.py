@@ -116,11 +116,15 @@ def _differences(record: ReplayRecord) -> str:
     for apart in record.apart:
         title = escape(f"{apart.ours} against {apart.base}")
         parts.append(f'<div class="card"><h3>{title}</h3>')
-        for first, unit in ((0, "difference of translation, m"), (3, "of rotation, rad")):
+        for first, kind, unit in ((0, "translation", "m"), (3, "rotation", "rad")):
             names = record.axes[first:first + 3]
-            lines = {n: (apart.seconds, apart.difference[:, first + i].tolist())
-                     for i, n in enumerate(names)}
-            parts.append(charts.timeline(lines, unit, dict(zip(names, _TURNS, strict=True))))
+            part = apart.difference[:, first:first + 3]
+            if not part.any():
+                parts.append(f"<p>No difference of {kind}.</p>")
+                continue
+            lines = {n: (apart.seconds, part[:, i].tolist()) for i, n in enumerate(names)}
+            colours = dict(zip(names, _TURNS, strict=True))
+            parts.append(charts.timeline(lines, f"difference of {kind}, {unit}", colours))
         flips = [f"{s:.1f}" for s, flip in zip(apart.seconds, apart.flips, strict=True) if flip]
         shown = ", ".join(flips[:40]) + (" and more" if len(flips) > 40 else "")
         parts.append(f"<p>The gripper: {len(flips)} flips"
