@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, fields
@@ -154,14 +155,17 @@ def _step(
 ) -> bool:
     """Through the recording; true if it was interrupted."""
     total = recording.images if window.whole else None
+    began_s = time.monotonic()
     try:
         with tqdm(total=total, unit=" images", disable=None, leave=False) as bar:
             for moment in run.moments(recording.events(window)):
                 _take(moment, results, sink)
                 bar.update(run.images - bar.n)
+        interrupted = False
     except KeyboardInterrupt:
-        return True
-    return False
+        interrupted = True
+    results.whole_s = time.monotonic() - began_s
+    return interrupted
 
 
 def _take(moment: Moment, results: Results, sink: ReplayBag | None) -> None:

@@ -15,7 +15,8 @@ from vla_infoentropy_ros.report.statistics import BASELINE
 
 
 class Results:
-    """One track per variant, and the worst moments. names: variants, ours first."""
+    """One track per variant, and the worst moments. names: variants, ours first. whole_s: what
+    all of it took, reading and writing included."""
 
     def __init__(self, names: Sequence[str], policy: Any) -> None:
         gripper = policy.convention.gripper
@@ -23,7 +24,7 @@ class Results:
         self.tracks = {name: Track(name, gripper) for name in names}
         self.base = BASELINE if BASELINE in names else names[-1]
         self._worst = WorstMoments(policy.grid)
-        self.first_ns = 0
+        self.first_ns, self.whole_s = 0, 0.0
         self.instruction = ""
 
     def see(self, moment: Moment) -> None:
@@ -48,9 +49,11 @@ class Results:
         return [gap for pair in pairs if (gap := Gap.between(*pair)) is not None]
 
     def figures(self, gaps: Sequence[Gap]) -> dict[str, Any]:
-        """The part of replay.json that is about actions."""
+        """The part of replay.json that is about actions and their cost."""
+        policy_s = sum(sum(track.latency_ms) for track in self.tracks.values()) / 1e3
         return {
             "instruction": self.instruction,
+            "seconds": {"whole": round(self.whole_s, 3), "policy": round(policy_s, 3)},
             "variants": {name: track.figures() for name, track in self.tracks.items()},
             "differences": [{"ours": g.ours, "base": g.base, **g.figures()} for g in gaps],
         }
