@@ -81,6 +81,7 @@ def test_normalisation_is_to_tensor_then_normalise() -> None:
     preprocessing = Preprocessing(56)
     image = preprocessing.image(_scene(80, 90))
     pixels = preprocessing.pixels(image[None])[0]
+    assert pixels.is_contiguous(), "else the towers' first convolution adds up in another order"
     unit = image.numpy().astype(np.float32) / np.float32(255)
     for channel in range(3):
         wanted = (unit[..., channel] - np.float32(DINO_MEAN[channel])) / np.float32(

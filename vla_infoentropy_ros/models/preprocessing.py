@@ -79,7 +79,8 @@ class Preprocessing:
             (scaled - _channels(mean, scaled)) / _channels(std, scaled)
             for mean, std in zip(self.means, self.stds, strict=True)
         ]
-        return torch.cat(sets, dim=1)
+        # In this layout the convolution adds up as in the published code, bit for bit.
+        return torch.cat(sets, dim=1).contiguous()
 
     def _to_square(self, picture: torch.Tensor) -> torch.Tensor:
         height, width = picture.shape[1:]
