@@ -12,6 +12,7 @@ COMMANDS = {
     "demo": ("vla_infoentropy_ros.demo", "simulated robot and policy node, with a report"),
     "replay": ("vla_infoentropy_ros.replay", "a bag through two selectors, compared"),
     "selftest": ("vla_infoentropy_ros.selftest", "does a checkpoint see, and act sanely?"),
+    "doctor": ("vla_infoentropy_ros.doctor", "what is in use here, and what is wrong with it"),
     "bench": ("vla_infoentropy_ros.bench", "measurements"),
     "train": ("vla_infoentropy_ros.training.__main__", "the embedded policy from scratch"),
 }
@@ -21,7 +22,8 @@ def main(argv: list[str]) -> int:
     """Dispatch to a command's ``main(argv) -> int``; 2 for an unknown one."""
     if argv and argv[0] in COMMANDS:
         try:
-            check_transformers()
+            if argv[0] != "doctor":  # which says it among other things
+                check_transformers()
             return int(import_module(COMMANDS[argv[0]][0]).main(argv[1:]) or 0)
         except RequirementError as error:
             print(f"error: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,6 +48,9 @@ class PartialDecoder:
             model.config, probe_layers, layout.tail, layout.total - layout.tail,
             device=device, dtype=dtype,
         )
+        # Renamed in transformers 5.24, which warns of the old name.
+        known = inspect.signature(type(model.layers[0]).forward).parameters
+        self._cache_name = "cache" if "cache" in known else "past_key_values"
         self._positions = torch.arange(layout.total, device=device)
         self._mask = layout.mask(device)
         self._rotary = model.rotary_emb(weight[:1, None], self._positions[None])
@@ -163,7 +167,7 @@ class PartialDecoder:
             hidden,
             attention_mask=rows.mask,
             position_embeddings=rows.rotary,
-            past_key_values=self.cache,
+            **{self._cache_name: self.cache},
             query_tape=self._tape,
         )
         return computed

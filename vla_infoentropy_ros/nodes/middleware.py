@@ -7,8 +7,6 @@ import os
 
 import rclpy
 
-from vla_infoentropy_ros.engine.requirements import RequirementError
-from vla_infoentropy_ros.foreign.text import MESSAGE, one_line
 from vla_infoentropy_ros.share import share_directory
 
 PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
@@ -19,15 +17,8 @@ _REMEDIES = {
 
 
 def rmw_name() -> str:
-    """Such as ``rmw_fastrtps_cpp``. Raises RequirementError where none can be loaded."""
-    try:
-        return str(rclpy.get_rmw_implementation_identifier())
-    except Exception as error:  # the library's own, for a name that is not installed
-        asked = os.environ.get("RMW_IMPLEMENTATION", "")
-        raise RequirementError(
-            f"RMW_IMPLEMENTATION={asked!r} cannot be loaded ({one_line(error, MESSAGE)}): unset it "
-            "for the default, or install that middleware"
-        ) from error
+    """Such as ``rmw_fastrtps_cpp``."""
+    return str(rclpy.get_rmw_implementation_identifier())
 
 
 def lost_frames_remedy() -> str:
