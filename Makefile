@@ -4,18 +4,21 @@
 
 PYTHON ?= python3
 EPISODES ?= 20
+LIBERO_PYTHON ?= $(PYTHON)
+MODEL ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test train lint lock clean system
+.PHONY: help demo test train libero lint lock clean system
 
 help:
 	@echo "make demo            simulated robot + policy node, camera to command, with a report"
 	@echo "make demo EPISODES=3 the same, shorter"
 	@echo "make test            all tests"
 	@echo "make train           the embedded policy from scratch (about an hour on 2 cores)"
+	@echo "make libero MODEL=.. LIBERO's simulator in an environment of its own, and a short run"
 	@echo "make lint            ruff and mypy"
 	@echo "make lock            renew requirements.lock from setup.py"
 	@echo "make clean           remove .venv and outputs"
@@ -28,6 +31,9 @@ test: $(READY) system
 
 train: $(READY) system
 	$(RUN) -m vla_infoentropy_ros.training
+
+libero: $(READY)
+	@PACKAGE_PYTHON=$(RUN) sh scripts/libero.sh "$(LIBERO_PYTHON)" .venv-libero "$(MODEL)"
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
@@ -45,9 +51,9 @@ system: $(READY)
 
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install -q torch==2.13.0 setuptools ".[bags,lerobot,ros,sim,dev]"
+	$(VENV)-lock/bin/python -m pip install -q torch==2.13.0 setuptools ".[bags,lerobot,ros,sim,serve,dev]"
 	$(VENV)-lock/bin/python -m pip freeze --all --exclude pip --exclude vla_infoentropy_ros | sed "s/+cpu//" > requirements.lock
 	rm -rf $(VENV)-lock
 
 clean:
-	rm -rf $(VENV) out build install log *.egg-info
+	rm -rf $(VENV) .venv-libero out build install log *.egg-info

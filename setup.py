@@ -42,6 +42,10 @@ setup(
         "lerobot": ["av>=14", "pyarrow>=18"],
         # the tabletop, and the pictures of its report
         "sim": ["mujoco>=4.0,<5", "matplotlib>=3.9"],
-        "dev": ["hypothesis>=6.100", "mypy>=1.13", "pytest>=8", "ruff>=0.8"],
+        # a policy over a network
+        "serve": ["msgpack>=1,<2", "prometheus_client>=0.20,<1", "websockets>=13"],
+        # the last two: clients of others, that the server is tested with
+        "dev": ["hypothesis>=6.100", "mypy>=1.13", "pytest>=8", "ruff>=0.8", "vla-eval==0.8.0",
+                "inspect-robots-widowx==0.1.0"],
     },
 )

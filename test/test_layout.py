@@ -21,7 +21,7 @@ ROS = re.compile(
 ORDER = (
     "ros_setup", "foreign", "knobs", "success_rates", "share", "launch_runner", "sim", "libero",
     "control", "engine", "selection", "models", "session", "variants", "selftest", "report",
-    "driving", "nodes", "replay", "demo", "doctor", "bench", "training",
+    "driving", "nodes", "serve", "replay", "demo", "doctor", "bench", "training",
 )  # fmt: skip
 
 

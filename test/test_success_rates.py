@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from vla_infoentropy_ros.success_rates import sign_test, wilson_interval
+from vla_infoentropy_ros.success_rates import paired_difference, sign_test, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,13 @@ def test_sign_test() -> None:
     assert sign_test(3, 3) == 1.0
     assert sign_test(5, 0) == pytest.approx(2 / 32)
     assert sign_test(34, 2) < 1e-7
+
+
+@pytest.mark.parametrize(("won", "lost", "pairs", "low", "high"), [
+    (0, 0, 0, -1.0, 1.0), (0, 0, 500, 0.0, 0.0), (10, 10, 500, -0.01753, 0.01753),
+    (5, 25, 500, -0.06115, -0.01885),
+])
+def test_a_paired_difference_has_an_interval(
+    won: int, lost: int, pairs: int, low: float, high: float
+) -> None:
+    assert paired_difference(won, lost, pairs) == pytest.approx((low, high), abs=5e-5)

@@ -13,6 +13,7 @@ COMMANDS = {
     "replay": ("vla_infoentropy_ros.replay", "a bag through two selectors, compared"),
     "selftest": ("vla_infoentropy_ros.selftest", "does a checkpoint see, and act sanely?"),
     "doctor": ("vla_infoentropy_ros.doctor", "what is in use here, and what is wrong with it"),
+    "serve": ("vla_infoentropy_ros.serve", "a policy for evaluators and robots elsewhere"),
     "bench": ("vla_infoentropy_ros.bench", "measurements"),
     "train": ("vla_infoentropy_ros.training.__main__", "the embedded policy from scratch"),
 }

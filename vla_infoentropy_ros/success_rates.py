@@ -32,3 +32,15 @@ def sign_test(won: int, lost: int) -> float:
         return 1.0
     tail = sum(math.comb(trials, k) for k in range(min(won, lost) + 1))
     return min(1.0, float(2 * tail / 2**trials))
+
+
+def paired_difference(won: int, lost: int, pairs: int) -> tuple[float, float]:
+    """95 % interval of a difference of success rates on equal seeds (Wald, for paired counts).
+
+    won, lost: pairs in which only the one or only the other method succeeded.
+    """
+    if not 0 < won + lost <= pairs:
+        return (0.0, 0.0) if pairs and not won + lost else (-1.0, 1.0)
+    spread = _Z95 * math.sqrt(won + lost - (won - lost) ** 2 / pairs) / pairs
+    middle = (won - lost) / pairs
+    return max(-1.0, middle - spread), min(1.0, middle + spread)

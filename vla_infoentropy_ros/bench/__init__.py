@@ -13,6 +13,7 @@ BENCHES = {
     "flops": "true FLOPs and the papers' MACs of every preset, against the published totals",
     "launches": "kernels that one action launches, of each variant and of plain generation",
     "replay": "memory and time of a replay of ten minutes of a 640x480 camera at 30 Hz",
+    "libero": "the papers' benchmark: every selector on equal initial states, with controls",
     "selection": "what selection and probe cost beside a dense step",
     "steps": "end-to-end milliseconds of every selector and decode mode, interleaved",
     "soak": "the node for half an hour: missed periods, memory, descriptors",

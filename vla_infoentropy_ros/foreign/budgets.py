@@ -75,6 +75,10 @@ BUDGETS: dict[str, Budget] = {
     "description_characters": Budget(
         8 * _MIB, "characters", "robot_description", raisable=True
     ),
+    # What comes to a server
+    "request_bytes": Budget(
+        32 * _MIB, "bytes", "a request to a served policy", raisable=True
+    ),
     # Recordings
     "bag_unpacked_bytes": Budget(
         50_000_000_000, "bytes", "a compressed file of a bag, unpacked", raisable=True

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_infoentropy_ros.libero.client import PolicyClient
 from vla_infoentropy_ros.libero.expert import CLOSE, Scene, delivered, expert_action
 from vla_infoentropy_ros.libero.goals import Goal
 from vla_infoentropy_ros.libero.shards import Shard, compress
@@ -155,16 +156,20 @@ def main(argv: Sequence[str] | None = None) -> int:
                         choices=sorted(STEP_LIMITS))
     parser.add_argument("--first", type=int, default=0, help="number of the first round")
     parser.add_argument("--rounds", type=int, default=12, help="shards of each task")
+    parser.add_argument("--url", default="", help="of a policy that drives now and then (DAgger), "
+                        "served by vla-eval's protocol; give its rounds numbers of their own")
     parser.add_argument("--frames", type=int, default=300, help="pictures of a shard")
     options = parser.parse_args(argv)
     how = Collecting(frames=options.frames)
+    client = PolicyClient(options.url) if options.url else None
     options.out.mkdir(parents=True, exist_ok=True)
     for number in range(options.first, options.first + options.rounds):
         for task in range(10):
             for suite in options.suites:
                 path = options.out / f"{suite}-{task}-{number:03}.npz"
                 if not path.exists():
-                    collect_shard(path, suite, task, number, how)
+                    collect_shard(path, suite, task, number, how,
+                                  client.act if client else None)
                     print(path.name, flush=True)
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ SETTLING_STEPS = 10
 STAND_STILL = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 
 
-Rendering = Literal["stock", "fast", "none"]
+RENDERINGS = ("stock", "fast", "none")
 """As the benchmark renders; without reflections, shadows and multisampling, which is two to three
 times as fast in software; or not at all."""
 
@@ -35,7 +35,7 @@ class World:
     them too.
     """
 
-    def __init__(self, suite: str, task: int, *, rendering: Rendering = "fast",
+    def __init__(self, suite: str, task: int, *, rendering: str = "fast",
                  hard_reset: bool = False) -> None:
         os.environ.setdefault("MUJOCO_GL", "egl")
         self._suite = load_suite(suite)
@@ -75,6 +75,15 @@ class World:
         self._wrapper.reset()
         self._wrapper.set_init_state(states[index])
         self._settle()
+
+    def other_instruction(self, seed: int) -> str:
+        """Another instruction of the suite: true of this world where there is one, else any."""
+        own = [goal.instruction for goal in self.goals]
+        others = own[1:] or [
+            task.language for task in map(self._suite.get_task, range(self._suite.n_tasks))
+            if task.language not in own
+        ]
+        return others[seed % len(others)]
 
     def jitter(self, rng: np.random.Generator, most: float) -> None:
         """Shift everything that stands on floor or table sideways, by up to ``most`` metres."""

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,8 @@ from vla_infoentropy_ros.replay.results import Results
 from vla_infoentropy_ros.replay.stepping import Moment, Replay, sentences
 from vla_infoentropy_ros.replay.tracks import AXES, parse_tolerances
 from vla_infoentropy_ros.report.machine import hardware, versions
-from vla_infoentropy_ros.selection import (
-    SCHEDULES,
-    SELECTORS,
-    SelectionSettings,
-)
+from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS
+from vla_infoentropy_ros.selection.assignments import read_assignments
 from vla_infoentropy_ros.selection.schedule import check_schedule
 from vla_infoentropy_ros.variants import Variant
 
@@ -87,7 +84,7 @@ def replay(options: argparse.Namespace) -> Outcome:
     """Replay, write what was asked for, and judge it."""
     tolerance = parse_tolerances(options.tolerance)
     settings = PolicyNodeSettings(
-        node=NodeSettings(schedule=options.schedule), selection=_settings(options.set)
+        node=NodeSettings(schedule=options.schedule), selection=read_assignments(options.set)
     )
     check_schedule(options.schedule)
     loading = LoadOptions.from_arguments(options)
@@ -216,30 +213,6 @@ def _print_difference(gap: Mapping[str, Any]) -> None:
             unit, scale = _UNITS.get(axis, ("", 1.0))
             cells.append(f"{gap[row][axis] * scale:.2f} {unit}".strip())
         print("  " + "".join(f"{cell:>13}" for cell in cells) + f"   {row}")
-
-
-def _settings(assignments: Sequence[str]) -> SelectionSettings:
-    """``name=value`` texts to settings; each value takes the type of the default."""
-    kinds: dict[str, Any] = {knob.name: type(knob.default) for knob in fields(SelectionSettings)}
-    values: dict[str, Any] = {}
-    for text in assignments:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise SettingError(f"--set {text!r}: write it as name=value")
-        kind = kinds.get(name, str)
-        try:
-            values[name] = _read(value, kind)
-        except ValueError:
-            raise SettingError(f"--set {text}: {value!r} is no {kind.__name__}") from None
-    return SelectionSettings.from_mapping(values)
-
-
-def _read(text: str, kind: Any) -> Any:
-    if kind is bool:
-        return text.lower() == "true"
-    if kind is tuple:
-        return tuple(int(number) for number in text.split(","))
-    return kind(text)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -17,6 +17,7 @@ from vla_infoentropy_ros.sim.scene import LAYOUT_HIGH, LAYOUT_LOW
 from vla_infoentropy_ros.sim.tabletop import Tabletop
 from vla_infoentropy_ros.sim.tasks import EVALUATION_SEED
 from vla_infoentropy_ros.training.frames import Frames
+from vla_infoentropy_ros.training.precision import mixed_precision
 
 _STEP_NOISE = np.array([0.006, 0.006, 0.005])
 _KICK = np.array([0.03, 0.03, 0.025])
@@ -107,7 +108,7 @@ def collect(job: CollectJob) -> Frames:
                 filled += 1
         proposals: list[np.ndarray | None] = [None] * len(lanes)
         if policy is not None:
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed_precision("cpu"):
                 tokens = policy.act_batch(torch.from_numpy(images), [x.goal for x in lanes])
             proposals = [policy.decode_action(row.tolist()).values for row in tokens]
         for lane, proposal in zip(lanes, proposals, strict=True):

@@ -52,7 +52,7 @@ def soft_bins(codec: ActionCodec, values: torch.Tensor, sigma_bins: float) -> to
 
     Neighbouring bins are almost as right as the best one, and the loss should know it.
     """
-    centres = torch.from_numpy(codec.centres).to(torch.float32)
+    centres = torch.from_numpy(codec.centres).to(values.device, torch.float32)
     sigma = sigma_bins * float(centres[1] - centres[0])
     weight = torch.exp(-0.5 * ((values[..., None] - centres) / sigma) ** 2)
     weight = weight / weight.sum(-1, keepdim=True).clamp_min(1e-9)
@@ -63,7 +63,7 @@ def soft_bins(codec: ActionCodec, values: torch.Tensor, sigma_bins: float) -> to
 
 def gaussian_heat(patches: torch.Tensor, side: int, sigma: float = 0.7) -> torch.Tensor:
     """Patch coordinates (B, P, 2) to maps (B, P, side * side) that sum to 1; NaN gives zeros."""
-    line = torch.arange(side) + 0.5
+    line = torch.arange(side, device=patches.device) + 0.5
     column = -0.5 * ((line - patches[..., 0:1]) / sigma) ** 2
     row = -0.5 * ((line - patches[..., 1:2]) / sigma) ** 2
     heat = (row[..., :, None] + column[..., None, :]).flatten(-2).softmax(dim=-1)

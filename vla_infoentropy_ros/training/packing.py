@@ -22,7 +22,7 @@ class Packed:
 
     visual (B, N, d): all projected visual tokens. hidden (B, K, L, d): the decoder's last hidden
     states of the suffixes. attention (B, K, 2, n): layer-1 attention, mean over half the heads,
-    of the words that name the cube and the plate, to the kept visual tokens.
+    of the words that name the cube and the plate, to the kept visual tokens; empty without words.
     """
 
     visual: torch.Tensor
@@ -64,38 +64,43 @@ def packed_forward(
     policy: EmbeddedPolicy,
     pixels: torch.Tensor,
     suffixes: torch.Tensor,
-    words: tuple[int, int],
+    words: tuple[int, int] | None,
     keep: torch.Tensor | None,
 ) -> Packed:
     """Run the policy on pictures with K suffixes each.
 
     pixels (B, 3, H, W) in [-1, 1]; suffixes (B, K, L) token ids; words: places in a suffix of
-    the words that name cube and plate; keep (B, n) visual tokens to keep, None for all.
+    the words that name cube and plate, None to leave attention alone; keep (B, n) visual tokens to
+    keep, None for all.
     """
     decoder = policy.decoder
     batch, count, length = suffixes.shape
     visual = policy.network.embed_vision(pixels)
     total = visual.shape[1]
     if keep is None:
-        keep = torch.arange(total).expand(batch, total)
+        keep = torch.arange(total, device=pixels.device).expand(batch, total)
     shown = visual.gather(1, keep[..., None].expand(-1, -1, visual.shape[-1]))
     prefix = 1 + shown.shape[1]
     embed = decoder.get_input_embeddings()
-    bos = embed(torch.full((batch, 1), policy.bos_token_id))
+    device = pixels.device
+    bos = embed(torch.full((batch, 1), policy.bos_token_id, device=device))
     text = embed(suffixes.flatten(1))
     inputs = torch.cat([bos, shown.to(bos.dtype), text], dim=1)
-    places = torch.arange(total + 1, total + 1 + length).repeat(count).expand(batch, -1)
-    positions = torch.cat([torch.zeros(batch, 1, dtype=torch.int64), keep + 1, places], dim=1)
+    places = torch.arange(total + 1, total + 1 + length, device=device).repeat(count)
+    first = torch.zeros(batch, 1, dtype=torch.int64, device=device)
+    positions = torch.cat([first, keep + 1, places.expand(batch, -1)], dim=1)
     out = decoder.model(
         inputs_embeds=inputs,
-        attention_mask=block_mask(prefix, count, length),
+        attention_mask=block_mask(prefix, count, length).to(device),
         position_ids=positions,
         use_cache=False,
         output_hidden_states=True,
     )
     hidden = out.last_hidden_state[:, prefix:].reshape(batch, count, length, -1)
-    attention = _word_attention(policy, out.hidden_states[1], positions, prefix, count, length,
-                                words)
+    attention = visual.new_zeros(0)
+    if words is not None:
+        attention = _word_attention(policy, out.hidden_states[1], positions, prefix, count, length,
+                                    words)
     return Packed(visual, hidden, attention)
 
 

@@ -31,6 +31,7 @@ from vla_infoentropy_ros.training.frames import (
 )
 from vla_infoentropy_ros.training.losses import Batch, GroundingHeads, total_loss, vision_loss
 from vla_infoentropy_ros.training.packing import foreground, packed_forward
+from vla_infoentropy_ros.training.precision import mixed_precision
 from vla_infoentropy_ros.training.record import describe_machine
 
 CHECK_SEED = 900_000
@@ -68,7 +69,7 @@ class Trainer:
         self.step = 0
         self.prompts = self._prompts()
         self.optimiser = torch.optim.AdamW(
-            _parameter_groups([self.policy.network, self.heads], recipe.weight_decay),
+            parameter_groups([self.policy.network, self.heads], recipe.weight_decay),
             lr=1e-3,
             betas=(0.9, 0.98),
         )
@@ -199,7 +200,7 @@ class Trainer:
 
     def _update(self, stage: Stage) -> dict[str, float]:
         batch = self._batch(stage)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision("cpu"):
             if stage.keep == 0:
                 visual = self.policy.network.embed_vision(batch.pixels)
                 loss, parts = vision_loss(visual, batch, self.heads)
@@ -259,7 +260,7 @@ class Trainer:
         ])
 
 
-def _parameter_groups(modules: list[nn.Module], decay: float) -> list[dict[str, Any]]:
+def parameter_groups(modules: list[nn.Module], decay: float) -> list[dict[str, Any]]:
     """Weight decay for matrices only."""
     parameters = [p for module in modules for p in module.parameters()]
     return [

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of LIBERO: what is played, what is tried again, what is counted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from vla_infoentropy_ros.bench import libero
+from vla_infoentropy_ros.libero.play import Outcome
+
+# Stands in for the simulator's Python: plays in no time, and dies once where it is told to.
+PLAYER = """#!{python}
+import json, sys
+from pathlib import Path
+if sys.argv[1] == "-c":
+    sys.exit(0)
+arguments = sys.argv[3:]
+out, value = Path(arguments[0]), lambda name: arguments[arguments.index(name) + 1]
+broken = Path({broken!r})
+lines = out.read_text().splitlines() if out.exists() else []
+for index in range(len(lines), int(value("--episodes"))):
+    if index == 1 and broken.exists():
+        if not broken.read_text():
+            broken.unlink()
+        print("error: the simulator fell over", file=sys.stderr)
+        sys.exit(1)
+    with out.open("a") as file:
+        file.write(json.dumps(dict(
+            suite=value("--suites"), task=int(value("--tasks")), initial_state=index, seed=index,
+            control=value("--control"), told="", success=index != 2, steps=50 + index,
+            policy_ms=1.0)) + "\\n")
+print("played")
+"""
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
+    @contextmanager
+    def served(name: str, options: argparse.Namespace) -> Iterator[str]:
+        yield "ws://nowhere"
+
+    monkeypatch.setattr(libero, "_served", served)
+    player = tmp_path / "python"
+    player.write_text(PLAYER.format(python=sys.executable, broken=str(tmp_path / "broken")))
+    player.chmod(0o755)
+    return argparse.Namespace(player=str(player), out=tmp_path / "out", broken=tmp_path / "broken")
+
+
+def run(options: argparse.Namespace, *more: str) -> int:
+    return libero.main(["--model", "m", "--simulator", options.player, "--out", str(options.out),
+                        "--suites", "libero_object", "--tasks", "0", "1", "--episodes", "3", *more])
+
+
+def test_every_episode_is_counted_once_and_the_same_again(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(options, "--rows", "dense", "random 48") == 0
+    first = json.loads((options.out / "table.json").read_text())["rows"]
+    assert first["random 48"]["successes"] == 4 and first["random 48"]["episodes"] == 6
+    assert first["random 48"]["suites"]["libero_object"]["tasks"] == {"0": "2/3", "1": "2/3"}
+    assert "   4/6" in capsys.readouterr().out
+    assert run(options, "--rows", "dense", "random 48") == 0
+    assert json.loads((options.out / "table.json").read_text())["rows"] == first
+
+
+def test_a_worker_that_dies_is_tried_once_more(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options.broken.write_text("")  # dies once
+    assert run(options, "--rows", "dense", "--workers", "1") == 0
+    assert "libero_object 0, initial state 1: error: the simulator fell over; once more" in (
+        capsys.readouterr().err)
+
+
+def test_a_worker_that_dies_twice_is_named_and_loses_nothing(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options.broken.write_text("always")
+    assert run(options, "--rows", "dense", "--workers", "1") == 1
+    assert "initial state 1 failed twice" in capsys.readouterr().err
+    options.broken.unlink()
+    assert run(options, "--rows", "dense") == 0
+
+
+def test_no_simulator_is_said_before_anything_runs(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options.player = "/nowhere/python"
+    assert run(options) == 1
+    assert "'make libero' sets one up" in capsys.readouterr().err
+
+
+def outcome(index: int, success: bool, suite: str = "libero_object") -> Outcome:
+    return Outcome(suite, 0, index, index, "none", "", success, 60, 5.0, 4.0, 48.0, 1e9)
+
+
+def test_rows_are_paired_by_initial_state() -> None:
+    dense = {each.key[:3]: each for each in (outcome(0, True), outcome(1, False))}
+    ours = {each.key[:3]: each for each in (outcome(1, True), outcome(0, False), outcome(2, True))}
+    figures = libero._figures(ours, dense)
+    assert (figures["pairs"], figures["won_against_dense"], figures["lost_against_dense"]) == (
+        2, 1, 1)
+    assert figures["successes"] == 2 and figures["macs_mean"] == 1e9
+    assert asdict(libero.ROWS["dense, wrong instruction"])["control"] == "wrong_instruction"

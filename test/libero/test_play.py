@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Episodes against a served policy, in a world that needs no simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from test.serve.conftest import Make, make, policy, service  # noqa: F401
+from vla_infoentropy_ros.libero import play as playing
+from vla_infoentropy_ros.libero.client import PolicyClient, PolicyGone
+
+WORDS = "open the box"
+
+
+class FakeWorld:
+    """Done after ``12 - task`` steps; keeps what it was shown and told."""
+
+    shown: list[np.ndarray]
+    actions: list[np.ndarray]
+
+    def __init__(self, suite: str, task: int, rendering: str) -> None:
+        self.suite, self.task, self.instruction, self.max_steps = suite, task, WORDS, 11
+        self.resets: list[tuple[int, int]] = []
+        FakeWorld.shown, FakeWorld.actions = [], []
+
+    def reset_to(self, index: int, seed: int) -> None:
+        self.resets.append((index, seed))
+        self.steps = 0
+
+    def other_instruction(self, seed: int) -> str:
+        return "close the box"
+
+    def render(self) -> np.ndarray:
+        self.shown.append(np.full((16, 16, 3), len(self.shown), np.uint8))
+        return self.shown[-1]
+
+    def step(self, action: np.ndarray) -> bool:
+        self.actions.append(action)
+        self.steps += 1
+        return self.steps == 12 - self.task
+
+    def __enter__(self) -> FakeWorld:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def url(make: Make, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:  # noqa: F811
+    monkeypatch.setattr(playing, "World", FakeWorld)
+    yield f"ws://127.0.0.1:{make('vla-eval').port}"
+
+
+def test_a_run_that_was_cut_off_goes_on(url: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    whole = list(playing.play(out, url, ["libero_object"], [0, 3], range(2)))
+    assert [(each.task, each.success, each.steps) for each in whole] == [
+        (0, False, 11), (0, False, 11), (3, True, 9), (3, True, 9)]
+    lines = out.read_text().splitlines(keepends=True)
+    out.write_text("".join(lines[:2]) + lines[2][:20])  # cut off in the middle of a line
+    assert len(playing.finished(out)) == 2
+    again = list(playing.play(out, url, ["libero_object"], [0, 3], range(2)))
+    assert [(each.task, each.initial_state, each.seed) for each in again] == [
+        (3, 0, 3000), (3, 1, 3001)]
+    assert [each.key for each in playing.finished(out)] == [each.key for each in whole]
+
+
+def test_the_gripper_is_opened_or_closed_and_nothing_between(url: str, tmp_path: Path) -> None:
+    list(playing.play(tmp_path / "a", url, ["libero_object"], [3], range(1)))
+    assert {action[6] for action in FakeWorld.actions} <= {-1.0, 1.0}
+
+
+def test_controls_change_what_is_said_and_shown(url: str, tmp_path: Path) -> None:
+    wrong, = playing.play(tmp_path / "a", url, ["libero_object"], [3], range(1),
+                          "wrong_instruction")
+    assert wrong.told == "close the box" and len(FakeWorld.shown) == wrong.steps
+    list(playing.play(tmp_path / "b", url, ["libero_object"], [3], range(1), "stale"))
+    assert len(FakeWorld.shown) == 1
+
+
+def test_a_server_that_is_gone_costs_no_finished_episode(
+    make: Make, url: str, tmp_path: Path  # noqa: F811
+) -> None:
+    out = tmp_path / "out.jsonl"
+    list(playing.play(out, url, ["libero_object"], [3], range(1)))
+    with pytest.raises(PolicyGone, match="no policy answers"):
+        list(playing.play(out, "ws://127.0.0.1:9", ["libero_object"], [3], range(2)))
+    assert len(playing.finished(out)) == 1
+
+
+def test_a_refusal_says_what_the_server_said(make: Make) -> None:  # noqa: F811
+    with PolicyClient(f"ws://127.0.0.1:{make('vla-eval').port}") as client, pytest.raises(
+            PolicyGone, match="say what to do"):
+        client.act(np.zeros((16, 16, 3), np.uint8), " ")

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The REST server, against requests made here by hand."""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+import numpy as np
+import pytest
+
+from test.serve.conftest import Make
+from test.serve.test_vla_eval import alone, picture
+from test.tiny_policy import TinyPolicy
+
+
+def request(seed: int, **more: Any) -> dict[str, Any]:
+    image = picture(seed)
+    array = {"__numpy__": base64.b64encode(image.tobytes()).decode(), "dtype": "|u1",
+             "shape": list(image.shape)}
+    return {"image": array, "instruction": "open the box"} | more
+
+
+def post(port: int, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
+    try:
+        with urllib.request.urlopen(asked, timeout=20) as reply:
+            return reply.status, json.loads(reply.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def values(array: dict[str, Any]) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(array["__numpy__"]), array["dtype"]).reshape(
+        array["shape"])
+
+
+def test_requests_that_name_an_episode_share_its_cache(make: Make, policy: TinyPolicy) -> None:
+    port, session = make("openvla").port, alone(policy)
+    for step in range(4):
+        for name, seed in (("a", step), ("b", 50)):
+            status, reply = post(port, f"/act?session={name}", request(seed))
+            assert status == 200
+            if name == "a":
+                assert np.array_equal(values(reply),
+                                      session.step([picture(seed)]).action.values)
+
+
+def test_requests_without_a_name_share_nothing(make: Make, policy: TinyPolicy) -> None:
+    port = make("openvla").port
+    for seed in range(3):
+        _, reply = post(port, "/act", request(seed))
+        assert np.array_equal(values(reply), alone(policy).step([picture(seed)]).action.values)
+
+
+def test_a_reset_forgets(make: Make, policy: TinyPolicy) -> None:
+    port = make("openvla").port
+    post(port, "/act?session=a", request(1))
+    assert post(port, "/reset?session=a", {}) == (200, {"status": "ok"})
+    _, reply = post(port, "/act?session=a", request(2))
+    assert np.array_equal(values(reply), alone(policy).step([picture(2)]).action.values)
+
+
+def test_a_request_as_a_text_is_answered_by_a_text(make: Make) -> None:
+    status, reply = post(make("openvla").port, "/act", {"encoded": json.dumps(request(1))})
+    assert status == 200 and values(json.loads(reply)).shape == (7,)
+
+
+def test_the_name_longest_unused_makes_room(make: Make, service: Any) -> None:
+    port = make("openvla").port
+    for name in "abcd":  # three are allowed
+        assert post(port, f"/act?session={name}", request(1))[0] == 200
+    assert service.metrics.clients.collect()[0].samples[0].value == 3
+    assert post(port, "/act", request(1))[0] == 200
+
+
+@pytest.mark.parametrize(("path", "body", "status", "says"), [
+    ("/act", b"{", 400, "no JSON"),
+    ("/act", b"[" * 100_000, 400, "no JSON"),
+    ("/act", [], 400, "no JSON object"),
+    ("/act", {"instruction": "open the box"}, 400, "image is no array"),
+    ("/act", request(1) | {"image": {"__numpy__": "?", "dtype": "|u1", "shape": [1, 1, 3]}}, 400,
+     "no base64"),
+    ("/act", request(1, instruction=" "), 400, "say what to do"),
+    ("/act", request(1, unnorm_key="bridge_orig"), 400, "un-normalises by 'none'"),
+    ("/act?session=" + "x" * 65, request(1), 400, "at most 64"),
+    ("/reset", {}, 400, "name the episode"),
+    ("/elsewhere", {}, 404, "POST knows"),
+])
+def test_what_is_wrong_gets_a_sentence(
+    make: Make, path: str, body: Any, status: int, says: str
+) -> None:
+    port = make("openvla").port
+    code, reply = post(port, path, body)
+    assert code == status and says in reply["error"] and "\n" not in reply["error"]
+    assert post(port, "/act", request(1))[0] == 200
+
+
+def test_the_token_is_asked_for_before_anything_is_read(make: Make) -> None:
+    port = make("openvla", token="a token of some length").port
+    assert post(port, "/act", request(1))[0] == 403
+    assert post(port, "/act", request(1), Authorization="Bearer a token of some length")[0] == 200
+    assert post(port, "/act", request(1), Authorization="Bearer a token of some length",
+                Origin="https://example.org")[0] == 403

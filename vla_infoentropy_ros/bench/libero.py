@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Success on LIBERO of every selector, on the benchmark's own initial states, with controls.
+
+The simulator runs in an environment of its own (see ``make libero``); each row is a server of this
+package and workers that play against it. Every finished episode is kept in ``--out``: the same
+command goes on where a run was cut off, and prints the table of what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vla_infoentropy_ros.bench.episodes import ROWS as TABLETOP_ROWS
+from vla_infoentropy_ros.bench.episodes import Row
+from vla_infoentropy_ros.foreign.text import UserError
+from vla_infoentropy_ros.libero.play import Outcome, finished
+from vla_infoentropy_ros.libero.suites import STEP_LIMITS
+from vla_infoentropy_ros.report.machine import hardware, versions
+from vla_infoentropy_ros.success_rates import paired_difference, sign_test, wilson_interval
+
+ROOT = Path(__file__).parents[2]
+SIMULATOR = Path(".venv-libero/bin/python")
+_NAMES = (
+    "dense", "info_entropy", "vla_cache", "vla_pruner 128", "fastv 128", "attention_drift 64",
+    "attention_drift 48", "attention_drift 48 window", "attention_drift 32", "attention_drift 24",
+    "random 48", "stale",
+)
+Key = tuple[str, int, int]
+
+
+class BenchError(UserError, RuntimeError):
+    """A run that cannot begin, or a worker that failed twice."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """A row of `bench.episodes`, and what is done to what the policy is told or shown."""
+
+    row: Row
+    control: str = "none"
+
+    def serving(self) -> list[str]:
+        """The arguments of ``serve``."""
+        sets = [f"--set={name}={value}" for name, value in self.row.settings.items()]
+        return ["--selector", self.row.variant, "--schedule", self.row.schedule, *sets]
+
+
+ROWS = {name: Played(TABLETOP_ROWS[name]) for name in _NAMES} | {
+    "dense, wrong instruction": Played(TABLETOP_ROWS["dense"], "wrong_instruction"),
+    "dense, first picture": Played(TABLETOP_ROWS["dense"], "stale"),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Play what is missing, print the table and write it; 1 with one sentence where it stopped."""
+    options = _parser().parse_args(argv)
+    rows = options.rows or list(ROWS)
+    try:
+        if not options.table_only:
+            _check_simulator(options.simulator)
+            for name in rows:
+                _play_row(name, options)
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    table = {name: _figures(_outcomes(options.out, name), _outcomes(options.out, "dense"))
+             for name in rows}
+    _print(table)
+    record = {"command": "python -m vla_infoentropy_ros bench libero",
+              "options": {name: str(value) for name, value in vars(options).items()},
+              "hardware": hardware(), "versions": versions(),
+              "rows": {name: asdict(ROWS[name]) | figures for name, figures in table.items()}}
+    (options.out / "table.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _check_simulator(python: Path) -> None:
+    missing = f"{python} does not exist" if not python.exists() else ""
+    if not missing:
+        tried = subprocess.run(  # noqa: S603 - the Python that the user names
+            [python, "-c", "import libero.libero, websockets, msgpack"],
+            capture_output=True, text=True,
+        )
+        missing = (tried.stderr.strip().splitlines() or [""])[-1] if tried.returncode else ""
+    if missing:
+        raise BenchError(f"no simulator: {missing}; 'make libero' sets one up, --simulator names "
+                         "the Python of another")
+
+
+def _play_row(name: str, options: argparse.Namespace) -> None:
+    """Every task of every suite, ``options.workers`` at a time."""
+    jobs = [(suite, task) for suite in options.suites for task in options.tasks]
+    left = [job for job in jobs
+            if len(finished(_file(options.out, name, *job))) < options.episodes]
+    if not left:
+        return
+    with _served(name, options) as url, ThreadPoolExecutor(options.workers) as pool:
+        list(pool.map(lambda job: _play_task(name, url, job[0], job[1], options), left))
+
+
+def _play_task(name: str, url: str, suite: str, task: int, options: argparse.Namespace) -> None:
+    """One worker process; tried once more where it fails. Raises BenchError."""
+    file = _file(options.out, name, suite, task)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    command = [str(options.simulator), "-m", "vla_infoentropy_ros.libero.play", str(file),
+               "--url", url, "--suites", suite, "--tasks", str(task),
+               "--episodes", str(options.episodes), "--control", ROWS[name].control,
+               "--rendering", options.rendering]
+    for attempt in (1, 2):
+        done = subprocess.run(  # noqa: S603 - our own command line
+            command, env=_environment(), capture_output=True, text=True,
+        )
+        if done.returncode == 0:
+            print(f"{name}: {suite} {task} {done.stdout.splitlines()[-1]}", flush=True)
+            return
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        at = len(finished(file))
+        print(f"{name}: {suite} {task}, initial state {at}: {said}"
+              + ("; once more" if attempt == 1 else ""), file=sys.stderr, flush=True)
+    raise BenchError(f"{name}: {suite} {task}, initial state {at} failed twice: {said}")
+
+
+@contextmanager
+def _served(name: str, options: argparse.Namespace) -> Iterator[str]:
+    """The row's server, on a port of its own choice."""
+    command = [sys.executable, "-m", "vla_infoentropy_ros", "serve", "--port", "0",
+               "--model", options.model, *ROWS[name].serving()]
+    with subprocess.Popen(  # noqa: S603 - our own command line
+        command, env=_environment(), stdout=subprocess.PIPE, text=True,
+    ) as server:
+        try:
+            assert server.stdout is not None
+            line = server.stdout.readline().strip()
+            if " on " not in line:
+                raise BenchError(f"{name}: the server did not start; see above")
+            yield f"ws://{line.split(' on ')[1]}"
+        finally:
+            server.terminate()
+
+
+def _environment() -> dict[str, str]:
+    """Both sides import this package from here, and compute with one thread each."""
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1"}
+
+
+def _file(out: Path, name: str, suite: str, task: int) -> Path:
+    return out / name.replace(", ", "-").replace(" ", "-") / f"{suite}-{task}.jsonl"
+
+
+def _outcomes(out: Path, name: str) -> dict[Key, Outcome]:
+    files = sorted(_file(out, name, "x", 0).parent.glob("*.jsonl"))
+    return {(each.suite, each.task, each.initial_state): each
+            for file in files for each in finished(file)}
+
+
+def _figures(played: Mapping[Key, Outcome], dense: Mapping[Key, Outcome]) -> dict[str, Any]:
+    """Of all suites together, and the counts of each suite and task."""
+    all_of_it = _counts(played, dense)
+    parts: dict[str, dict[str, Any]] = {}
+    for suite in STEP_LIMITS:
+        here = {key: value for key, value in played.items() if key[0] == suite}
+        if here:
+            parts[suite] = _counts(here, dense)
+            parts[suite]["tasks"] = {
+                str(task): f"{sum(each.success for each in of)}/{len(of)}"
+                for task in sorted({key[1] for key in here})
+                for of in [[each for key, each in here.items() if key[1] == task]]
+            }
+    return all_of_it | {"suites": parts}
+
+
+def _counts(played: Mapping[Key, Outcome], dense: Mapping[Key, Outcome]) -> dict[str, Any]:
+    won = sum(each.success for each in played.values())
+    pairs = [(each.success, dense[key].success) for key, each in played.items() if key in dense]
+    gained = sum(ours and not base for ours, base in pairs)
+    lost = sum(base and not ours for ours, base in pairs)
+    figures: dict[str, Any] = {
+        "successes": won, "episodes": len(played),
+        "success_ci95": wilson_interval(won, len(played)),
+        "pairs": len(pairs), "won_against_dense": gained, "lost_against_dense": lost,
+        "difference_ci95": paired_difference(gained, lost, len(pairs)),
+        "sign_test_p": sign_test(gained, lost),
+    }
+    for name in ("steps", "policy_ms", "step_ms", "fresh", "macs"):
+        values = [getattr(each, name) for each in played.values()]
+        figures[f"{name}_mean"] = float(np.mean(values)) if values else 0.0
+    return figures
+
+
+def _print(table: Mapping[str, Mapping[str, Any]]) -> None:
+    print(f"{'row':26} {'success':>9} {'95 %':>10} {'against dense':>22} {'steps':>6} {'fresh':>6} "
+          f"{'ms':>7} {'end to end':>10} {'GMACs':>6}")
+    for name, of in table.items():
+        low, high = of["success_ci95"]
+        worst, best = of["difference_ci95"]
+        against = (f"+{of['won_against_dense']} -{of['lost_against_dense']} "
+                   f"[{worst:+.1%}, {best:+.1%}]") if of["pairs"] else ""
+        print(f"{name:26} {of['successes']:4}/{of['episodes']:<4} {low:4.0%}-{high:4.0%} "
+              f"{against:>22} {of['steps_mean']:6.1f} {of['fresh_mean']:6.1f} "
+              f"{of['step_ms_mean']:7.1f} {of['policy_ms_mean']:10.1f} "
+              f"{of['macs_mean'] / 1e9:6.2f}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench libero", description=__doc__)
+    parser.add_argument("--model", required=True, help="folder of a policy trained for LIBERO")
+    parser.add_argument("--out", type=Path, default=Path("out/libero"),
+                        help="folder of the episodes and the table (default: %(default)s)")
+    parser.add_argument("--simulator", type=Path, default=SIMULATOR,
+                        help="Python of the simulator's environment (default: %(default)s)")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), metavar="ROW",
+                        help=f"which rows (default: all): {'; '.join(ROWS)}")
+    parser.add_argument("--suites", nargs="+", choices=list(STEP_LIMITS),
+                        default=list(STEP_LIMITS))
+    parser.add_argument("--tasks", nargs="+", type=int, choices=range(10), metavar="TASK",
+                        default=list(range(10)), help="0 to 9 (default: all)")
+    parser.add_argument("--episodes", type=int, default=25,
+                        help="initial states of each task, from the first on, at most 50")
+    parser.add_argument("--workers", type=int, default=2, help="simulators at a time")
+    parser.add_argument("--rendering", choices=("fast", "stock"), default="fast",
+                        help="stock: as the benchmark; fast: without reflections, shadows and "
+                        "multisampling, as the policies were trained (default: %(default)s)")
+    parser.add_argument("--table-only", action="store_true", help="play nothing")
+    return parser

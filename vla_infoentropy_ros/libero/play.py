@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Episodes of the benchmark against a policy that is served elsewhere.
+
+``python -m vla_infoentropy_ros.libero.play OUT.jsonl --url ws://127.0.0.1:8000``, in the
+simulator's environment. One line for each finished episode; those that are there are not played
+again, so a run that was cut off goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vla_infoentropy_ros.libero.client import PolicyClient, PolicyGone
+from vla_infoentropy_ros.libero.expert import expert_action
+from vla_infoentropy_ros.libero.suites import STEP_LIMITS, SuiteError
+from vla_infoentropy_ros.libero.world import RENDERINGS, World
+
+CONTROLS = ("none", "wrong_instruction", "stale")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One finished episode. seed: of everything drawn in it; told: the instruction given;
+    policy_ms: mean time of an answer, over the network; step_ms, fresh, macs: means of what the
+    server says of its steps, fresh without the first, where everything is."""
+
+    suite: str
+    task: int
+    initial_state: int
+    seed: int
+    control: str
+    told: str
+    success: bool
+    steps: int
+    policy_ms: float
+    step_ms: float = 0.0
+    fresh: float = 0.0
+    macs: float = 0.0
+
+    @property
+    def key(self) -> tuple[str, int, int, str]:
+        """What makes an episode the same one."""
+        return self.suite, self.task, self.initial_state, self.control
+
+
+def episode(world: World, index: int, control: str, client: PolicyClient | None) -> Outcome:
+    """The benchmark's initial state ``index``, by a policy or, without a client, the expert.
+
+    wrong_instruction: told another of the suite's instructions; stale: shown the first picture
+    throughout.
+    """
+    seed = 1000 * world.task + index  # fixtures are drawn at each reset
+    world.reset_to(index, seed)
+    told = world.other_instruction(seed) if control == "wrong_instruction" else world.instruction
+    waited, steps, done = 0.0, 0, False
+    picture = None
+    costs: list[dict[str, float]] = []
+    if client is not None:
+        client.begin(told)
+    while steps < world.max_steps and not done:
+        if client is None:
+            action = expert_action(world.scene(), world.goals[0].what, world.goals[0].where)
+        else:
+            if picture is None or control != "stale":
+                picture = world.render()
+            asked = time.perf_counter()
+            action = client.act(picture, told)
+            waited += time.perf_counter() - asked
+            costs.append(client.step)
+        done = world.step(np.array([*action[:6], 1.0 if action[6] >= 0 else -1.0]))
+        steps += 1
+    return Outcome(
+        world.suite, world.task, index, seed, control, told, done, steps,
+        round(1e3 * waited / steps, 2), _mean(costs, "latency_ms"),
+        _mean(costs[1:], "fresh"), _mean(costs, "macs"),
+    )
+
+
+def _mean(steps: list[dict[str, float]], name: str) -> float:
+    return round(sum(step.get(name, 0.0) for step in steps) / max(len(steps), 1), 2)
+
+
+def finished(path: Path) -> list[Outcome]:
+    """The episodes in ``path``. A last line that was cut off is taken off, there too."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole, encoding="utf-8")
+    return [Outcome(**json.loads(line)) for line in whole.splitlines()]
+
+
+def play(path: Path, url: str, suites: Sequence[str], tasks: Sequence[int], episodes: range,
+         control: str = "none", rendering: str = "fast") -> Iterator[Outcome]:
+    """Play what is not in ``path`` yet, task by task, and add it there.
+
+    url: "" for the expert. Raises SuiteError, PolicyGone.
+    """
+    done = {outcome.key for outcome in finished(path)}
+    for suite in suites:
+        for task in tasks:
+            left = [index for index in episodes if (suite, task, index, control) not in done]
+            if not left:
+                continue
+            with World(suite, task, rendering=rendering if url else "none") as world:
+                client = PolicyClient(url) if url else None
+                for index in left:
+                    outcome = episode(world, index, control, client)
+                    with path.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(asdict(outcome)) + "\n")
+                    yield outcome
+                if client:
+                    client.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Play and print; 0, or 1 with one sentence where that ended early."""
+    parser = argparse.ArgumentParser(prog="python -m vla_infoentropy_ros.libero.play",
+                                     description=__doc__)
+    parser.add_argument("out", type=Path, help="file that the episodes are added to")
+    parser.add_argument("--url", default="", help="of the policy; without, the expert plays")
+    parser.add_argument("--suites", nargs="+", default=list(STEP_LIMITS))
+    parser.add_argument("--tasks", nargs="+", type=int, default=list(range(10)))
+    parser.add_argument("--first", type=int, default=0, help="first initial state")
+    parser.add_argument("--episodes", type=int, default=5, help="initial states of each task")
+    parser.add_argument("--control", choices=CONTROLS, default="none")
+    parser.add_argument("--rendering", choices=RENDERINGS[:2], default="fast")
+    options = parser.parse_args(argv)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    episodes = range(options.first, options.first + options.episodes)
+    try:
+        for outcome in play(options.out, options.url, options.suites, options.tasks, episodes,
+                            options.control, options.rendering):
+            print(f"{outcome.suite} {outcome.task} #{outcome.initial_state}: "
+                  f"{'success' if outcome.success else 'failure'} after {outcome.steps} steps, "
+                  f"{outcome.policy_ms} ms each", flush=True)
+    except (SuiteError, PolicyGone, OSError) as error:
+        print(f"error: {error}; what is finished is kept, the same command goes on",
+              file=sys.stderr)
+        return 1
+    won = [outcome.success for outcome in finished(options.out)]
+    print(f"{sum(won)} of {len(won)} episodes in {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

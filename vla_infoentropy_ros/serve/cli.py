@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m vla_infoentropy_ros serve``: one policy, asked over a network."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from vla_infoentropy_ros.foreign.text import UserError, one_line
+from vla_infoentropy_ros.knobs import SettingError
+from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
+from vla_infoentropy_ros.models.loading import load_policy
+from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS
+from vla_infoentropy_ros.selection.assignments import read_assignments
+from vla_infoentropy_ros.selection.schedule import check_schedule
+from vla_infoentropy_ros.selftest import run_selftest
+from vla_infoentropy_ros.serve.access import TOKEN_VARIABLE, Access
+from vla_infoentropy_ros.serve.actions import FORMS, ActionForm
+from vla_infoentropy_ros.variants import Variant
+
+
+class Server(Protocol):
+    """One protocol's server, listening."""
+
+    port: int
+
+    def serve_forever(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+PROTOCOLS = {"vla-eval": "osc_pose", "openvla": "policy"}
+"""With what each answers unless it is told otherwise."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve until interrupted; 0, or 1 with one sentence where that cannot be."""
+    options = _parser().parse_args(argv)
+    try:
+        server = make_server(options)
+    except (UserError, OSError) as error:
+        print(f"error: {one_line(error, 1500)}", file=sys.stderr)
+        return 1
+    print(f"{options.protocol} on {options.host}:{server.port}", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.close()
+    return 0
+
+
+def make_server(options: argparse.Namespace) -> Server:
+    """Everything is judged before the policy is loaded, which takes minutes for a large one.
+
+    Raises UserError, or OSError where the address cannot be had.
+    """
+    if not 0 <= options.port <= 65535 or options.clients < 1:
+        raise SettingError(f"port={options.port} must lie in 0 .. 65535 and "
+                           f"clients={options.clients} be at least 1")
+    access = Access(options.host, os.environ.get(TOKEN_VARIABLE, ""))
+    variant = Variant.parse(options.selector)
+    settings = read_assignments(options.set)
+    check_schedule(options.schedule)
+    make = server_of(options.protocol)
+    policy = load_policy(options.model, LoadOptions.from_arguments(options))
+    form = ActionForm(options.actions or PROTOCOLS[options.protocol], policy.convention)
+    report = run_selftest(policy)
+    if not report.passed:
+        raise SettingError(f"the self-test of {options.model} failed; see 'selftest --model'")
+    from vla_infoentropy_ros.serve.metrics import Metrics
+    from vla_infoentropy_ros.serve.service import Service
+
+    service = Service(policy, lambda: variant.session(policy, options.schedule, settings), form,
+                      Metrics(), options.clients)
+    return make(service, access, options.port)
+
+
+def server_of(protocol: str) -> Callable[..., Server]:
+    """A protocol's server: called with service, access and port. Raises SettingError where the
+    packages that it needs are missing."""
+    try:
+        if protocol == "openvla":
+            from vla_infoentropy_ros.serve.openvla import OpenVlaServer
+
+            return OpenVlaServer
+        from vla_infoentropy_ros.serve.vla_eval import VlaEvalServer
+
+        return VlaEvalServer
+    except ModuleNotFoundError as error:
+        raise SettingError(
+            f"serving needs the Python package {error.name!r}; install the extra: "
+            "pip install 'vla_infoentropy_ros[serve]'"
+        ) from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m vla_infoentropy_ros serve",
+        description="Answer pictures and instructions with actions. Each client has its own cache; "
+        f"beyond this machine, clients show the secret in {TOKEN_VARIABLE}.",
+    )
+    parser.add_argument("--protocol", choices=list(PROTOCOLS), default="vla-eval",
+                        help="vla-eval: WebSocket, for the evaluation harness of that name; "
+                        "openvla: REST, POST /act (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="0: any (default: %(default)s)")
+    parser.add_argument("--clients", type=int, default=16,
+                        help="most episodes at once (default: %(default)s)")
+    parser.add_argument("--actions", choices=FORMS, default="",
+                        help="policy: metres and radians as the policy's; osc_pose: inputs of "
+                        "LIBERO's controller (default: osc_pose for vla-eval, else policy)")
+    parser.add_argument("--selector", default="attention_drift",
+                        help=f"one of {', '.join(SELECTORS)}, with +window to verify the last "
+                        "action instead of decoding (default: %(default)s)")
+    parser.add_argument("--schedule", default="linear",
+                        help=f"one of {', '.join(SCHEDULES)} (default: %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="a hyperparameter of the selection, such as fresh_tokens=24")
+    add_load_arguments(parser)
+    return parser

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a policy for LIBERO is, and how it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from vla_infoentropy_ros.knobs import check_knobs, knob
+from vla_infoentropy_ros.libero.suites import INSTRUCTIONS
+from vla_infoentropy_ros.libero.world import CAMERA
+from vla_infoentropy_ros.models.embedded import Architecture, PolicyConfig
+from vla_infoentropy_ros.models.openvla.conventions import OSC_POSE_SCALE
+
+NORM_KEY = "libero"
+CONTROL_PERIOD_S = 0.05
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a run depends on besides the pictures. Raises SettingError."""
+
+    steps: int = knob(30_000, "updates", low=1, high=10_000_000)
+    batch: int = knob(32, "pictures of an update", low=1, high=4096)
+    goals: int = knob(2, "instructions of a picture", low=1, high=6)
+    rate: float = knob(1.0e-3, "highest learning rate; it falls to a hundredth along a cosine",
+                       low=1e-6, high=1.0)
+    warmup: int = knob(300, "updates until the highest rate", low=1, high=100_000)
+    weight_decay: float = knob(0.02, "of matrices", low=0.0, high=1.0)
+    average: float = knob(0.999, "of the weights that are kept: share of the last average",
+                          low=0.0, high=0.99999)
+    keep: int = knob(80, "visual tokens that the decoder sees in the first part", low=16, high=256)
+    sparse: float = knob(0.7, "share of the updates with so few tokens", low=0.0, high=1.0)
+    sigma_bins: float = knob(2.5, "width of the target over action bins", low=0.1, high=50.0)
+    grounding: float = knob(1.0, "weight of the losses on places", low=0.0, high=10.0)
+    rescan: int = knob(500, "updates after which new shards are looked for", low=1, high=10**9)
+    seed: int = knob(11, "of weights and batches", low=0, high=2**31)
+    architecture: Architecture = field(default_factory=Architecture)
+
+    def __post_init__(self) -> None:
+        check_knobs(self)
+
+    def policy_config(self, revision: str) -> PolicyConfig:
+        """The ``policy.json``: metres and radians per step of the controller, gripper 1 = open."""
+        words = dict.fromkeys(word for text in INSTRUCTIONS for word in text.split())
+        high = [*OSC_POSE_SCALE.tolist(), 1.0]
+        low = [-value for value in high[:6]] + [0.0]
+        return PolicyConfig(
+            revision=revision, architecture=self.architecture, words=tuple(words),
+            norm_stats={NORM_KEY: {"action": {"q01": low, "q99": high, "mask": [True] * 7}}},
+            norm_key=NORM_KEY, control_period_s=CONTROL_PERIOD_S,
+            camera={"name": CAMERA, "frame": "LIBERO's agentview, 256 x 256, turned by 180 degrees "
+                    "and reduced to 224 x 224 by area"},
+        )
+
+    def record(self) -> dict[str, Any]:
+        """For the training record."""
+        return asdict(self)
