@@ -19,7 +19,8 @@ from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS
 
 ROOT = Path(__file__).parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.xml"))
-CONFIGS = sorted(path for path in (ROOT / "config").glob("*.yaml") if "bridge" not in path.name)
+CONFIGS = sorted(path for path in (ROOT / "config").glob("*.yaml")
+                 if path.stem not in ("gazebo_bridge", "recording_qos"))
 ADAPTABLE = {"selector": tuple(SELECTORS), "schedule": tuple(SCHEDULES)}
 
 
@@ -96,6 +97,28 @@ def test_a_bag_plays_no_commands():
     assert set(re.findall(r"\$\(var (\w+)\)", played)) == {
         "image", "wrist_image", "instruction_topic"
     }
+
+
+@pytest.mark.parametrize("name", ["vla", "servo", "sim", "gazebo"])
+def test_a_recording_holds_what_replay_needs(name):
+    """What the policy sees, hears and decides, from whoever started first."""
+    launch = ElementTree.parse(ROOT / "launch" / f"{name}.launch.xml").getroot()
+    given = {arg.get("name"): arg.get("default") for arg in launch.iter("arg")}
+    assert given["record"] == "false"
+    (recorder,) = (each for each in launch.iter("executable") if "bag record" in each.get("cmd"))
+    assert recorder.get("if") == "$(var record)"
+    command = re.sub(r"\$\(var (\w+)\)", lambda found: given[found[1]], recorder.get("cmd"))
+    options, _, topics = command.partition("--topics")
+    assert "config/recording_qos.yaml" in options and "--output recording" in options
+    names = {topic.removeprefix("/sim/").removeprefix("/") for topic in topics.split()}
+    camera = given.get("image", "image").removeprefix("/")
+    assert {camera, "instruction", "action", "policy_node/selection", "policy_node/status"} <= names
+    profiles = yaml.safe_load((ROOT / "config" / "recording_qos.yaml").read_text())
+    latched = "/sim/instruction" if "namespace" in given else "/instruction"
+    assert profiles[latched] == {"history": "keep_last", "depth": 1, "reliability": "reliable",
+                                 "durability": "transient_local"}
+    image = f"/sim/{camera}" if "namespace" in given else f"/{camera}"
+    assert profiles[image]["reliability"] == "best_effort", "takes any camera"
 
 
 def test_views_show_topics_that_exist():
