@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from vla_infoentropy_ros.bench.abuse import Row, longest_gap, time_to_zero
+from vla_infoentropy_ros.bench.abuse import Row, longest_gap, markdown, time_to_zero
 
 
 @dataclass(frozen=True)
@@ -43,3 +45,10 @@ def test_a_stop_is_the_first_zero() -> None:
 def test_two_periods_and_a_tenth_of_a_second_are_kept() -> None:
     assert Row(2 / 30, 0.1, 0, "").kept
     assert not Row(0.07, 0.1, 0, "").kept and not Row(0.01, 0.11, 0, "").kept
+
+
+def test_the_table_in_the_docs_is_what_was_measured() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    record = json.loads((docs / "results" / "abuse.json").read_text(encoding="utf-8"))
+    table = markdown({name: Row(**row) for name, row in record["rows"].items()})
+    assert table in (docs / "security.md").read_text(encoding="utf-8"), table

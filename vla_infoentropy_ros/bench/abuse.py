@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
         finally:
             child.terminate()
             child.wait(30)
-    _print(rows)
+    print(markdown(rows))
     if options.json:
         record = {"command": "python -m vla_infoentropy_ros bench abuse", "options": vars(options),
                   **machine, "rows": {name: asdict(row) for name, row in rows.items()}}
@@ -219,9 +219,18 @@ class _Run:
         return int(line.split()[1]) * 1024
 
 
-def _print(rows: dict[str, Row]) -> None:
-    print(f"\n{'abuse':40} {'gap ms':>8} {'to zero ms':>11} {'peak MB':>8}  fault")
+def markdown(rows: dict[str, Row]) -> str:
+    """The table as it stands in docs/security.md."""
+    lines = ["| abuse | longest gap | to zero | peak memory | fault |", "|" + "---|" * 5]
     for name, row in rows.items():
-        broken = "" if row.kept else "  BROKEN"
-        print(f"{name:40} {1e3 * row.gap_s:8.0f} {1e3 * row.stop_s:11.0f} "
-              f"{row.peak_bytes / 1e6:8.0f}  {row.fault}{broken}")
+        lines.append(
+            f"| {name} | {_marked(row.gap_s, GAP_LIMIT_S)} | {_marked(row.stop_s, STOP_LIMIT_S)} | "
+            f"{row.peak_bytes / 1e6:.0f} MB | {row.fault} |"
+        )
+    return "\n".join(lines)
+
+
+def _marked(seconds: float, limit_s: float) -> str:
+    """Milliseconds, bold where they are too many."""
+    told = f"{1e3 * seconds:.0f} ms"
+    return told if seconds <= limit_s else f"**{told}**"
