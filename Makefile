@@ -17,6 +17,7 @@ help:
 	@echo "make demo            simulated robot + policy node, camera to command, with a report"
 	@echo "make demo EPISODES=3 the same, shorter"
 	@echo "make test            all tests"
+	@echo ".venv/bin/python -m vla_infoentropy_ros doctor   what is in use, and what is wrong with it"
 	@echo "make train           the embedded policy from scratch (about an hour on 2 cores)"
 	@echo "make libero MODEL=.. LIBERO's simulator in an environment of its own, and a short run"
 	@echo "make lint            ruff and mypy"

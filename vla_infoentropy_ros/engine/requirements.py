@@ -11,7 +11,7 @@ import warnings
 from importlib import metadata
 
 TRANSFORMERS_FROM = (5, 17)  # LlamaModel with the cache and attention interfaces we rely on
-TRANSFORMERS_TESTED = (5, 23)
+TRANSFORMERS_TESTED = (5, 24)
 TRANSFORMERS_BELOW = (6, 0)
 
 
