@@ -20,7 +20,7 @@ from vla_infoentropy_ros.engine.requirements import (
 
 ROOT = Path(__file__).parents[2]
 SENTENCE = (
-    'transformers 4.40.1 is installed, but >=5.17,<6 is needed (5.17 up to 5.23 are tested); '
+    'transformers 4.40.1 is installed, but >=5.17,<6 is needed (5.17 up to 5.24 are tested); '
     'install a supported one: pip install "transformers>=5.17,<6"'
 )
 
