@@ -38,7 +38,10 @@ from vla_infoentropy_ros.models.motion_sense import (
 )
 
 # Tried in this order for a policy that names no example of its own.
-INSTRUCTIONS = ("pick up the red block", "put the red cube on the blue plate")
+INSTRUCTIONS = (
+    "pick up the red block", "put the red cube on the blue plate",
+    "pick up the milk and place it in the basket",
+)
 PICTURE = (240, 320, 3)  # a size that no tower has, so that resizing is tested too
 
 # Both ends of each convention; a reachable range may miss or overshoot them by a few bins.

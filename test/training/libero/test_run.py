@@ -13,6 +13,7 @@ import torch
 from vla_infoentropy_ros.libero.shards import Shard, compress
 from vla_infoentropy_ros.libero.suites import INSTRUCTIONS
 from vla_infoentropy_ros.models.embedded import Architecture, EmbeddedPolicy
+from vla_infoentropy_ros.selftest import _example
 from vla_infoentropy_ros.serve.actions import ActionForm
 from vla_infoentropy_ros.training.libero.pictures import Pictures, ShardError
 from vla_infoentropy_ros.training.libero.recipe import Recipe
@@ -113,3 +114,8 @@ def test_the_gripper_opens_with_one(data: Path) -> None:
     batch = pictures.batch(np.random.default_rng(0), 5, 2)
     assert (batch.targets[..., 6] == -1.0).all()  # collected as 1, which closes there
     assert batch.prompts.shape[:2] == (5, 2) and batch.offsets.shape == (5, 2, 2, 3)
+
+
+def test_the_self_test_knows_something_to_tell_it() -> None:
+    # A policy of whole words knows no others, and a server refuses what its self-test cannot ask.
+    assert _example(EmbeddedPolicy(RECIPE.policy_config("made-up"))) in INSTRUCTIONS
