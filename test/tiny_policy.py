@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from vla_infoentropy_ros.engine.heads import TokenHead
 from vla_infoentropy_ros.models.action_codec import ActionCodec
 from vla_infoentropy_ros.models.adapter import (
     Action,
@@ -27,7 +28,7 @@ class TinyPolicy:
     grouped queries."""
 
     name, revision, norm_key = "tiny", "random", "none"
-    action_tokens, bos_token_id = 7, 1
+    bos_token_id = 1
     convention = ActionConvention("rpy", "one_is_open", "base", 0.2)
 
     def __init__(self, seed: int = 0, dtype: torch.dtype = torch.float32, kv_heads: int = 4,
@@ -41,6 +42,7 @@ class TinyPolicy:
             initializer_range=scale,
         )
         self.decoder = LlamaForCausalLM(config).to(dtype).eval().requires_grad_(False)
+        self.backbone, self.head = self.decoder.model, TokenHead(self.decoder.lm_head, 7)
         self._stem = (torch.randn(48, 32) * 0.5).to(dtype)
         self._codec = ActionCodec(VOCABULARY, bins=32)
 

@@ -18,6 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vla_infoentropy_ros.engine.heads import Turn
+from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
+from vla_infoentropy_ros.engine.plan import TokenPlan
+from vla_infoentropy_ros.engine.stopwatch import Stopwatch
 from vla_infoentropy_ros.foreign.text import MESSAGE, one_line, printable
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import Action, PolicyAdapter, PolicyError
@@ -136,7 +140,7 @@ class _Probe:
 
     def __init__(self, policy: PolicyAdapter, instruction: str) -> None:
         self.policy, self.instruction = policy, instruction
-        self._logits: dict[tuple[int, str], torch.Tensor] = {}
+        self._answers: dict[tuple[int, str], torch.Tensor] = {}
         self._last: list[Action] = []
 
     def norm_key(self) -> str:
@@ -178,7 +182,7 @@ class _Probe:
         raise _Failed("an empty instruction is accepted")
 
     def vocabulary(self) -> str:
-        rows = int(self.policy.decoder.model.embed_tokens.weight.shape[0])
+        rows = int(self.policy.backbone.embed_tokens.weight.shape[0])
         text = self.policy.tokenize(self.instruction).token_ids
         highest = max(int(text.max()), self.policy.bos_token_id)
         codec = getattr(self.policy, "codec", None)
@@ -195,7 +199,7 @@ class _Probe:
 
     def vision(self) -> str:
         rows = self.policy.views * self.policy.grid[0] * self.policy.grid[1]
-        wanted = (rows, int(self.policy.decoder.config.hidden_size))
+        wanted = (rows, int(self.policy.backbone.config.hidden_size))
         visual = self._embed(0)
         if tuple(visual.shape) != wanted:
             raise _Failed(f"visual embeddings {tuple(visual.shape)}, must be {wanted}")
@@ -206,14 +210,14 @@ class _Probe:
     def image_matters(self) -> str:
         black, white = self._answer(0), self._answer(255)
         if not bool(torch.isfinite(torch.stack([black, white])).all()):
-            raise _Failed("logits hold NaN or infinity; try dtype=bfloat16 or float32")
+            raise _Failed("the answer holds NaN or infinity; try dtype=bfloat16 or float32")
         difference = float((black - white).abs().max())
         if difference == 0.0:
             raise _Failed(
-                "a black and a white frame give the same logits: the image does not reach the "
+                "a black and a white frame give the same answer: the image does not reach the "
                 "language model"
             )
-        return f"black and white frames differ by {difference:.3g} in the logits"
+        return f"black and white frames differ by {difference:.3g} in the answer"
 
     def instruction_matters(self) -> str:
         words = self.instruction.split()
@@ -221,17 +225,17 @@ class _Probe:
         difference = float((self._answer(0) - self._answer(0, other)).abs().max())
         if difference == 0.0:
             raise _Failed(
-                f"{other!r} gives the same logits as {self.instruction!r}: the instruction does "
+                f"{other!r} gives the same answer as {self.instruction!r}: the instruction does "
                 "not reach the language model"
             )
-        return f"the same words in another order differ by {difference:.3g} in the logits"
+        return f"the same words in another order differ by {difference:.3g} in the answer"
 
     def repeatable(self) -> str:
         first = self._answer(0)
-        self._logits.clear()
+        self._answers.clear()
         difference = float((self._answer(0) - first).abs().max())
         if difference > 1e-2 * float(first.abs().max()):
-            raise _Failed(f"the same frame twice differs by {difference:.3g} in the logits")
+            raise _Failed(f"the same frame twice differs by {difference:.3g} in the answer")
         return f"the same frame twice differs by {difference:.3g}"
 
     def tower_calls(self) -> str:
@@ -295,19 +299,16 @@ class _Probe:
         return f"{values[0]:.2f}..{values[1]:.2f} as {convention}"
 
     def _reach(self) -> Reach | None:
-        return Reach.of(self.policy) if hasattr(self.policy, "codec") else None
+        return Reach.of(self.policy) if hasattr(self.policy, "encode_action") else None
 
-    def _extremes(self) -> list[list[int]]:
-        codec = getattr(self.policy, "codec", None)
-        if codec is None:
-            return []
-        lowest, highest = (int(token) for token in codec.encode([-1.0, 1.0]))
-        return [[lowest] * 7, [highest] * 7]
+    def _extremes(self) -> list[Any]:
+        encode = getattr(self.policy, "encode_action", None)
+        return [] if encode is None else [encode(np.full(7, end)) for end in (-1.0, 1.0)]
 
     def _ends(self) -> tuple[Action, Action]:
         ids = self._extremes()
-        if not ids:  # no codec to ask: the ends of the language model's vocabulary
-            rows = int(self.policy.decoder.config.vocab_size)
+        if not ids:  # nobody to ask: the ends of the language model's vocabulary
+            rows = int(self.policy.backbone.config.vocab_size)
             ids = [[rows - 1] * 7, [0] * 7]
         first, second = (self.policy.decode_action(row) for row in ids)
         return first, second
@@ -320,18 +321,25 @@ class _Probe:
             return self.policy.embed_vision(self.policy.preprocess(self._pictures(level)).pixels)
 
     def _answer(self, level: int, instruction: str = "") -> torch.Tensor:
-        """Logits of the first action token, float32, by one plain forward of the model."""
+        """The numbers that the action is read from, of one step with nothing reused."""
         asked = (level, instruction or self.instruction)
-        if asked not in self._logits:
-            decoder = self.policy.decoder
-            embed = decoder.model.embed_tokens
-            text = self.policy.tokenize(asked[1]).token_ids.to(embed.weight.device)
-            bos = torch.tensor([self.policy.bos_token_id], device=embed.weight.device)
+        if asked not in self._answers:
+            backbone, head = self.policy.backbone, self.policy.head
+            device = backbone.device
+            text = self.policy.tokenize(asked[1]).token_ids.to(device)
+            bos = torch.tensor([self.policy.bos_token_id], device=device)
             with torch.inference_mode():
-                sequence = torch.cat([embed(bos), self._embed(level), embed(text)])[None]
-                output = decoder(inputs_embeds=sequence, use_cache=False, logits_to_keep=1)
-            self._logits[asked] = output.logits[0, -1].float()
-        return self._logits[asked]
+                visual = self._embed(level)
+                layout = head.layout(visual.shape[0], text.shape[0])
+                embed = backbone.embed_tokens
+                decided = head.act(
+                    PartialDecoder(backbone, layout, ()),
+                    torch.cat([embed(bos), visual, embed(text)]),
+                    TokenPlan.dense(visual.shape[0], device),
+                    Turn(0, None, None, Stopwatch(device)),
+                )
+            self._answers[asked] = decided.evidence()
+        return self._answers[asked]
 
 
 class _CountingPolicy:

@@ -114,7 +114,7 @@ def test_adapter_shapes(policy: OpenVLAPolicy) -> None:
     assert seen.pixels.shape == (1, 6, 224, 224)
     assert policy.embed_vision(seen.pixels).shape == (256, 64)
     assert policy.embed_vision(seen.pixels.repeat(2, 1, 1, 1)).shape == (512, 64)
-    assert policy.grid == (16, 16) and policy.views == 1 and policy.action_tokens == 7
+    assert policy.grid == (16, 16) and policy.views == 1
 
 
 def test_prompt(policy: OpenVLAPolicy) -> None:

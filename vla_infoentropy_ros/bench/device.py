@@ -28,14 +28,13 @@ from vla_infoentropy_ros.bench.launches import (
 )
 from vla_infoentropy_ros.bench.steps import (
     as_greedy,
-    load_asked,
+    load_token_policy,
     machine_record,
     run_interleaved,
 )
-from vla_infoentropy_ros.engine.layout import Layout
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
-from vla_infoentropy_ros.models.adapter import PolicyAdapter
+from vla_infoentropy_ros.models.adapter import PolicyAdapter, TokenPolicy
 from vla_infoentropy_ros.models.load_options import add_load_arguments
 from vla_infoentropy_ros.selection import SELECTORS
 from vla_infoentropy_ros.session import DECODE_MODES, StepResult
@@ -58,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     parser.set_defaults(model="random:openvla-7b/16")
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
-    policy = load_asked(options)
+    policy = load_token_policy(options)
     tables = measured(policy, options.selectors, options.frames)
     _print(tables)
     if options.out:
@@ -67,9 +66,9 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def measured(policy: PolicyAdapter, selectors: Sequence[str], count: int) -> dict[str, Any]:
+def measured(policy: TokenPolicy, selectors: Sequence[str], count: int) -> dict[str, Any]:
     """Every table, by its name."""
-    device = policy.decoder.model.embed_tokens.weight.device
+    device = policy.backbone.embed_tokens.weight.device
     frames = moving_frames(count)
     plain = generate(policy, frames[0])
     plain_ms = _median_ms(plain, device, _REPEATS)
@@ -96,15 +95,14 @@ def measured(policy: PolicyAdapter, selectors: Sequence[str], count: int) -> dic
 def exactness(policy: PolicyAdapter) -> dict[str, Any]:
     """Hidden states of the text rows, this number format: a plan that recomputes everything twice
     over, and on the same picture plans that recompute a part, against the dense pass."""
-    weight = policy.decoder.model.embed_tokens.weight
+    weight = policy.backbone.embed_tokens.weight
     with torch.inference_mode():
         visual = policy.embed_vision(policy.preprocess([moving_frames(1)[0]]).pixels)
         ids = policy.tokenize(INSTRUCTION).token_ids.to(weight.device)
         bos = torch.tensor([policy.bos_token_id], device=weight.device)
         sequence = torch.cat((weight[bos], visual, weight[ids]))[None]
         total = visual.shape[0]
-        decoder = PartialDecoder(
-            policy.decoder.model, Layout(total, len(ids), policy.action_tokens), ())
+        decoder = PartialDecoder(policy.backbone, policy.head.layout(total, len(ids)), ())
         dense = decoder.prefill(sequence, TokenPlan.dense(total, weight.device))
         found: dict[str, Any] = {"again_bit_for_bit": bool(torch.equal(
             decoder.prefill(sequence, TokenPlan.dense(total, weight.device)), dense))}

@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vla_infoentropy_ros.bench.steps import load_asked, machine_record
-from vla_infoentropy_ros.models.adapter import PolicyAdapter
+from vla_infoentropy_ros.bench.steps import load_token_policy, machine_record
+from vla_infoentropy_ros.models.action_statistics import DOF
+from vla_infoentropy_ros.models.adapter import TokenPolicy
 from vla_infoentropy_ros.models.load_options import add_load_arguments
 from vla_infoentropy_ros.variants import Variant
 
@@ -75,7 +76,7 @@ def moving_frames(count: int, edge: int = 224) -> list[NDArray[np.uint8]]:
     return frames
 
 
-def generate(policy: PolicyAdapter, frame: NDArray[np.uint8]) -> Callable[[], torch.Tensor]:
+def generate(policy: TokenPolicy, frame: NDArray[np.uint8]) -> Callable[[], torch.Tensor]:
     """transformers' own greedy generation of an action, picture and text embedded already."""
     model: Any = policy.decoder  # `generate` is typed for another kind of self
     embed = model.model.embed_tokens
@@ -91,7 +92,7 @@ def generate(policy: PolicyAdapter, frame: NDArray[np.uint8]) -> Callable[[], to
     def run() -> torch.Tensor:
         found: torch.Tensor = model.generate(
             inputs_embeds=sequence, attention_mask=mask, do_sample=False, pad_token_id=0,
-            eos_token_id=None, max_new_tokens=policy.action_tokens,
+            eos_token_id=None, max_new_tokens=DOF,
         )
         return found
 
@@ -108,7 +109,7 @@ def main(argv: Sequence[str]) -> int:
     parser.set_defaults(model="random:openvla-7b/16")
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
-    table = table_of(load_asked(options))
+    table = table_of(load_token_policy(options))
     print(f"{'one action':30} {'launches':>9} {'passes':>7}  most frequent")
     for name, row in table.items():
         frequent = ", ".join(f"{operator} {count}" for operator, count in row["operators"])
@@ -119,7 +120,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def table_of(policy: PolicyAdapter, variants: Sequence[str] = _VARIANTS) -> dict[str, Any]:
+def table_of(policy: TokenPolicy, variants: Sequence[str] = _VARIANTS) -> dict[str, Any]:
     """Launches of transformers' generation, language model alone, and of a step of each variant.
 
     The step is one in which the picture does not change after a warm-up: a draft holds.
@@ -127,7 +128,7 @@ def table_of(policy: PolicyAdapter, variants: Sequence[str] = _VARIANTS) -> dict
     frame = moving_frames(1)[0]
     run = generate(policy, frame)
     run()
-    table = {"generate (no vision)": _row(counted(run), policy.action_tokens)}
+    table = {"generate (no vision)": _row(counted(run), DOF)}
     for name in variants:
         session = Variant.parse(name).session(policy)
         session.set_instruction(INSTRUCTION)

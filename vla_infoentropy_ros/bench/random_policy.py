@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vla_infoentropy_ros.engine.heads import ActionHead, TokenHead
 from vla_infoentropy_ros.models.action_codec import ActionCodec
+from vla_infoentropy_ros.models.action_statistics import DOF
 from vla_infoentropy_ros.models.adapter import (
     Action,
     ActionConvention,
@@ -74,7 +76,7 @@ class RandomPolicy:
     """`PolicyAdapter` of OpenVLA's layout; words become tokens by a checksum."""
 
     revision, norm_key = "random", "none"
-    views, action_tokens, bos_token_id = 1, 7, 1
+    views, bos_token_id = 1, 1
     convention = ActionConvention("rpy", "one_is_open", "base", 0.2)
 
     def __init__(self, name: str, options: LoadOptions) -> None:
@@ -96,6 +98,8 @@ class RandomPolicy:
             torch.set_default_dtype(before)
         self.model.eval().requires_grad_(False)
         self.decoder = self.model.language_model
+        self.backbone = self.decoder.model
+        self.head: ActionHead = TokenHead(self.decoder.lm_head, DOF)
         self._device, self._dtype = device, dtype
         self._preprocessing = Preprocessing(config.image_size)
         self._codec = ActionCodec(config.action_vocab_size, config.action_bins)
@@ -119,7 +123,7 @@ class RandomPolicy:
         """(1, 6, H, W) to (256, d)."""
         return self.model.embed_vision(pixels.to(self._dtype)).flatten(0, 1)
 
-    def decode_action(self, token_ids: Sequence[int]) -> Action:
+    def decode_action(self, decided: Sequence[int]) -> Action:
         """Numbers in [-1, 1] that mean nothing."""
-        values = self._codec.decode(token_ids)
-        return Action(values, values, tuple(token_ids))
+        values = self._codec.decode(decided)
+        return Action(values, values, tuple(decided))

@@ -68,7 +68,8 @@ class _Timed:
 
     def __init__(self, selector: Selector) -> None:
         self._selector = selector
-        self.name, self.schedule, self.reuses = selector.name, selector.schedule, selector.reuses
+        self.name, self.schedule = selector.name, selector.schedule
+        self.reuses, self.prunes = selector.reuses, selector.prunes
         self.spent_s: list[float] = []
         self._given: SelectionInput | None = None
 

@@ -12,7 +12,7 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vla_infoentropy_ros.bench.random_policy import RandomPolicy, is_random
+from vla_infoentropy_ros.engine.heads import TokenHead
 from vla_infoentropy_ros.knobs import SettingError
-from vla_infoentropy_ros.models.adapter import PolicyAdapter, PolicyError
+from vla_infoentropy_ros.models.adapter import PolicyAdapter, PolicyError, TokenPolicy
 from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.report.machine import hardware, versions
@@ -69,6 +70,14 @@ def load_asked(options: argparse.Namespace) -> PolicyAdapter:
         raise SystemExit(f"error: {error}") from error
 
 
+def load_token_policy(options: argparse.Namespace) -> TokenPolicy:
+    """`load_asked`, for what compares with transformers' own generation of tokens."""
+    policy = load_asked(options)
+    if not isinstance(policy.head, TokenHead):
+        raise SystemExit(f"error: {policy.name} has no action tokens, which this command counts")
+    return cast(TokenPolicy, policy)
+
+
 def run_interleaved(
     sessions: dict[str, Session], episodes: Sequence[tuple[str, list[NDArray[np.uint8]]]]
 ) -> dict[str, list[StepResult]]:
@@ -99,7 +108,7 @@ def solved_episode(seed: int) -> tuple[str, list[NDArray[np.uint8]]]:
 
 def _row(steps: list[StepResult], first: list[StepResult]) -> dict[str, object]:
     """Figures of one variant; ``first``: the steps of the first variant, on the same frames."""
-    same = [ours.action.token_ids == base.action.token_ids
+    same = [np.array_equal(ours.action.chunk, base.action.chunk)
             for ours, base in zip(steps, first, strict=True)]
     later = [step for step in steps if step.t > 0]  # the first of an episode is always dense
     stages = later[0].stages_ms
@@ -144,7 +153,7 @@ def _print(table: dict[str, dict[str, object]]) -> None:
         print(f"{name:26} {p50:7.2f} {row['p95_ms']:7.2f} {base / p50:5.2f} "
               f"{row['fresh']:6.1f} {row['passes']:6.2f} {row['gflops']:6.2f} "
               f"{row['papers_gmacs']:6.2f} {row['same_actions']:5.0%}  {parts}")
-    print(f"same: share of steps whose seven action tokens are those of {next(iter(table))}")
+    print(f"same: share of steps whose actions are those of {next(iter(table))}")
     for name, row in table.items():
         if "tokens_as_greedy" in row:
             print(f"{name}: tokens as decoded greedily in {row['tokens_as_greedy']:.1%} of steps, "

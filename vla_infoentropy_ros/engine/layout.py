@@ -63,7 +63,8 @@ class Layout:
         return self.bos if everything or self.together else 0
 
     def order(self) -> list[int]:
-        """(total,) a number for every row; a row sees the rows of numbers up to its own."""
+        """(total,) a number for every row, never falling; a row sees those of numbers up to its
+        own."""
         seen = self.tail + self.text
         numbers = [0] * seen if self.together else list(range(seen))
         numbers += [numbers[-1] + 1] * self.state
@@ -76,6 +77,8 @@ class Layout:
         order = torch.tensor(self.order(), device=device)
         return order[None, :] <= order[:, None]
 
-    def all_see_all(self, length: int) -> bool:
-        """Whether no mask is needed among the first ``length`` rows."""
-        return self.together and length <= self.tail + self.text
+    def open(self, first: int, length: int) -> bool:
+        """Whether rows from ``first`` on may see all of the first ``length`` rows, so that no
+        mask is needed."""
+        order = self.order()
+        return order[first] >= order[length - 1]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +41,7 @@ class PartialDecoder:
     def __init__(self, model: LlamaModel, layout: Layout, probe_layers: tuple[int, ...]):
         self.model, self.layout, self.probe_layers = model, layout, probe_layers
         self.layers: list[Any] = list(model.layers)
+        self.device = model.embed_tokens.weight.device
         weight = model.embed_tokens.weight
         device, dtype = weight.device, weight.dtype
         self.cache = SlotCache(model.config, layout.total, device=device, dtype=dtype)
@@ -98,7 +99,7 @@ class PartialDecoder:
         narrowing = {stage.layer: stage.fresh for stage in plan.stages}
         rows = self._rows(self._chosen(narrowing.pop(0), end), end)
         hidden = sequence[:, rows.positions]
-        with self._own_attention():
+        with self._own_attention(self.layers):
             for index in range(depth):
                 fresh = narrowing.get(index)
                 if plan.pruning is not None and index == plan.pruning.layer:
@@ -111,10 +112,10 @@ class PartialDecoder:
         return hidden, rows
 
     @contextmanager
-    def _own_attention(self) -> Iterator[None]:
+    def _own_attention(self, layers: Sequence[Any]) -> Iterator[None]:
         """Attention that writes down its queries, while our rows run: whoever else uses the model
         may have chosen another one, which would freeze what the probe reads, and finds it again."""
-        config = self.model.config
+        config = layers[0].self_attn.config
         before, config._attn_implementation = config._attn_implementation, BACKEND
         try:
             yield
@@ -135,17 +136,28 @@ class PartialDecoder:
     def extend(self, embeddings: torch.Tensor, start: int) -> torch.Tensor:
         """Run ``embeddings`` (1, n, d) at positions start, start + 1, ...; earlier positions are
         read from the cache. Returns (1, n, d) after the final norm."""
-        end = start + embeddings.shape[1]
+        return self.model.norm(self.through(self.layers, embeddings, start))
+
+    def through(
+        self, layers: Sequence[Any], hidden: torch.Tensor, start: int,
+        visible: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Run ``hidden`` (1, n, d) at positions start, start + 1, ... through ``layers``, one for
+        every layer of the model: its own, or those of an expert that reads its keys and values.
+
+        visible: (total,) bool, positions that these rows may see beyond what the layout says;
+        None for all.
+        """
+        end = start + hidden.shape[1]
         positions = self._positions[start:end]
         self._tape.aim(positions)
-        rows = self._rows(positions, end)
-        hidden = embeddings
-        with self._own_attention():
-            for index in range(len(self.layers)):
+        rows = self._rows(positions, end, visible, first=start)
+        with self._own_attention(layers):
+            for index, layer in enumerate(layers):
                 if index == self._pruned_from:
                     rows = self._rows(positions, end, self._visible)
-                hidden = self._layer(index, hidden, rows)
-        return self.model.norm(hidden)
+                hidden = self._layer(index, hidden, rows, layer)
+        return hidden
 
     def attention(self, action_rows: int) -> Attention:
         """What the text rows and the first ``action_rows`` action rows of the step just run
@@ -161,9 +173,11 @@ class PartialDecoder:
         behind = layout.prompt - layout.tail
         return Attention(layers, weights[:, : layout.text], weights[:, behind:])
 
-    def _layer(self, index: int, hidden: torch.Tensor, rows: _Rows) -> torch.Tensor:
+    def _layer(
+        self, index: int, hidden: torch.Tensor, rows: _Rows, layer: Any = None
+    ) -> torch.Tensor:
         self.cache.aim(rows.positions, rows.length)
-        computed: torch.Tensor = self.layers[index](
+        computed: torch.Tensor = (layer or self.layers[index])(
             hidden,
             attention_mask=rows.mask,
             position_embeddings=rows.rotary,
@@ -173,12 +187,13 @@ class PartialDecoder:
         return computed
 
     def _rows(
-        self, positions: torch.Tensor, length: int, visible: torch.Tensor | None = None
+        self, positions: torch.Tensor, length: int, visible: torch.Tensor | None = None,
+        first: int = 0,
     ) -> _Rows:
+        """first: no position lies before it."""
         cos, sin = self._rotary
         rotary = (cos[:, positions], sin[:, positions])
-        newest = positions.shape[0] == 1  # it may see every key
-        if visible is None and (newest or self.layout.all_see_all(length)):
+        if visible is None and self.layout.open(first, length):
             return _Rows(positions, rotary, None, length)
         mask = self._mask[positions, :length]
         if visible is not None:

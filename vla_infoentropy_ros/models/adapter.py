@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, LlamaModel
 
+from vla_infoentropy_ros.engine.heads import ActionHead
 from vla_infoentropy_ros.foreign.text import UserError
 
 
@@ -67,18 +68,25 @@ class ActionConvention:
 @dataclass(frozen=True)
 class Action:
     """values: (7,) [dx, dy, dz, droll, dpitch, dyaw, gripper] in m, rad and the gripper
-    convention. normalised: (7,) in [-1, 1] before un-normalisation. token_ids: the 7 tokens."""
+    convention. normalised: (7,) before un-normalisation, in [-1, 1] but for flow policies, which
+    may go a little beyond. token_ids: the 7 tokens, () for a policy that has none. chunk: (H, 7)
+    as values, the actions of this and the following control periods; without one, values alone."""
 
     values: NDArray[np.float64]
     normalised: NDArray[np.float64]
-    token_ids: tuple[int, ...]
+    token_ids: tuple[int, ...] = ()
+    chunk: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 7)))
+
+    def __post_init__(self) -> None:
+        if not len(self.chunk):
+            object.__setattr__(self, "chunk", self.values[None])
 
 
 class PolicyAdapter(Protocol):
     """A vision-language-action policy, taken apart at the joints where the engine cuts.
 
-    The sequence is ``[BOS][V * rows * cols visual tokens][T text tokens][7 action tokens]``,
-    positions 0, 1, 2, ... without gaps.
+    The sequence is ``[BOS][V * rows * cols visual tokens][T text tokens]``, positions 0, 1, 2, ...
+    without gaps; what follows, and who sees whom, is its head's (`engine.layout`).
     """
 
     name: str
@@ -86,9 +94,9 @@ class PolicyAdapter(Protocol):
     norm_key: str  # which statistics un-normalise the action
     views: int
     grid: tuple[int, int]  # (rows, cols) of visual tokens per view
-    action_tokens: int
     bos_token_id: int
-    decoder: LlamaForCausalLM
+    backbone: LlamaModel  # or what is built like one
+    head: ActionHead
     convention: ActionConvention
 
     def preprocess(self, images: Sequence[NDArray[np.uint8]]) -> VisionInput:
@@ -104,6 +112,12 @@ class PolicyAdapter(Protocol):
         """(V, C, H, W) to projected visual embeddings (V * rows * cols, d), views in order."""
         ...
 
-    def decode_action(self, token_ids: Sequence[int]) -> Action:
-        """7 token ids to an action; un-normalised."""
+    def decode_action(self, decided: Sequence[Any]) -> Action:
+        """The numbers that the head decided, token ids or a chunk (H * a,), to an action."""
         ...
+
+
+class TokenPolicy(PolicyAdapter, Protocol):
+    """One that acts by tokens, which its language model generates."""
+
+    decoder: LlamaForCausalLM

@@ -49,9 +49,13 @@ def load_policy(
 def _embedded(folder: Path | None, options: LoadOptions) -> PolicyAdapter:
     """The shipped policy, or that of a folder."""
     device = parse_device(options.device)
+    from vla_infoentropy_ros.models.embedded.config import FILE, PolicyConfig
+    from vla_infoentropy_ros.models.embedded.flow_policy import EmbeddedFlowPolicy
     from vla_infoentropy_ros.models.embedded.policy import EmbeddedPolicy
 
-    policy = EmbeddedPolicy.load(folder, options.revision)
+    flows = folder is not None and PolicyConfig.read(folder / FILE).flow is not None
+    kind = EmbeddedFlowPolicy if flows else EmbeddedPolicy
+    policy = kind.load(folder, options.revision)
     _insist(options, LoadOptions(
         device=options.device, dtype=options.dtype, unnorm_key=policy.norm_key,
         revision=options.revision, gripper=policy.convention.gripper,

@@ -10,7 +10,7 @@ from vla_infoentropy_ros.models.adapter import PolicyAdapter
 
 def device_memory(policy: PolicyAdapter) -> tuple[int, int]:
     """(used, total) bytes of the GPU that holds the policy; (0, 0) on a CPU."""
-    device = policy.decoder.device
+    device = policy.backbone.device
     if device.type != "cuda":
         return 0, 0
     free, total = torch.cuda.mem_get_info(device)

@@ -35,7 +35,7 @@ class SenselessError(Exception):
 
 @dataclass(frozen=True)
 class Reach:
-    """What tokens can ask for. low, high: (7,), m, rad and gripper, each axis by itself while the
+    """What a policy can ask for. low, high: (7,), m, rad and gripper, each axis by itself while the
     others stand at the middle of their ranges."""
 
     low: NDArray[np.float64]
@@ -43,12 +43,11 @@ class Reach:
 
     @classmethod
     def of(cls, policy: Any) -> Reach:
-        """Of a policy with a ``codec`` between tokens and normalised values."""
-        lowest, middle, highest = (int(token) for token in policy.codec.encode([-1.0, 0.0, 1.0]))
+        """Of a policy that can encode actions."""
         ends = np.array([
-            [float(policy.decode_action(_alone(axis, end, middle)).values[axis])
+            [float(policy.decode_action(policy.encode_action(_alone(axis, end))).values[axis])
              for axis in range(DOF)]
-            for end in (lowest, highest)
+            for end in (-1.0, 1.0)
         ])
         return cls(ends.min(axis=0), ends.max(axis=0))
 
@@ -62,8 +61,10 @@ class Reach:
         return f"{AXES[axis]} runs from {self.low[axis]:.3g} to {self.high[axis]:.3g}{unit}"
 
 
-def _alone(axis: int, token: int, middle: int) -> list[int]:
-    return [token if each == axis else middle for each in range(DOF)]
+def _alone(axis: int, end: float) -> NDArray[np.float64]:
+    values = np.zeros(DOF)
+    values[axis] = end
+    return values
 
 
 def check_size(reach: Reach, period_s: float) -> str:

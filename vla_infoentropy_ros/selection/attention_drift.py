@@ -34,6 +34,7 @@ class AttentionDrift:
 
     name = "attention_drift"
     reuses = True
+    prunes = False
 
     def __init__(self, settings: SelectionSettings, schedule: str = "constant") -> None:
         check_schedule(schedule)

@@ -77,6 +77,7 @@ class Selector(Protocol):
     name: str
     schedule: str  # "" when the selector has none
     reuses: bool  # whether its plans read keys and values of earlier steps
+    prunes: bool  # whether its plans hide tokens from the rows that decide the action
 
     def needs(self, depth: int) -> AttentionNeeds:
         """Which attention of each step to record, for a decoder of ``depth`` layers."""

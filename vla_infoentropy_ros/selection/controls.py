@@ -19,6 +19,7 @@ class Random:
     name = "random"
     schedule = ""
     reuses = True
+    prunes = False
 
     def __init__(self, settings: SelectionSettings) -> None:
         self.settings = settings
@@ -44,6 +45,7 @@ class Stale:
     name = "stale"
     schedule = ""
     reuses = True
+    prunes = False
 
     def needs(self, depth: int) -> AttentionNeeds:
         return AttentionNeeds(())

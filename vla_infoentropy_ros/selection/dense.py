@@ -17,6 +17,7 @@ class Dense:
     name = "dense"
     schedule = ""
     reuses = False
+    prunes = False
 
     def needs(self, depth: int) -> AttentionNeeds:
         return AttentionNeeds(())

@@ -38,6 +38,7 @@ class InfoEntropy:
 
     name = "info_entropy"
     reuses = True
+    prunes = False
 
     def __init__(self, settings: SelectionSettings, schedule: str = "linear") -> None:
         check_schedule(schedule)

@@ -26,6 +26,7 @@ class WithRefresh:
     """
 
     reuses = True
+    prunes = False
 
     def __init__(self, selector: Selector, settings: SelectionSettings) -> None:
         self.selector, self.settings = selector, settings

@@ -28,6 +28,7 @@ class VlaCache:
     name = "vla_cache"
     schedule = ""
     reuses = True
+    prunes = False
 
     def __init__(self, settings: SelectionSettings) -> None:
         self.settings = settings

@@ -43,6 +43,7 @@ class VlaPruner:
     name = "vla_pruner"
     schedule = ""
     reuses = False
+    prunes = True
 
     def __init__(self, settings: SelectionSettings) -> None:
         self.settings = settings
@@ -96,6 +97,7 @@ class FastV:
     name = "fastv"
     schedule = ""
     reuses = False
+    prunes = True
 
     def __init__(self, settings: SelectionSettings) -> None:
         self.settings = settings

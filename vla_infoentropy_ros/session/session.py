@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.engine import heads
-from vla_infoentropy_ros.engine.cost import Cost, probe_flops_of, run_cost
+from vla_infoentropy_ros.engine.cost import Cost, probe_flops_of
 from vla_infoentropy_ros.engine.flops import measure_flops
-from vla_infoentropy_ros.engine.layout import Layout
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
 from vla_infoentropy_ros.engine.read_back import read_back
 from vla_infoentropy_ros.engine.ridge import ridge_of
 from vla_infoentropy_ros.engine.stopwatch import Stopwatch
 from vla_infoentropy_ros.foreign.text import UserError
+from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyAdapter, PolicyError, PromptTokens
 from vla_infoentropy_ros.selection import Selection, SelectionInput, Selector, reasons
 from vla_infoentropy_ros.selection.image_entropy import patches_of
@@ -35,7 +35,8 @@ class StepError(UserError, RuntimeError):
 class Session:
     """Steps a policy through an episode, reusing keys and values between frames.
 
-    Not thread-safe: one worker owns it. Whatever makes the cache unfit (see `reset` and `step`)
+    Not thread-safe: one worker owns it. Raises SettingError for a selector or options that do not
+    fit the policy. Whatever makes the cache unfit (see `reset` and `step`)
     makes the next step recompute everything; no step ever reads a cache of unknown origin.
     """
 
@@ -44,6 +45,7 @@ class Session:
     ) -> None:
         self.policy, self.selector = policy, selector
         self.options = options or SessionOptions()
+        check_fit(policy, selector, self.options)
         self.instruction = ""
         self.steps = 0
         self._visual = policy.views * policy.grid[0] * policy.grid[1]
@@ -51,7 +53,9 @@ class Session:
         self._text: torch.Tensor | None = None  # (T, d) embedded prompt
         self._words = torch.zeros(0, dtype=torch.int64)  # its rows that are the instruction's
         self._decoder: PartialDecoder | None = None
-        self._device = policy.decoder.model.embed_tokens.weight.device
+        self._device = policy.backbone.device
+        # Of a head that reads keys and values alone, the last layer's queries decide nothing.
+        self._depth = len(policy.backbone.layers) - (not policy.head.reads_output)
         self._vision_flops = 0
         self._ridge = 0
         self._episode = Episode("first_frame")
@@ -72,13 +76,16 @@ class Session:
         self.reset("instruction_changed" if self.steps else "first_frame")
 
     def set_selector(self, selector: Selector) -> None:
-        """Choose tokens by ``selector`` from the next step on; resets."""
+        """Choose tokens by ``selector`` from the next step on; resets. Raises SettingError where
+        the policy cannot be run so; the old one then stays in force."""
+        check_fit(self.policy, selector, self.options)
         self.selector = selector
         self._build()
         self.reset("selector_changed")
 
     def set_options(self, options: SessionOptions) -> None:
-        """Run by ``options`` from the next step on; the cache stays good."""
+        """Run by ``options`` from the next step on; the cache stays good. Raises as above."""
+        check_fit(self.policy, self.selector, options)
         self.options = options
 
     def reset(self, reason: str) -> None:
@@ -133,14 +140,14 @@ class Session:
         decoded = self._act(decoder, visual, selection.plan, watch)
         cost = Cost()
         if self._unsure(decoded) and selection.plan.fresh.shape[0] < self._visual:
-            cost = run_cost(decoder, selection.plan, decoded)
+            cost = self.policy.head.cost(decoder, selection.plan, decoded)
             selection, invalidated = self._everything(visual), "entropy_gate"
             decoded = self._act(decoder, visual, selection.plan, watch)
-        memory = self._remember(decoder, selection, visual, patches, decoded.tokens)
+        memory = self._remember(decoder, selection, visual, patches, decoded.next_draft())
         # Of the picture too: a token that is kept today is not read, and its NaN would not show.
-        finite = torch.isfinite(decoded.logits).all() & torch.isfinite(visual).all()
+        finite, numbers = decoded.finite() & torch.isfinite(visual).all(), decoded.numbers()
         told = read_back({
-            "tokens": decoded.tokens, "finite": finite,
+            "numbers": numbers, "finite": finite,
             **told_of(selection, memory.ages, decoder.kept),
         })
         watch.lap("select")
@@ -148,10 +155,12 @@ class Session:
             raise StepError("the network produced NaN or infinity; no action is given")
 
         self._episode.seen = origin
-        cost += run_cost(decoder, selection.plan, decoded)
+        cost += self.policy.head.cost(decoder, selection.plan, decoded)
+        action_rows = self.policy.head.action_rows_read(decoder.layout)
         stages_ms = watch.stages_ms()
+        decided = told["numbers"] if numbers.is_floating_point() else told["numbers"].astype(int)
         return StepResult(
-            action=self.policy.decode_action([int(token) for token in told["tokens"]]),
+            action=self.policy.decode_action(decided.tolist()),
             t=self.steps,
             invalidated=invalidated,
             report=report_of(
@@ -160,30 +169,21 @@ class Session:
             stages_ms=stages_ms,
             latency_ms=sum(stages_ms.values()),
             decoder_passes=cost.passes,
-            flops=self._vision_flops + cost.flops + probe_flops_of(decoder),
+            flops=self._vision_flops + cost.flops + probe_flops_of(decoder, action_rows),
             macs=cost.macs,
             image=seen.image.cpu().numpy(),
         )
 
     def _act(
         self, decoder: PartialDecoder, visual: torch.Tensor, plan: TokenPlan, watch: Stopwatch
-    ) -> heads.Decoded:
+    ) -> heads.Decision:
         assert self._text is not None
-        parts = [self._bos, visual, self._text]
         draft = self._episode.draft if self.options.decode == "window" else None
-        if draft is not None:
-            parts.append(self.policy.decoder.model.embed_tokens(draft))
-        hidden = decoder.prefill(torch.cat(parts)[None], plan)
-        watch.lap("prefill")
-        lm_head = self.policy.decoder.lm_head
-        decoded = (
-            heads.greedy(decoder, lm_head, hidden) if draft is None
-            else heads.window(decoder, lm_head, hidden, draft)
-        )
-        watch.lap("decode")
-        return decoded
+        prompt = torch.cat((self._bos, visual, self._text))
+        turn = heads.Turn(self.steps, draft, None, watch)
+        return self.policy.head.act(decoder, prompt, plan, turn)
 
-    def _unsure(self, decoded: heads.Decoded) -> bool:
+    def _unsure(self, decoded: heads.Decision) -> bool:
         gate = self.options.entropy_gate
         return gate > 0 and bool(decoded.entropy() > gate)
 
@@ -206,14 +206,14 @@ class Session:
             ages=self._no_ages() if memory is None else memory.ages,
             attention=self._episode.attention,
             words=self._words,
-            depth=len(self.policy.decoder.model.layers),
+            depth=self._depth,
             ridge=self._ridge,
             state=self._episode.selector_state,
         ))
 
     def _remember(
         self, decoder: PartialDecoder, selection: Selection, visual: torch.Tensor,
-        patches: torch.Tensor, tokens: torch.Tensor,
+        patches: torch.Tensor, draft: torch.Tensor | None,
     ) -> Memory:
         episode, fresh = self._episode, selection.plan.fresh
         if episode.memory is None or fresh.shape[0] == self._visual:
@@ -221,10 +221,10 @@ class Session:
         else:
             episode.memory.refresh(fresh, visual, patches)
         if decoder.probe_layers:
-            fed_back = decoder.layout.action - 1  # the last action token is not
-            episode.attention = decoder.attention(fed_back)
+            rows = self.policy.head.action_rows_read(decoder.layout)
+            episode.attention = decoder.attention(rows)
         episode.selector_state = selection.state
-        episode.draft = tokens[:-1].clone()
+        episode.draft = draft
         return episode.memory
 
     def _no_ages(self) -> torch.Tensor:
@@ -234,16 +234,15 @@ class Session:
         """A decoder for the prompt's length and the selector's probe; its cache starts empty."""
         if self._prompt is None:
             return
-        embed = self.policy.decoder.model.embed_tokens
-        depth = len(self.policy.decoder.model.layers)
+        embed = self.policy.backbone.embed_tokens
         ids = self._prompt.token_ids.to(self._device)
         self._words = self._prompt.instruction.nonzero().squeeze(-1).to(self._device)
-        layout = Layout(self._visual, ids.shape[0], self.policy.action_tokens)
-        layers = self.selector.needs(depth).resolve(depth)
+        layout = self.policy.head.layout(self._visual, ids.shape[0])
+        layers = self.selector.needs(self._depth).resolve(self._depth)
         with torch.inference_mode():
             self._text = embed(ids)
             self._bos = embed(torch.tensor([self.policy.bos_token_id], device=self._device))
-            self._decoder = PartialDecoder(self.policy.decoder.model, layout, layers)
+            self._decoder = PartialDecoder(self.policy.backbone, layout, layers)
         self._measure(self._decoder)
 
     def _measure(self, decoder: PartialDecoder) -> None:
@@ -265,3 +264,24 @@ class Session:
         elif last is not None and stamp_ns - last > self.options.frame_gap_limit_s * 1e9:
             self._episode.invalid = self._episode.invalid or "frame_gap"
         self._episode.stamp_ns = stamp_ns
+
+
+def check_fit(policy: PolicyAdapter, selector: Selector, options: SessionOptions) -> None:
+    """Raise SettingError for what a policy that acts by flow, and not by tokens, cannot do."""
+    if policy.head.reads_output:
+        return
+    if selector.prunes:
+        raise SettingError(
+            f"selector={selector.name!r} hides tokens, and {policy.name} acts by an expert that "
+            "reads them all; choose one that reuses them (attention_drift, info_entropy, vla_cache)"
+        )
+    if options.decode != "greedy":
+        raise SettingError(
+            f"decode={options.decode!r} verifies action tokens, and {policy.name} has none; leave "
+            "it at 'greedy'"
+        )
+    if options.entropy_gate > 0:
+        raise SettingError(
+            f"entropy_gate={options.entropy_gate}: {policy.name} has no action tokens to measure "
+            "the entropy of; set it to 0"
+        )

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vla_infoentropy_ros.foreign.budgets import within
 from vla_infoentropy_ros.foreign.text import shown
@@ -20,6 +20,8 @@ FILE = "policy.json"
 FORMAT = 1
 LARGEST = 4096  # of any size of this small policy
 MOST_BLOCKS = 100  # of a tower or decoder; each takes milliseconds to make, however small
+
+_Part = TypeVar("_Part", "Architecture", "FlowConfig")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,26 @@ class Architecture:
 
 
 @dataclass(frozen=True)
+class FlowConfig:
+    """Of a policy that acts by flow. horizon: actions in a chunk. steps: Euler steps. sees: rows
+    of the prefix that the expert reads, "prefix" for all, "images" for the visual ones alone."""
+
+    horizon: int = 4
+    steps: int = 8
+    sees: str = "prefix"
+
+    def __post_init__(self) -> None:
+        for name, most in (("horizon", 64), ("steps", 1000)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise PolicyError(
+                    f"flow.{name} = {shown(value)}: must be an integer from 1 to {most}"
+                )
+        if self.sees not in ("prefix", "images"):
+            raise PolicyError(f"flow.sees = {shown(self.sees)}: must be 'prefix' or 'images'")
+
+
+@dataclass(frozen=True)
 class PolicyConfig:
     """Contents of ``policy.json``.
 
@@ -93,6 +115,7 @@ class PolicyConfig:
     camera: dict[str, Any]
     control_period_s: float = 0.2
     action_bins: int = 256
+    flow: FlowConfig | None = None  # None: it acts by tokens
 
     def __post_init__(self) -> None:
         if self.norm_key not in self.norm_stats:
@@ -118,24 +141,22 @@ class PolicyConfig:
         if values.pop("format", None) != FORMAT:
             raise PolicyError(f"policy.json: 'format' must be {FORMAT}; retrain or update")
         names = {item.name for item in fields(cls)}
-        required = names - {"control_period_s", "action_bins"}
+        required = names - {"control_period_s", "action_bins", "flow"}
         missing, unknown = sorted(required - values.keys()), sorted(values.keys() - names)
         if missing or unknown:
             raise PolicyError(f"policy.json: missing keys {missing}, unknown keys {unknown}")
         found = Fields(FILE, values)
-        sizes = found.object("architecture").values
-        stray = sorted(sizes.keys() - {item.name for item in fields(Architecture)})
-        if stray:
-            raise PolicyError(f"policy.json: unknown architecture keys {stray}")
+        flow = _part(found, "flow", FlowConfig) if values.get("flow") is not None else None
         return cls(
             revision=found.text("revision"),
-            architecture=Architecture(**sizes),
+            architecture=_part(found, "architecture", Architecture),
             words=tuple(found.texts("words")),
             norm_stats=dict(found.object("norm_stats").values),
             norm_key=found.text("norm_key"),
             camera=dict(found.object("camera").values),
             control_period_s=found.number("control_period_s", 0.2),
             action_bins=found.integer("action_bins", 256, low=2, high=65536),
+            flow=flow,
         )
 
     @classmethod
@@ -146,3 +167,11 @@ class PolicyConfig:
     def dump(self) -> str:
         """The JSON text of this configuration."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n"
+
+
+def _part(found: Fields, name: str, kind: type[_Part]) -> _Part:
+    """An object of ``policy.json``, all of whose keys are fields of ``kind``."""
+    values = found.object(name).values
+    if stray := sorted(values.keys() - {item.name for item in fields(kind)}):
+        raise PolicyError(f"policy.json: unknown {name} keys {stray}")
+    return kind(**values)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The embedded policy: a small OpenVLA-shaped model trained on the package's own tabletop."""
+"""The embedded policy: a small OpenVLA-shaped model trained on the package's own tabletop, and
+what it shares with the one that acts by flow."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import cv2
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import LlamaForCausalLM
 
+from vla_infoentropy_ros.engine.heads import ActionHead, TokenHead
 from vla_infoentropy_ros.models.action_codec import ActionCodec
 from vla_infoentropy_ros.models.action_statistics import DOF
 from vla_infoentropy_ros.models.adapter import (
@@ -22,6 +25,7 @@ from vla_infoentropy_ros.models.adapter import (
     VisionInput,
 )
 from vla_infoentropy_ros.models.embedded.config import PolicyConfig
+from vla_infoentropy_ros.models.embedded.flow_network import FlowNetwork
 from vla_infoentropy_ros.models.embedded.network import EmbeddedNetwork
 from vla_infoentropy_ros.models.embedded.tokenizer import WordTokenizer
 from vla_infoentropy_ros.models.embedded.weights_file import FILES, read_weights, weights_folder
@@ -29,25 +33,21 @@ from vla_infoentropy_ros.models.pins import folder_revision
 from vla_infoentropy_ros.models.preprocessing import check_picture
 
 
-class EmbeddedPolicy:
-    """``PolicyAdapter`` of the embedded policy, with a plain dense reference :meth:`act`.
+class EmbeddedBase:
+    """What the embedded policies share: eyes, words and units, whatever they act by.
 
-    Sequence: ``[BOS][256 visual][words, end of prompt][7 action tokens]``, positions 0, 1, 2, ...
     Actions: metres and radians per control step in the robot base frame, gripper 1 = open.
     """
 
-    name = "embedded"
     views = 1
-    action_tokens = DOF
 
-    def __init__(self, config: PolicyConfig, network: EmbeddedNetwork | None = None) -> None:
+    def __init__(
+        self, config: PolicyConfig, network: EmbeddedNetwork | FlowNetwork | None = None
+    ) -> None:
         self.config = config
         self.tokenizer = WordTokenizer(config.words, config.action_bins)
-        self.codec = ActionCodec(self.tokenizer.vocab_size, config.action_bins)
         self.stats = config.stats
-        self.network = network or EmbeddedNetwork(config.architecture, self.tokenizer.vocab_size)
-        self.network.eval()
-        self.decoder: LlamaForCausalLM = self.network.decoder
+        self.network = (network or self._new_network()).eval()
         self.revision = config.revision
         self.norm_key = config.norm_key
         self.grid = (config.architecture.side, config.architecture.side)
@@ -60,7 +60,7 @@ class EmbeddedPolicy:
         )
 
     @classmethod
-    def load(cls, path: str | Path | None = None, pin: str = "") -> EmbeddedPolicy:
+    def load(cls, path: str | Path | None = None, pin: str = "") -> Self:
         """Load ``policy.json`` and ``policy.safetensors`` from a folder; None: those shipped.
 
         Its revision is what the two files hold, not what they say of themselves; ``pin`` must be
@@ -73,6 +73,10 @@ class EmbeddedPolicy:
         read_weights(folder / "policy.safetensors", policy.network, config.revision)
         policy.revision = revision
         return policy
+
+    def _new_network(self) -> EmbeddedNetwork | FlowNetwork:
+        """With random weights, of the sizes that `config` says."""
+        raise NotImplementedError
 
     def preprocess(self, images: Sequence[NDArray[np.uint8]]) -> VisionInput:
         """One RGB picture (h, w, 3) uint8 of any size; resized to the policy's size if needed."""
@@ -95,16 +99,43 @@ class EmbeddedPolicy:
         weight = self.network.projector.down.weight
         return self.network.embed_vision(pixels.to(weight.device, weight.dtype)).flatten(0, 1)
 
-    def decode_action(self, token_ids: Sequence[int]) -> Action:
+
+class EmbeddedPolicy(EmbeddedBase):
+    """``PolicyAdapter`` of the embedded policy, with a plain dense reference :meth:`act`.
+
+    Sequence: ``[BOS][256 visual][words, end of prompt][7 action tokens]``, positions 0, 1, 2, ...
+    """
+
+    name = "embedded"
+
+    network: EmbeddedNetwork
+
+    def __init__(self, config: PolicyConfig, network: EmbeddedNetwork | None = None) -> None:
+        if config.flow is not None:
+            raise PolicyError("policy.json has a 'flow': load_policy() makes a flow policy of it")
+        super().__init__(config, network)
+        self.codec = ActionCodec(self.tokenizer.vocab_size, config.action_bins)
+        self.decoder: LlamaForCausalLM = self.network.decoder
+        self.backbone = self.decoder.model
+        self.head: ActionHead = TokenHead(self.decoder.lm_head, DOF)
+
+    def _new_network(self) -> EmbeddedNetwork:
+        return EmbeddedNetwork(self.config.architecture, self.tokenizer.vocab_size)
+
+    def decode_action(self, decided: Sequence[int]) -> Action:
         """7 token ids to an action; un-normalised."""
-        if len(token_ids) != DOF:
-            raise PolicyError(f"{len(token_ids)} action tokens given; must be {DOF}")
-        normalised = self.codec.decode(list(token_ids))
+        if len(decided) != DOF:
+            raise PolicyError(f"{len(decided)} action tokens given; must be {DOF}")
+        normalised = self.codec.decode(list(decided))
         return Action(
             values=self.stats.unnormalise(normalised),
             normalised=normalised,
-            token_ids=tuple(int(token) for token in token_ids),
+            token_ids=tuple(int(token) for token in decided),
         )
+
+    def encode_action(self, normalised: NDArray[np.float64]) -> list[int]:
+        """The tokens nearest to normalised values (7,)."""
+        return [int(token) for token in self.codec.encode(normalised)]
 
     def act(self, image: NDArray[np.uint8], instruction: str) -> Action:
         """The dense reference: one control step with nothing reused between steps."""

@@ -16,6 +16,7 @@ from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from vla_infoentropy_ros.engine.flops import mlp_flops, vit_flops
+from vla_infoentropy_ros.engine.heads import ActionHead, TokenHead
 from vla_infoentropy_ros.foreign.text import MESSAGE, one_line, printable
 from vla_infoentropy_ros.models.action_codec import ActionCodec
 from vla_infoentropy_ros.models.action_statistics import DOF, action_stats
@@ -70,7 +71,6 @@ class OpenVLAPolicy:
 
     name = "openvla"
     views = 1
-    action_tokens = DOF
     example_instruction = "pick up the red block"
 
     def __init__(
@@ -90,6 +90,8 @@ class OpenVLAPolicy:
         self.stats = action_stats(norm_stats, norm_key)
         self.codec = ActionCodec(config.action_vocab_size, config.action_bins)
         self.decoder: LlamaForCausalLM = model.language_model
+        self.backbone = self.decoder.model
+        self.head: ActionHead = TokenHead(self.decoder.lm_head, DOF)
         self.grid = config.grid
         self.bos_token_id = prompt.bos_token_id
         self.convention = ActionConvention(
@@ -144,11 +146,11 @@ class OpenVLAPolicy:
             )
         return self.model.embed_vision(pixels.to(self.device, self.dtype)).flatten(0, 1)
 
-    def decode_action(self, token_ids: Sequence[int]) -> Action:
+    def decode_action(self, decided: Sequence[int]) -> Action:
         """7 token ids to an action in m, rad and the gripper convention."""
-        if len(token_ids) != DOF:
-            raise PolicyError(f"{len(token_ids)} action tokens given; must be {DOF}")
-        tokens = tuple(int(token) for token in token_ids)
+        if len(decided) != DOF:
+            raise PolicyError(f"{len(decided)} action tokens given; must be {DOF}")
+        tokens = tuple(int(token) for token in decided)
         normalised = self.codec.decode(tokens)
         values = self.stats.unnormalise(normalised)
         if self.trained.units == "osc_pose":
@@ -156,6 +158,10 @@ class OpenVLAPolicy:
         values[3:6] = convert_rotation(values[3:6], self.trained.rotation, self.convention.rotation)
         values[6] = convert_gripper(float(values[6]), self.convention.gripper)
         return Action(values=values, normalised=normalised, token_ids=tokens)
+
+    def encode_action(self, normalised: NDArray[np.float64]) -> list[int]:
+        """The tokens nearest to normalised values (7,)."""
+        return [int(token) for token in self.codec.encode(normalised)]
 
 
 def load_openvla(
