@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Success in closed loop on the tabletop, without middleware: many episodes, paired seeds.
 
-Every variant plays every seed. What a method gains is counted against dense on equal seeds and
-under the same disturbance of the camera; `random` and `stale` are there to show that choosing
-matters. With ``--log`` a run that ended early goes on where it stood.
+``--model`` takes any policy of the tabletop, those that act by flow included; of a chunk
+``--execute`` actions are carried out before the next is asked for. Every variant plays every seed.
+What a method gains is counted against dense on equal seeds and under the same disturbance of the
+camera; `random` and `stale` are there to show that choosing matters. With ``--log`` a run that
+ended early goes on where it stood.
 """
 
 from __future__ import annotations
@@ -15,15 +17,18 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from vla_infoentropy_ros.bench.conditions import CONDITIONS, disturbed
-from vla_infoentropy_ros.bench.steps import FIRST_SEED
+from vla_infoentropy_ros.bench.steps import FIRST_SEED, load_asked
+from vla_infoentropy_ros.engine.flow import FlowHead
+from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
+from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.selection import SelectionSettings
@@ -61,6 +66,7 @@ ROWS = {
     "vla_cache": Row("vla_cache"),
     "vla_pruner 128": Row("vla_pruner"),
     "fastv 128": Row("fastv"),
+    "attention_drift 128": Row("attention_drift", settings={"fresh_tokens": 128}),
     "attention_drift 64": Row("attention_drift", settings={"fresh_tokens": 64}),
     "attention_drift 48": Row("attention_drift"),
     "attention_drift 48 window": Row("attention_drift+window"),
@@ -74,6 +80,14 @@ ROWS = {
         "attention_drift", settings={"fresh_tokens": 32, "age_limit": 10}),
     "attention_drift 32, keyframe 10": Row(
         "attention_drift", settings={"fresh_tokens": 32, "keyframe_every": 10}),
+    **{
+        f"attention_drift {count}, keyframe {every}": Row(
+            "attention_drift", settings={"fresh_tokens": count, "keyframe_every": every})
+        for count, every in ((64, 4), (48, 4), (32, 8))
+    },
+    # Everything or nothing: the picture of a whole cache is as old as its last keyframe.
+    "everything every 2nd step": Row("stale", settings={"keyframe_every": 2}),
+    "everything every 3rd step": Row("stale", settings={"keyframe_every": 3}),
     # Nats; fires at about one step in thirty.
     "attention_drift 32, gate 2.9": Row(
         "attention_drift", settings={"fresh_tokens": 32}, options={"entropy_gate": 2.9}),
@@ -104,26 +118,41 @@ ROWS |= {
 _tables: dict[str, Any] = {}  # per worker process: policy and simulator, made once
 
 Outcome = tuple[bool, int, float]
-"""Success, steps, and mean tokens recomputed after the first step."""
+"""Success, steps, and mean tokens recomputed after the first plan."""
+
+
+class Job(NamedTuple):
+    """One episode: ``execute`` actions of every chunk."""
+
+    row: str
+    seed: int
+    model: str
+    load: LoadOptions
+    execute: int
 
 
 def main(argv: Sequence[str]) -> int:
     """Play, print a table, and write it as JSON where asked."""
     options = _parser().parse_args(argv)
-    rows = options.rows or list(ROWS)
-    seeds = range(FIRST_SEED, FIRST_SEED + options.episodes)
+    policy = load_asked(options)
+    rows = options.rows or [row for row in ROWS if not _misfit(ROWS[row], policy)]
+    _check(options, rows, policy)
+    seeds = range(options.first_seed, options.first_seed + options.episodes)
+    keys = {row: _key(row, policy, options.execute) for row in rows}
     played = _played(options.log)
-    todo = [(row, seed) for seed in seeds for row in rows if (_key(row), seed) not in played]
+    todo = [(row, seed) for seed in seeds for row in rows if (keys[row], seed) not in played]
+    load = LoadOptions.from_arguments(options)
+    jobs = [Job(row, seed, options.model, load, options.execute) for row, seed in todo]
     spawn = get_context("spawn")  # a forked renderer would share its context
     with ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
         for (row, seed), outcome in zip(
-            todo, tqdm(pool.map(_play, todo), total=len(todo), unit="ep"), strict=True
+            todo, tqdm(pool.map(_play, jobs), total=len(todo), unit="ep"), strict=True
         ):
-            played[_key(row), seed] = outcome
+            played[keys[row], seed] = outcome
             if options.log:
                 with Path(options.log).open("a", encoding="utf-8") as log:
-                    log.write(json.dumps([_key(row), seed, outcome]) + "\n")
-    outcomes = {row: [played[_key(row), seed] for seed in seeds] for row in rows}
+                    log.write(json.dumps([keys[row], seed, outcome]) + "\n")
+    outcomes = {row: [played[keys[row], seed] for seed in seeds] for row in rows}
     table = {
         row: asdict(ROWS[row]) | _figures(of_row, outcomes.get(_dense_beside(row)))
         for row, of_row in outcomes.items()
@@ -139,9 +168,31 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _key(row: str) -> str:
+def _check(options: argparse.Namespace, rows: Sequence[str], policy: PolicyAdapter) -> None:
+    """End the command with one sentence where ``policy`` cannot be run so."""
+    for row in rows:
+        if reason := _misfit(ROWS[row], policy):
+            raise SystemExit(f"error: row {row!r}: {reason}")
+    head = policy.head
+    horizon = head.expert.horizon if isinstance(head, FlowHead) else 1
+    if not 1 <= options.execute <= horizon:
+        raise SystemExit(f"error: --execute {options.execute}: must be in 1..{horizon}, the "
+                         "actions in a chunk of this policy")
+
+
+def _misfit(row: Row, policy: PolicyAdapter) -> str:
+    """Why ``policy`` cannot be run so, or ""."""
+    try:
+        row.session(policy)
+    except SettingError as error:
+        return str(error)
+    return ""
+
+
+def _key(row: str, policy: PolicyAdapter, execute: int) -> str:
     """What a row plays, so that a log of other settings is not taken for it."""
-    return json.dumps(asdict(ROWS[row]), sort_keys=True)
+    of = {**asdict(ROWS[row]), "policy": policy.revision, "execute": execute}
+    return json.dumps(of, sort_keys=True)
 
 
 def _played(log: str | None) -> dict[tuple[str, int], Outcome]:
@@ -161,20 +212,24 @@ def _dense_beside(row: str) -> str:
     return "dense" if condition == "clean" else f"dense, {condition}"
 
 
-def _play(job: tuple[str, int]) -> Outcome:
-    row, seed = job
+def _play(job: Job) -> Outcome:
     if not _tables:
         torch.set_num_threads(1)
-        _tables.update(policy=load_policy("embedded"), table=Tabletop())
-    table, session = _tables["table"], ROWS[row].session(_tables["policy"])
-    session.set_instruction(table.reset(seed).instruction)
+        _tables.update(policy=load_policy(job.model, job.load), table=Tabletop())
+    table, session = _tables["table"], ROWS[job.row].session(_tables["policy"])
+    session.set_instruction(table.reset(job.seed).instruction)
     fresh: list[int] = []
-    while len(fresh) < table.max_steps and not table.success():
-        picture = disturbed(table.render(), ROWS[row].condition, seed, len(fresh))
+    steps = 0
+    while steps < table.max_steps and not table.success():
+        picture = disturbed(table.render(), ROWS[job.row].condition, job.seed, steps)
         result = session.step([picture])
         fresh.append(result.report.fresh)
-        table.step(result.action.values)
-    return table.success(), len(fresh), float(np.mean(fresh[1:] or fresh))
+        for action in result.action.chunk[: job.execute]:
+            table.step(action)
+            steps += 1
+            if steps == table.max_steps or table.success():
+                break
+    return table.success(), steps, float(np.mean(fresh[1:] or fresh))
 
 
 def _figures(
@@ -214,6 +269,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), metavar="ROW",
                         help=f"which rows (default: all): {', '.join(ROWS)}")
     parser.add_argument("--log", help="append each episode to this file, and skip those in it")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED,
+                        help="the other seeds follow (default: %(default)s)")
+    parser.add_argument("--execute", type=int, default=1,
+                        help="actions of a chunk that are carried out (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--out", help="write the table as JSON to this file")
+    add_load_arguments(parser)
     return parser

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,16 @@ CONTROL_PERIOD = 0.2
 MAX_STEPS = 40
 _TIMESTEP = 0.004
 _WINDUP = 0.02
+
+
+@dataclass(frozen=True)
+class TabletopMoment:
+    """What :meth:`Tabletop.save` keeps. physics: MuJoCo's integration state; target: (4,) set
+    point of the gantry, m and rad; time_debt: s not stepped yet."""
+
+    physics: np.ndarray
+    target: np.ndarray
+    time_debt: float
 
 
 class Tabletop:
@@ -165,6 +176,21 @@ class Tabletop:
             goal[:3] = np.clip(goal[:3], WORKSPACE_LOW, WORKSPACE_HIGH)
             self._data.ctrl[:4] = goal
             self._mj.mj_step(self._model, self._data)
+        self._mj.mj_forward(self._model, self._data)
+
+    def save(self) -> TabletopMoment:
+        """All that later steps depend on, for :meth:`restore`."""
+        kind = self._mj.mjtState.mjSTATE_INTEGRATION
+        physics = np.empty(self._mj.mj_stateSize(self._model, kind))
+        self._mj.mj_getState(self._model, self._data, physics, kind)
+        return TabletopMoment(physics, self._target.copy(), self._time_debt)
+
+    def restore(self, moment: TabletopMoment) -> None:
+        """Go back to a moment of the running episode, as if nothing had happened since."""
+        kind = self._mj.mjtState.mjSTATE_INTEGRATION
+        self._mj.mj_setState(self._model, self._data, moment.physics, kind)
+        self._target[:] = moment.target
+        self._time_debt = moment.time_debt
         self._mj.mj_forward(self._model, self._data)
 
     @property

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m vla_infoentropy_ros.training [train|evaluate]``."""
+"""``python -m vla_infoentropy_ros.training [train|evaluate|flow]``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pathlib import Path
 
 from vla_infoentropy_ros.models.embedded.weights_file import SHIPPED, write_text
 from vla_infoentropy_ros.sim.tasks import EVALUATION_SEED
+from vla_infoentropy_ros.training.chunks import collect_chunks
 from vla_infoentropy_ros.training.config import default_recipe
 from vla_infoentropy_ros.training.evaluate import CONTROLS, evaluate
+from vla_infoentropy_ros.training.flow import RECIPES, FlowTrainer
 from vla_infoentropy_ros.training.train import OutputError, Trainer
 
 
@@ -24,6 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     test = commands.add_parser("evaluate", help="closed-loop success on unseen episodes")
     test.add_argument("--weights", type=Path, default=SHIPPED,
                       help="folder to read from (default: the package's)")
+    flow = commands.add_parser("flow", help="train a policy that acts by flow on the same table")
+    flow.add_argument("recipe", choices=sorted(RECIPES))
+    flow.add_argument("--weights", type=Path, required=True, help="folder to write to")
+    flow.add_argument("--frames", type=Path, required=True,
+                      help="folder of pictures, which two runs may share; missing ones are made")
+    flow.add_argument("--shards", type=int, default=30, help="thousands of pictures in it")
+    flow.add_argument("--state", type=Path, required=True,
+                      help="file that keeps the run's state, to go on after a break")
     for command in (parser, train):
         command.add_argument("--weights", type=Path, default=Path("out/weights"),
                              help="new folder to write to (default: %(default)s)")
@@ -45,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             record = json.loads(path.read_text(encoding="utf-8"))
             record.setdefault("evaluation", {})[options.control] = result
             write_text(path, json.dumps(record, indent=2) + "\n")
+    elif options.command == "flow":
+        recipe = RECIPES[options.recipe]
+        collect_chunks(options.frames, options.shards, recipe.seed)
+        FlowTrainer(recipe, options.frames, options.weights, options.state).run()
     else:
         try:
             Trainer(default_recipe(), options.weights).run(options.state)

@@ -36,7 +36,7 @@ class CollectJob:
     after_success: float = 0.3
 
 
-class _Lane:
+class Lane:
     """One simulator that runs episode after episode, perturbed so that recoveries are seen."""
 
     def __init__(self, job: CollectJob, seed: int) -> None:
@@ -98,7 +98,7 @@ def collect(job: CollectJob) -> Frames:
     torch.set_num_threads(1)
     policy = None if job.weights is None else EmbeddedPolicy.load(job.weights)
     frames = Frames.empty(job.count, job.image_size)
-    lanes = [_Lane(job, lane) for lane in range(min(job.lanes, job.count))]
+    lanes = [Lane(job, lane) for lane in range(min(job.lanes, job.count))]
     filled = 0
     while filled < job.count:
         images = np.stack([lane.env.render() for lane in lanes])

@@ -38,13 +38,25 @@ def foreground(
     images (B, H, W, 3) uint8. The table is one colour, so the median pixel is the table. A share
     of random other patches comes along, or the decoder would not learn to pass over empty table.
     """
+    score = patch_contrast(images, patch)
+    return foreground_of(score, count, background_share)
+
+
+def patch_contrast(images: torch.Tensor, patch: int) -> torch.Tensor:
+    """How much each patch differs from the table, (B, N) float32; images (B, H, W, 3) uint8."""
     batch, height, width, _ = images.shape
     thin = images[:, ::2, ::2].to(torch.int16)
     table = thin.flatten(1, 2)[:, ::7].median(dim=1).values  # (B, 3)
     contrast = (thin - table[:, None, None]).abs().sum(-1).to(torch.float32)
     half = patch // 2
     rows, columns = height // patch, width // patch
-    score = contrast.view(batch, rows, half, columns, half).mean(dim=(2, 4)).flatten(1)
+    return contrast.view(batch, rows, half, columns, half).mean(dim=(2, 4)).flatten(1)
+
+
+def foreground_of(
+    score: torch.Tensor, count: int, background_share: float = 0.2
+) -> torch.Tensor:
+    """:func:`foreground` by the patches' contrast (B, N)."""
     best = score.topk(count - int(background_share * count), dim=1).indices
     order = torch.rand_like(score).scatter_(1, best, 2.0)
     return order.topk(count, dim=1).indices.sort(dim=1).values
