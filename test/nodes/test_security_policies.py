@@ -44,6 +44,8 @@ def _policy_node(**changed):
 def _used(node):
     """Full names by permission, as another node sees them; an action is one name."""
     watcher, place = Robot(), (node.get_name(), node.get_namespace())
+    # What stops the robot is a node of its own, in the same process and enclave.
+    places = [place, (f"{place[0]}_stop", place[1])] if isinstance(node, PolicyNode) else [place]
     asked = {
         "publish": watcher.get_publisher_names_and_types_by_node,
         "subscribe": watcher.get_subscriber_names_and_types_by_node,
@@ -52,10 +54,15 @@ def _used(node):
     if hasattr(watcher, "get_client_names_and_types_by_node"):
         asked["request"] = watcher.get_client_names_and_types_by_node
     try:
-        until(lambda: place in watcher.get_node_names_and_namespaces(), "not seen")
+        until(lambda: {*places} <= {*watcher.get_node_names_and_namespaces()}, "not seen")
         until(lambda: "/diagnostics" in dict(asked["publish"](*place))
               or "/clock" in dict(asked["publish"](*place)), "its topics are not seen")
-        seen = {permission: set(dict(ask(*place))) for permission, ask in asked.items()}
+        if isinstance(node, PolicyNode):
+            until(lambda: len(asked["reply"](*places[1])) >= 3, "its operator's services are not")
+        seen = {
+            permission: {name for each in places for name in dict(ask(*each))}
+            for permission, ask in asked.items()
+        }
     finally:
         watcher.destroy_node()
     actions = {name.split("/_action/")[0] for name in seen["reply"] if "/_action/" in name}

@@ -115,14 +115,18 @@ class Intake:
         arrival_s = self._clock.steady_s()
         with self._lock:
             self.counters.frames_received += 1
-            try:
-                _check(picture, frame_id)
-                if not self._new(stamp_ns, command.max_clock_skew_s):
-                    return None
-                pictures = self._complete(picture, stamp_ns)
-            except ImageError as error:
-                self.reject("image", str(error))
-                return None
+        try:
+            _check(picture, frame_id)
+            with self._lock:  # held for no call of the listener, who may wait for a log
+                problem = self._stamp_problem(stamp_ns, command.max_clock_skew_s)
+                pictures = () if problem else self._complete(picture, stamp_ns)
+        except ImageError as error:
+            self.reject("image", str(error))
+            return None
+        if problem:
+            self.drop()
+            self._listener.dropped(problem)
+            return None
         return Frame(pictures, stamp_ns, frame_id, arrival_s, generation)
 
     def wrist_image(self, picture: Picture, stamp_ns: int, frame_id: str = "") -> None:
@@ -146,14 +150,12 @@ class Intake:
         with self._lock:
             self.counters.frames_dropped += 1
 
-    def _new(self, stamp_ns: int, skew_s: float) -> bool:
+    def _stamp_problem(self, stamp_ns: int, skew_s: float) -> str:
+        """Why an image is to be dropped, or "". Raises ImageError for one to be rejected."""
         verdict = self._guard.check(stamp_ns, self._clock.now_ns(), skew_s)
         if verdict.counted_as == "rejected":
             raise ImageError(verdict.reason)
-        if not verdict.usable:
-            self.drop()
-            self._listener.dropped(verdict.reason)
-        return verdict.usable
+        return verdict.reason
 
     def _complete(self, picture: Picture, stamp_ns: int) -> tuple[Picture, ...]:
         """The pictures that make one observation."""

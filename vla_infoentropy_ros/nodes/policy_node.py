@@ -17,6 +17,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 
+from vla_infoentropy_ros.control import faults
 from vla_infoentropy_ros.control.faults import Fault
 from vla_infoentropy_ros.driving.driver import Driver, Step
 from vla_infoentropy_ros.driving.intake import Frame
@@ -31,6 +32,7 @@ from vla_infoentropy_ros.nodes.live_parameters import LiveParameters, declare
 from vla_infoentropy_ros.nodes.outputs import CommandPublishers
 from vla_infoentropy_ros.nodes.ros_clock import RosClock
 from vla_infoentropy_ros.nodes.runtime import StartupError, run, spin
+from vla_infoentropy_ros.nodes.stop_line import StopLine
 from vla_infoentropy_ros.nodes.telemetry import Telemetry
 
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -42,8 +44,7 @@ class PolicyNode(LifecycleNode):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("policy_node", **options)
-        self._command_timer: Any = None
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._loading = False
         self.output = CommandPublishers(self)
         self.driver = Driver(declare(self), RosClock(self), self.output, self)
         self.telemetry = Telemetry(self, self.driver)
@@ -53,11 +54,15 @@ class PolicyNode(LifecycleNode):
             self.driver.settings, lambda: self.driver.runner is not None, self.driver.configure
         )
         self.add_on_set_parameters_callback(live.on_set)
-        self.create_service(Trigger, "~/reset", self._on_reset)
-        self.create_service(SetBool, "~/enable", self._on_enable)
-        self.create_service(Trigger, "~/clear_fault", self._on_clear_fault)
         self._goals = Goals(self, self.driver)
-        self.create_timer(_HOUSEKEEPING_S, self._housekeeping, clock=self._steady)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_HOUSEKEEPING_S, self._housekeeping, clock=steady)
+        operator = {
+            "~/reset": (Trigger, self._on_reset),
+            "~/enable": (SetBool, self._on_enable),
+            "~/clear_fault": (Trigger, self._on_clear_fault),
+        }
+        self._stop_line = StopLine(self, operator, self._on_stop_line_error)
 
     # Beginning and end
 
@@ -79,10 +84,20 @@ class PolicyNode(LifecycleNode):
         self._unload()
         self.changed()
 
+    def destroy_node(self) -> None:
+        self._stop_line.close()
+        super().destroy_node()
+
+    @property
+    def busy(self) -> bool:
+        """A policy is being loaded: a signal need not wait for its end."""
+        return self._loading
+
     # Transitions: rclpy swallows what they raise, so they log and answer themselves
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         settings = self.driver.settings
+        self._loading = True
         try:
             check_gripper(settings.command)
             runner = self.driver.load()
@@ -93,6 +108,8 @@ class PolicyNode(LifecycleNode):
             told = quoted_lines(traceback.format_exc())
             self.get_logger().error(f"cannot configure:\n{told}")
             return _FAILURE
+        finally:
+            self._loading = False
         self.inputs.open(settings.node, runner.policy.views)
         self._introduce(runner)
         self.changed()
@@ -104,7 +121,7 @@ class PolicyNode(LifecycleNode):
             return _FAILURE
         self.driver.activate()
         period_s = 1.0 / self.driver.settings.command.rate_hz
-        self._command_timer = self.create_timer(period_s, self._tick, clock=self._steady)
+        self._stop_line.every(period_s, self._tick)
         self.changed()
         return _SUCCESS
 
@@ -133,9 +150,7 @@ class PolicyNode(LifecycleNode):
     def _halt(self) -> bool:
         """Zero command, then no more; false if the step in progress did not end."""
         self._goals.end(Result.STOPPED)
-        if self._command_timer is not None:
-            self.destroy_timer(self._command_timer)
-            self._command_timer = None
+        self._stop_line.rest()
         return self.driver.deactivate()
 
     def _unload(self) -> None:
@@ -195,6 +210,13 @@ class PolicyNode(LifecycleNode):
         if not result.successful:
             self.driver.commander.refused_change(result.reason)
         return result
+
+    # Called by the stop line
+
+    def _on_stop_line_error(self) -> None:
+        self.driver.commander.stop(
+            Fault(faults.WORKER_DIED, "the command timer failed; see the log, restart the node")
+        )
 
     def _tick(self) -> None:
         self.driver.tick()

@@ -29,8 +29,16 @@ class StartupError(UserError):
     """The node cannot start, by a user's mistake that the message explains."""
 
 
+class _Interrupted(BaseException):
+    """A signal came while the node was busy; no transition may take it for its own error."""
+
+
 class RunnableNode(Protocol):
     """A node with a beginning and an end."""
+
+    @property
+    def busy(self) -> bool:
+        """In what may take minutes and does not look at ``stopping``: a signal ends it at once."""
 
     def start(self) -> None:
         """After construction, with the executor not spinning yet; may raise StartupError."""
@@ -56,8 +64,12 @@ def run(name: str, make: Callable[[], Any], args: Sequence[str] | None = None) -
     """
     stopping = threading.Event()
 
+    running: list[RunnableNode] = []
+
     def on_signal(number: int, frame: FrameType | None) -> None:
         stopping.set()
+        if any(node.busy for node in running):
+            raise _Interrupted
 
     # Commands are timed by one thread while another runs the policy: the default of 5 ms per turn
     # of the interpreter lock would delay them by a multiple of that.
@@ -74,7 +86,7 @@ def run(name: str, make: Callable[[], Any], args: Sequence[str] | None = None) -
     try:
         if local:
             get_logger(name).info(f"on this host only; {RANGE}=SUBNET opens the node to others")
-        return _spin(name, make, stopping)
+        return _spin(name, make, stopping, running)
     finally:
         rclpy.try_shutdown()
         gc.freeze()  # else the interpreter's last collection walks all of torch, for seconds
@@ -82,17 +94,27 @@ def run(name: str, make: Callable[[], Any], args: Sequence[str] | None = None) -
             signal.signal(number, handler)
 
 
-def _spin(name: str, make: Callable[[], Any], stopping: threading.Event) -> int:
+def _spin(
+    name: str,
+    make: Callable[[], Any],
+    stopping: threading.Event,
+    running: list[RunnableNode],
+) -> int:
+    """running: takes the node."""
     try:
         node = make()
     except (StartupError, ValueError, RuntimeError) as error:  # the last are the library's own
         get_logger(name).fatal(one_line(error, MESSAGE))
         return 1
+    running.append(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         node.start()
         node.loop(executor, stopping)
+        return 0
+    except _Interrupted:
+        node.get_logger().info("interrupted while a policy was being loaded")
         return 0
     except StartupError as error:
         node.get_logger().fatal(printable(error, MESSAGE))

@@ -44,6 +44,8 @@ class SimNode(Node):
         self.create_service(Trigger, "~/start_episode", self._on_start)
         self.create_service(Trigger, "~/stop_episode", self._on_stop)
 
+    busy = False
+
     def start(self) -> None:
         """Nothing to be done before spinning."""
 
