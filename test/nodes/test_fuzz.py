@@ -24,6 +24,10 @@ from vla_infoentropy_ros.nodes.qos import NEWEST
 pytestmark = pytest.mark.usefixtures("ros")
 
 CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
+# Others that are taken, of those below: bytes per pixel of a row, rows per row of the picture, and
+# which sides must be even.
+SHARED = {"yuv422": (2, 1.0, "width"), "yuv422_yuy2": (2, 1.0, "width"),
+          "bayer_rggb8": (1, 1.0, "both"), "nv12": (1, 1.5, "both"), "nv21": (1, 1.5, "both")}
 LONGEST_SIDE = 8192
 SECOND = 1_000_000_000
 LARGEST = 2**32 - 1
@@ -37,13 +41,18 @@ ENCODINGS = [
 def verdict(message: Image, now_ns: int, newest_ns: int) -> str:
     """usable, or what must become of the image: rejected | dropped. By docs/ros.md, not by the
     node."""
-    channels, stamp_ns = CHANNELS.get(message.encoding, 0), to_ns(message.header.stamp)
+    stamp_ns = to_ns(message.header.stamp)
+    plain = CHANNELS.get(message.encoding, 0), 1.0, ""
+    channels, rows, even = SHARED.get(message.encoding, plain)
     sound = (
         channels
+        and not (even and message.width % 2)
+        and not (even == "both" and message.height % 2)
+        and len(message.header.frame_id) <= 256
         and 0 < message.width <= LONGEST_SIDE
         and 0 < message.height <= LONGEST_SIDE
         and message.step >= message.width * channels
-        and len(message.data) == message.step * message.height
+        and len(message.data) == message.step * int(message.height * rows)
         and 0 < stamp_ns < now_ns + SECOND // 2
     )
     if not sound:

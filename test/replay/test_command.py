@@ -77,6 +77,7 @@ def _check_bag(path: Path) -> None:
         statuses = list(bag.messages(["/replay/dense/status"]))
     assert [r.time_ns for r in actions] == times
     assert [r.message.sequence for r in actions] == list(range(12))
+    assert {r.message.header.frame_id for r in actions} == {"base_link"}
     assert all(r.message.dry_run and r.message.instruction == "red" for r in actions)
     assert bytes(overlays[0].message.data).startswith(b"\xff\xd8")
     assert statuses[-1].message.latency_ms > 0 and statuses[-1].message.selector == "dense"

@@ -42,10 +42,13 @@ def test_flops_of_a_step_equal_torchs_count(selector, decode):
 
 
 def test_the_status_message_carries_every_counter():
-    from vla_infoentropy_ros.nodes.messages import InferenceStatus, fill_step
+    from vla_infoentropy_ros.msg import InferenceStatus
+
+    from vla_infoentropy_ros.driving.telling import step_values
+    from vla_infoentropy_ros.nodes.messages import fill
 
     result, status = first_result(frames(1)[0]), InferenceStatus()
-    fill_step(status, result)
+    fill(status, step_values(result))
     assert (status.flops, status.macs) == (result.flops, result.macs)
     assert status.macs > 0 and status.decoder_passes == 7
 

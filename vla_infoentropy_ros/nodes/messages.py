@@ -1,23 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From results of the policy to ROS messages."""
+"""From plain values to ROS messages, and back."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Twist, TwistStamped, Vector3
 from numpy.typing import NDArray
 from std_msgs.msg import Header
-
-from vla_infoentropy_ros.msg import InferenceStatus, TokenSelection, VlaAction
-
-if TYPE_CHECKING:  # the simulator uses this module without a policy, and so without torch
-    from vla_infoentropy_ros.driving.intake import Frame
-    from vla_infoentropy_ros.session import StepResult
 
 _TYPECODES = {"uint8": "B", "uint16": "H", "int32": "i", "float32": "f", "float64": "d"}
 
@@ -60,69 +54,21 @@ def to_twist_stamped(twist: NDArray[np.float64], stamp_ns: int, frame_id: str) -
     return TwistStamped(header=header, twist=to_twist(twist))
 
 
-def to_action(
-    frame: Frame,
-    result: StepResult,
-    *,
-    convention: Any,
-    frame_id: str,
-    stamp_ns: int,
-    instruction: str,
-) -> VlaAction:
-    """The decision itself; the caller fills in sequence, command and what limited it."""
-    action = result.action
-    return VlaAction(
-        header=Header(stamp=to_time(stamp_ns), frame_id=frame_id),
-        observation_stamp=to_time(frame.stamp_ns),
-        observation_age=to_duration(max(0, stamp_ns - frame.stamp_ns)),
-        step=result.t,
-        instruction=instruction,
-        frame_convention=convention.frame,
-        rotation_convention=convention.rotation,
-        gripper_convention=convention.gripper,
-        control_period=float(convention.control_period_s),
-        values=np.asarray(action.values, dtype=np.float64),
-        normalised=np.asarray(action.normalised, dtype=np.float64),
-        token_ids=array("i", action.token_ids),
-    )
+def fill(message: Any, values: Mapping[str, Any]) -> Any:
+    """Put plain values by the names of its fields into a message; see `driving.telling`."""
+    kinds = message.get_fields_and_field_types()
+    for name, value in values.items():
+        if kinds[name] in _MAKERS:
+            value = _MAKERS[kinds[name]](value)
+        elif kinds[name].startswith("sequence<"):
+            value = to_array(value, value.dtype.name)
+        setattr(message, name, value)
+    return message
 
 
-def to_selection(
-    frame: Frame, result: StepResult, views: int, grid: tuple[int, int], names: tuple[str, str]
-) -> TokenSelection:
-    """names: (selector, schedule)."""
-    report = result.report
-    return TokenSelection(
-        header=Header(stamp=to_time(frame.stamp_ns), frame_id=frame.frame_id),
-        step=result.t,
-        selector=names[0],
-        schedule=names[1],
-        alpha=float(report.alpha),
-        k_visual=int(report.k_visual),
-        k_attention=int(report.k_attention),
-        views=views,
-        rows=grid[0],
-        cols=grid[1],
-        reasons=to_array(report.reasons, "uint8"),
-        image_entropy=to_array(report.image_entropy, "float32"),
-        attention_information=to_array(report.attention_information, "float32"),
-        attention_mass=to_array(report.attention_mass, "float32"),
-        drift=to_array(report.drift, "float32"),
-        ages=to_array(report.ages, "uint16"),
-        fresh=report.fresh,
-        reused=report.reused,
-        pruned=report.pruned,
-    )
-
-
-def fill_step(status: InferenceStatus, result: StepResult) -> None:
-    """The figures of one step."""
-    status.steps = result.t + 1
-    status.invalidated = result.invalidated
-    status.reuse_ratio = result.report.reuse_ratio
-    status.latency_ms = float(result.latency_ms)
-    for stage, milliseconds in result.stages_ms.items():
-        setattr(status, f"{stage}_ms", float(milliseconds))
-    status.decoder_passes = result.decoder_passes
-    status.flops = int(result.flops)
-    status.macs = int(result.macs)
+_MAKERS: Mapping[str, Callable[[Any], Any]] = {
+    "builtin_interfaces/Time": to_time,
+    "builtin_interfaces/Duration": to_duration,
+    "std_msgs/Header": lambda value: Header(stamp=to_time(value[0]), frame_id=value[1]),
+    "geometry_msgs/Twist": to_twist,
+}

@@ -10,16 +10,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from vla_infoentropy_ros.driving.driver import Driver, State, Step
+from vla_infoentropy_ros.driving.telling import action_values, selection_values, step_values
 from vla_infoentropy_ros.foreign.text import printable
 from vla_infoentropy_ros.msg import InferenceStatus, TokenSelection, VlaAction
-from vla_infoentropy_ros.nodes.messages import (
-    fill_step,
-    to_action,
-    to_array,
-    to_selection,
-    to_time,
-    to_twist,
-)
+from vla_infoentropy_ros.nodes.messages import fill, to_array, to_time
 from vla_infoentropy_ros.nodes.qos import NEWEST, QUEUE, STATUS
 from vla_infoentropy_ros.report.views import draw_overlay
 
@@ -42,20 +36,10 @@ class Telemetry:
         policy = runner.policy if runner is not None else None
         if policy is None or commander.aim is None:
             return
-        message = to_action(
-            step.frame,
-            step.result,
-            convention=policy.convention,
-            frame_id=commander.aim.frame_id,
-            stamp_ns=step.stamp_ns,
-            instruction=step.instruction,
+        message = fill(
+            VlaAction(sequence=commander.counters.actions_issued - 1),
+            action_values(step, policy.convention, commander.aim.frame_id),
         )
-        issued = step.issued
-        message.sequence = commander.counters.actions_issued - 1
-        message.command = to_twist(issued.command.twist)
-        message.gripper_opening = float(issued.command.gripper or 0.0)
-        message.limited = bool(issued.limited)
-        message.dry_run = issued.dry_run
         self._action.publish(message)
 
     def selection(self, step: Step) -> None:
@@ -67,7 +51,8 @@ class Telemetry:
         frame, result = step.frame, step.result
         names = settings.node.selector, settings.node.schedule
         if self._selection.get_subscription_count():
-            self._selection.publish(to_selection(frame, result, policy.views, policy.grid, names))
+            values = selection_values(frame, result, policy, names)
+            self._selection.publish(fill(TokenSelection(), values))
         if self._overlay.get_subscription_count():
             picture = draw_overlay(result.image, result.report.reasons, policy.grid)
             height, width = picture.shape[:2]
@@ -96,7 +81,7 @@ class Telemetry:
         if message.state == InferenceStatus.WAITING and not message.instruction and waiting:
             message.detail = waiting
         if step is not None:
-            fill_step(message, step.result)
+            fill(message, step_values(step.result))
             message.image_to_command_ms = step.image_to_command_ms
         message.header.stamp = to_time(driver.clock.now_ns())
         self._status.publish(message)

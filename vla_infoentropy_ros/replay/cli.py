@@ -104,7 +104,7 @@ def replay(options: argparse.Namespace) -> Outcome:
         sink = None
         if options.out:
             sink = stack.enter_context(
-                ReplayBag(options.out / BAG, policy, variants, options.schedule)
+                ReplayBag(options.out / BAG, policy, variants, settings)
             )
         interrupted = _step(run, recording, window, results, sink)
         lost = [] if interrupted else recording.shortfalls()

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from vla_infoentropy_ros.driving.driver import Step
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.telling import action_values, selection_values, step_values
 from vla_infoentropy_ros.replay.bag_writer import BagWriter, RawMessage
 from vla_infoentropy_ros.replay.errors import BagError
@@ -41,11 +42,14 @@ class ReplayBag:
     of the recording, below ``/replay/<variant>``. Use it as a context manager."""
 
     def __init__(
-        self, path: Path, policy: Any, variants: Mapping[str, Variant], schedule: str
+        self, path: Path, policy: Any, variants: Mapping[str, Variant],
+        settings: PolicyNodeSettings,
     ) -> None:
         about = {"policy": str(policy.name), "variants": ", ".join(variants)}
         self._writer = BagWriter(path, about=about)
-        self._policy, self._variants, self._schedule = policy, variants, schedule
+        self._policy, self._variants, self._schedule = policy, variants, settings.node.schedule
+        command, frame = settings.command, policy.convention.frame
+        self._frame_id = command.base_frame if frame == "base" else command.tool_frame
         self._sequence = dict.fromkeys(variants, 0)
 
     def __enter__(self) -> ReplayBag:
@@ -68,7 +72,7 @@ class ReplayBag:
         policy, convention, result = self._policy, self._policy.convention, step.result
         variant = self._variants[name]
         header = (step.frame.stamp_ns, step.frame.frame_id)
-        action = action_values(step, convention, "")
+        action = action_values(step, convention, self._frame_id)
         selection = selection_values(step.frame, result, policy, (variant.selector, self._schedule))
         status = {
             "header": (step.stamp_ns, ""),
