@@ -120,6 +120,20 @@ class TestReading:
         with pytest.raises(LaunchError, match=r"unknown argument 'mood'.*mode"):
             read(path, mood="fast")
 
+    def test_a_condition_decides_what_is_started(
+        self, launch_file: Callable[[str], Path]
+    ) -> None:
+        path = launch_file("""
+            <arg name="record" default="false"/>
+            <executable cmd="recorder" if="$(var record)"/>
+            <node pkg="vla_infoentropy_ros" exec="sim_node" if="True"/>
+        """)
+        assert [process.name for process in read(path).processes] == ["sim_node"]
+        names = [process.name for process in read(path, record="1").processes]
+        assert names == ["recorder", "sim_node"]
+        with pytest.raises(LaunchError, match=r"<executable> has if='perhaps'; use one of true"):
+            read(path, record="perhaps")
+
     def test_required_argument(self, launch_file: Callable[[str], Path]) -> None:
         path = launch_file('<arg name="key" description="which one"/>')
         with pytest.raises(LaunchError, match=r"test.launch.xml:2: <arg> 'key' \(which one\)"):
@@ -164,10 +178,14 @@ class TestReading:
     def test_files_of_this_package_can_be_read(self, tmp_path: Path) -> None:
         files = sorted((share_directory() / "launch").glob("*.launch.xml"))
         for file in files:
-            description = Description(file, {}, only_arguments=True)
-            for index, process in enumerate(description.processes):
-                if process.package == "vla_infoentropy_ros":
-                    assert command_line(process, tmp_path, index)
+            known = Description(file, {}, only_arguments=True).arguments.values()
+            given = {argument.name: "x" for argument in known if argument.default is None}
+            started = [
+                command_line(process, tmp_path, index)
+                for index, process in enumerate(read(file, **given).processes)
+                if process.package == "vla_infoentropy_ros"
+            ]
+            assert started, f"{file.name} starts no node of ours"
 
 
 CHILD = """

@@ -19,6 +19,7 @@ from .xml_tree import Element, LaunchError, parse
 
 _SUBSTITUTION = re.compile(r"\$\((?P<name>[\w-]+)(?P<words>[^()]*)\)")
 _NAMESPACE = re.compile(r"/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}
 _TYPES: Mapping[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
 
 
@@ -113,8 +114,11 @@ class Description:
 
     def _node(self, element: Element) -> None:
         element.allow(
-            {"pkg", "exec", "name", "namespace", "args", "ros_args", "output"}, {"param", "remap"}
+            {"pkg", "exec", "name", "namespace", "args", "ros_args", "output", "if"},
+            {"param", "remap"},
         )
+        if not self._wanted(element):
+            return
         executable, ros = self._text(element, "exec"), self._words(element, "ros_args")
         of = {tag: [child for child in element.children if child.tag == tag]
               for tag in ("param", "remap")}
@@ -133,7 +137,9 @@ class Description:
         )
 
     def _executable(self, element: Element) -> None:
-        element.allow({"cmd", "args", "name", "output"}, set())
+        element.allow({"cmd", "args", "name", "output", "if"}, set())
+        if not self._wanted(element):
+            return
         command = (*self._words(element, "cmd"), *self._words(element, "args"))
         if not command:
             raise element.error("has an empty 'cmd'.")
@@ -141,6 +147,13 @@ class Description:
         self.processes.append(
             Process(element.where, name, arguments=command, environment=dict(self._environment))
         )
+
+    def _wanted(self, element: Element) -> bool:
+        """What its condition says, in the words that ros2 launch takes; true without one."""
+        text = self._text(element, "if", "true").strip().lower()
+        if text not in _TRUTH:
+            raise element.error(f"has if={text!r}; use one of {', '.join(_TRUTH)}.")
+        return _TRUTH[text]
 
     def _namespace(self, element: Element) -> str:
         name = self._text(element, "namespace", "").rstrip("/")
