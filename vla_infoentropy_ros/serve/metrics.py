@@ -17,14 +17,14 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        own = {"registry": self.registry}
-        self.clients = Gauge(f"{_PREFIX}_clients", "clients that are served now", **own)
-        self.episodes = Counter(f"{_PREFIX}_episodes", "episodes begun by clients", **own)
-        self.refused = Counter(f"{_PREFIX}_refused", "requests answered by an error", **own)
+        own = self.registry
+        self.clients = Gauge(f"{_PREFIX}_clients", "clients that are served now", registry=own)
+        self.episodes = Counter(f"{_PREFIX}_episodes", "episodes begun by clients", registry=own)
+        self.refused = Counter(f"{_PREFIX}_refused", "requests answered by an error", registry=own)
         self._tokens = Counter(f"{_PREFIX}_visual_tokens", "visual tokens, by what became of them",
-                               ["fate"], **own)
+                               ["fate"], registry=own)
         self._step = Histogram(f"{_PREFIX}_step_seconds", "time of one step of the policy",
-                               buckets=_SECONDS, **own)
+                               buckets=_SECONDS, registry=own)
 
     def stepped(self, result: StepResult) -> None:
         """Count one step."""
