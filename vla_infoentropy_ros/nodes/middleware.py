@@ -10,20 +10,11 @@ import rclpy
 from vla_infoentropy_ros.share import share_directory
 
 PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
-_REMEDIES = {
-    "rmw_fastrtps_cpp": f"start both ends with {PROFILES}=.../config/fastdds.xml of this package",
-    "rmw_cyclonedds_cpp": "raise net.core.rmem_max and CYCLONEDDS_URI's SocketReceiveBufferSize",
-}
 
 
 def rmw_name() -> str:
     """Such as ``rmw_fastrtps_cpp``."""
     return str(rclpy.get_rmw_implementation_identifier())
-
-
-def lost_frames_remedy() -> str:
-    """What to do where frames of a camera do not arrive, by the middleware in use."""
-    return _REMEDIES.get(rmw_name(), f"give {rmw_name()} larger buffers for the camera's images")
 
 
 def local_environment() -> dict[str, str]:
