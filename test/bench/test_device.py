@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import argparse
+import json
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.autograd import DeviceType
 
 from test.tiny_policy import TinyPolicy
-from vla_infoentropy_ros.bench import device, launches
+from vla_infoentropy_ros.bench import device, gpu_trace, launches
 from vla_infoentropy_ros.bench.random_policy import shapes
 from vla_infoentropy_ros.bench.steps import load_asked
 from vla_infoentropy_ros.models.adapter import PolicyError
@@ -64,13 +67,59 @@ def test_launches_of_every_decode_are_told_apart():
     assert window["launches"] < drift["launches"] < dense["launches"] / 2
 
 
-def test_the_one_call_measures_every_variant():
-    tables = device.measured(TinyPolicy(), ["dense", "attention_drift"], 3)
-    assert list(tables["variants"]) == [
+def test_the_one_call_measures_every_variant_and_says_so_as_it_goes(capsys):
+    every: dict = {}
+    order = []
+    for found in device.measured(TinyPolicy(), ["dense", "attention_drift"], 4):
+        every |= found
+        order += found
+    assert order == ["roofline", "decoder_bytes", "generate", "exactness",
+                     "variants", "variants", "launches"]  # two of four rounds warm up
+    assert list(every["variants"]) == [
         "dense", "dense+window", "attention_drift", "attention_drift+window"]
-    for row in tables["variants"].values():
-        assert row["p50_ms"] > 0 and 0 < row["floor_ms"] < float("inf")
-    assert tables["variants"]["attention_drift+window"]["tokens_as_greedy"] == 1.0
-    assert tables["exactness"]["again_bit_for_bit"]
-    assert 0 < tables["exactness"]["largest_error_0_fresh"] < 1e-4
-    assert tables["peak_memory_bytes"] is None
+    for row in every["variants"].values():
+        assert row["steps"] == 2
+        assert sum(row["stages_ms"].values()) <= row["p95_ms"]
+        assert 0 < row["floor_ms"] < float("inf")
+    assert every["variants"]["dense"]["fresh"] == 16
+    assert every["variants"]["attention_drift+window"]["tokens_as_greedy"] == 1.0
+    assert every["generate"]["same_tokens_as_dense"] == 7
+    assert every["exactness"]["again_bit_for_bit"]
+    assert 0 < every["exactness"]["largest_error_0_fresh"] < 1e-4
+    assert "attention_drift+window" in capsys.readouterr().out
+
+
+def test_a_budget_of_seconds_ends_the_rounds_but_not_the_tables(capsys):
+    found = list(device.measured(TinyPolicy(), ["dense"], 9, seconds=0.0))
+    assert [table["variants"]["dense"]["steps"] for table in found if "variants" in table] == [1]
+    assert "launches" in found[-1]
+    assert "ended after 3 of 9 rounds" in capsys.readouterr().out
+
+
+def test_a_run_that_is_cut_leaves_what_it_had(monkeypatch, tmp_path):
+    out = tmp_path / "device.json"
+    monkeypatch.setattr(device, "load_token_policy", lambda options: TinyPolicy())
+
+    def cut(policy, names):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(device, "table_of", cut)
+    with pytest.raises(KeyboardInterrupt):
+        device.main(["--frames", "3", "--selectors", "dense", "--out", str(out)])
+    left = json.loads(out.read_text())
+    assert left["variants"]["dense"]["steps"] == 1 and "launches" not in left
+
+
+def test_what_a_gpu_did_is_told_from_what_the_host_did():
+    def event(kind, us):
+        return SimpleNamespace(device_type=kind, time_range=SimpleNamespace(elapsed_us=lambda: us))
+
+    events = [event(DeviceType.CPU, 900), event(DeviceType.CUDA, 250), event(DeviceType.CUDA, 750)]
+    assert gpu_trace.busy(events) == {"kernels": 2, "gpu_busy_ms": 1.0}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_host_waits_name_the_line():
+    held = torch.ones(3, device="cuda")
+    waits = gpu_trace.host_waits(lambda: held.sum().item())
+    assert list(waits.values()) == [1] and next(iter(waits)).startswith("test_device.py:")

@@ -5,6 +5,7 @@ Plain generation by transformers, dense and every selector, greedy and window: m
 stage, launches, memory, equality with dense in this number format, and the floor that the device's
 own bandwidth and arithmetic, measured here, would allow. Random weights do for all of it:
 ``--model random:openvla-7b --device cuda --dtype bfloat16``; on a CPU ``random:openvla-7b/16``.
+The file is written anew after every round, so that a run that is cut leaves what it had.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from vla_infoentropy_ros.bench import gpu_trace
 from vla_infoentropy_ros.bench.launches import (
     INSTRUCTION,
     counted,
@@ -26,21 +30,18 @@ from vla_infoentropy_ros.bench.launches import (
     moving_frames,
     table_of,
 )
-from vla_infoentropy_ros.bench.steps import (
-    as_greedy,
-    load_token_policy,
-    machine_record,
-    run_interleaved,
-)
+from vla_infoentropy_ros.bench.roofline import median_ms, roofline
+from vla_infoentropy_ros.bench.steps import as_greedy, load_token_policy, machine_record
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
+from vla_infoentropy_ros.models.action_statistics import DOF
 from vla_infoentropy_ros.models.adapter import PolicyAdapter, TokenPolicy
 from vla_infoentropy_ros.models.load_options import add_load_arguments
 from vla_infoentropy_ros.selection import SELECTORS
-from vla_infoentropy_ros.session import DECODE_MODES, StepResult
+from vla_infoentropy_ros.session import DECODE_MODES, Session, StepResult
 from vla_infoentropy_ros.variants import Variant
 
-_REPEATS = 10
+_WARM_UP = 2  # rounds: a dense step, and one that reuses
 _CONTROLS = ("random", "stale")
 
 
@@ -49,6 +50,8 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench device", description=__doc__)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--frames", type=int, default=20, help="steps of every variant")
+    parser.add_argument("--seconds", type=float, default=600.0, help="begin no further round of "
+                        "steps after so many (default: %(default)s)")
     parser.add_argument("--selectors", nargs="+", choices=SELECTORS,
                         default=[name for name in SELECTORS if name not in _CONTROLS])
     parser.add_argument("--out", help="write everything as JSON to this file, of a GPU "
@@ -56,39 +59,115 @@ def main(argv: Sequence[str]) -> int:
     add_load_arguments(parser)
     parser.set_defaults(model="random:openvla-7b/16")
     options = parser.parse_args(argv)
+    if options.frames <= _WARM_UP:
+        parser.error(f"--frames {options.frames}: give at least {_WARM_UP + 1}, the first "
+                     f"{_WARM_UP} warm up")
     torch.set_num_threads(options.threads)
+    began = time.monotonic()
     policy = load_token_policy(options)
-    tables = measured(policy, options.selectors, options.frames)
-    _print(tables)
-    if options.out:
-        record = machine_record("device", options, tables)
-        Path(options.out).write_text(json.dumps(record, indent=2) + "\n")
+    record = machine_record("device", options, {"load_s": time.monotonic() - began})
+    for found in measured(policy, options.selectors, options.frames, options.seconds):
+        record |= found
+        if options.out:
+            Path(options.out).write_text(json.dumps(record, indent=2) + "\n")
     return 0
 
 
-def measured(policy: TokenPolicy, selectors: Sequence[str], count: int) -> dict[str, Any]:
-    """Every table, by its name."""
+def measured(
+    policy: TokenPolicy, selectors: Sequence[str], frames: int, seconds: float = 600.0
+) -> Iterator[dict[str, Any]]:
+    """Table after table by name, each printed, what matters most first; ``variants`` once a round
+    of steps, printed at the end."""
     device = policy.backbone.embed_tokens.weight.device
-    frames = moving_frames(count)
-    plain = generate(policy, frames[0])
-    plain_ms = _median_ms(plain, device, _REPEATS)
-    variants = [Variant(name, decode) for name in selectors for decode in DECODE_MODES]
-    sessions = {str(variant): variant.session(policy) for variant in variants}
-    run_interleaved(sessions, [(INSTRUCTION, frames[:2])])
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    results = run_interleaved(sessions, [(INSTRUCTION, frames)])
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    pictures = moving_frames(frames)
     roof = roofline(device, policy.decoder.dtype)
     weights = sum(each.numel() * each.element_size() for each in policy.decoder.parameters())
-    rows = {name: _row(steps, weights, roof) for name, steps in results.items()}
-    for variant in variants:
-        if variant.decode != "greedy":
-            rows[str(variant)] |= as_greedy(results[str(variant)], results[variant.selector])
+    yield _told({"roofline": roof, "decoder_bytes": weights})
+    yield _told({"generate": generation(policy, pictures[0], device)})
+    yield _told({"exactness": exactness(policy)})
+    variants = [Variant(name, decode) for name in selectors for decode in DECODE_MODES]
+    sessions = {str(variant): variant.session(policy) for variant in variants}
+    rows: dict[str, dict[str, Any]] = {}
+    for timed in _rounds(sessions, pictures, seconds):
+        rows = {name: _row(steps, weights, roof) for name, steps in timed.items()}
+        for variant in variants:
+            if variant.decode != "greedy":
+                rows[str(variant)] |= as_greedy(
+                    [each.result for each in timed[str(variant)]],
+                    [each.result for each in timed[variant.selector]])
+        yield {"variants": rows}
+    _print_rows(rows)
+    if device.type == "cuda":
+        still = pictures[-1]
+        yield _told({"host_waits": {
+            name: gpu_trace.host_waits(lambda s=session: s.step([still]))  # type: ignore[misc]
+            for name, session in sessions.items()}})
+        yield _told({"kernels": {
+            name: gpu_trace.kernels(lambda s=session: s.step([still]))  # type: ignore[misc]
+            for name, session in sessions.items()}})
+    yield _told({"launches": {name: row["launches"] for name, row in
+                              table_of(policy, list(sessions)).items()}})
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One step. wall_ms: on the host's clock, from the picture to the action. memory: the most
+    bytes it took on the GPU beyond what it found taken; 0 on a CPU."""
+
+    result: StepResult
+    wall_ms: float
+    memory: int
+
+
+def _rounds(
+    sessions: dict[str, Session], frames: Sequence[NDArray[np.uint8]], seconds: float
+) -> Iterator[dict[str, list[Timed]]]:
+    """Every session steps through ``frames`` in turns; what there is, once a round from the first
+    that counts on."""
+    steps: dict[str, list[Timed]] = {name: [] for name in sessions}
+    for session in sessions.values():
+        session.set_instruction(INSTRUCTION)
+    began = time.monotonic()
+    for number, frame in enumerate(frames):
+        if number > _WARM_UP and time.monotonic() - began > seconds:
+            print(f"--seconds {seconds:g}: ended after {number} of {len(frames)} rounds")
+            return
+        for name, session in sessions.items():
+            steps[name].append(_timed(session, frame))
+        if number >= _WARM_UP:
+            yield steps
+
+
+def _timed(session: Session, frame: NDArray[np.uint8]) -> Timed:
+    gpu = session.policy.backbone.device.type == "cuda"
+    taken = torch.cuda.memory_allocated() if gpu else 0
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    began = time.perf_counter()
+    result = session.step([frame])
+    wall_ms = (time.perf_counter() - began) * 1e3  # a step ends by reading back, so all is done
+    return Timed(result, wall_ms, torch.cuda.max_memory_allocated() - taken if gpu else 0)
+
+
+def generation(
+    policy: TokenPolicy, frame: NDArray[np.uint8], device: torch.device
+) -> dict[str, Any]:
+    """transformers' own: ms of the language model, and of what comes before it; launches of the
+    former; and how many of its tokens are those of a dense step here."""
+    plain = generate(policy, frame)
+    session = Variant("dense").session(policy)
+    session.set_instruction(INSTRUCTION)
+    ours = session.step([frame]).action.token_ids
+
+    @torch.inference_mode()
+    def see() -> None:
+        policy.embed_vision(policy.preprocess([frame]).pixels)
+
+    theirs = plain()[0].tolist()
     return {
-        "generate_ms": plain_ms, "generate_launches": counted(plain).total, "variants": rows,
-        "launches": table_of(policy, list(sessions)), "exactness": exactness(policy),
-        "roofline": roof, "decoder_bytes": weights, "peak_memory_bytes": peak,
+        "language_model_ms": median_ms(plain, device), "vision_ms": median_ms(see, device),
+        "launches": counted(plain).total, "action_tokens": DOF,
+        "same_tokens_as_dense": sum(a == b for a, b in zip(theirs, ours, strict=True)),
     }
 
 
@@ -104,8 +183,11 @@ def exactness(policy: PolicyAdapter) -> dict[str, Any]:
         total = visual.shape[0]
         decoder = PartialDecoder(policy.backbone, policy.head.layout(total, len(ids)), ())
         dense = decoder.prefill(sequence, TokenPlan.dense(total, weight.device))
-        found: dict[str, Any] = {"again_bit_for_bit": bool(torch.equal(
-            decoder.prefill(sequence, TokenPlan.dense(total, weight.device)), dense))}
+        found: dict[str, Any] = {
+            "again_bit_for_bit": bool(torch.equal(
+                decoder.prefill(sequence, TokenPlan.dense(total, weight.device)), dense)),
+            "largest_value": float(dense.abs().max()),
+        }
         for part in (total // 2, total // 8, 0):
             plan = TokenPlan.reuse(torch.arange(part, device=weight.device), total)
             error = (decoder.prefill(sequence, plan) - dense).abs().max()
@@ -113,54 +195,35 @@ def exactness(policy: PolicyAdapter) -> dict[str, Any]:
     return found
 
 
-def roofline(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
-    """What this device does with large operands: bytes/s of a copy, read and written, and FLOP/s
-    of a matrix product."""
-    gpu = device.type == "cuda"
-    edge = 8192 if gpu else 1024
-    one = torch.randn(edge, edge, device=device).to(dtype)
-    product_s = _median_ms(lambda: one @ one, device, _REPEATS) / 1e3
-    source = torch.zeros(2**30 if gpu else 2**26, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    copy_s = _median_ms(lambda: target.copy_(source), device, _REPEATS) / 1e3
-    return {"flops_per_s": 2 * edge**3 / product_s, "bytes_per_s": 2 * source.numel() / copy_s}
-
-
-def _row(steps: list[StepResult], weights: int, roof: dict[str, float]) -> dict[str, Any]:
-    later = [step for step in steps if step.t > 0]
-    passes = float(np.mean([step.decoder_passes for step in later]))
-    flops = float(np.mean([step.flops for step in later]))
+def _row(timed: list[Timed], weights: int, roof: dict[str, float]) -> dict[str, Any]:
+    later = timed[_WARM_UP:]
+    steps = [each.result for each in later]
+    walls = [each.wall_ms for each in later]
+    passes = float(np.mean([step.decoder_passes for step in steps]))
+    flops = float(np.mean([step.flops for step in steps]))
     return {
-        "p50_ms": float(np.median([step.latency_ms for step in later])),
-        "p95_ms": float(np.percentile([step.latency_ms for step in later], 95)),
-        "stages_ms": {name: float(np.median([step.stages_ms[name] for step in later]))
-                      for name in later[0].stages_ms},
-        "passes": passes, "gflops": flops / 1e9,
+        "p50_ms": float(np.median(walls)), "p95_ms": float(np.percentile(walls, 95)),
+        "stages_ms": {name: float(np.median([step.stages_ms[name] for step in steps]))
+                      for name in steps[0].stages_ms},
+        "passes": passes, "fresh": float(np.mean([step.report.fresh for step in steps])),
+        "gflops": flops / 1e9, "steps": len(steps),
+        "step_memory_bytes": max(each.memory for each in later),
         # Every pass reads the weights of the language model once.
         "floor_ms": 1e3 * max(passes * weights / roof["bytes_per_s"], flops / roof["flops_per_s"]),
     }
 
 
-def _median_ms(run: Callable[[], object], device: torch.device, repeats: int) -> float:
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append((time.perf_counter() - start) * 1e3)
-    return float(np.median(times[1:]))  # the first run warms up
+def _told(tables: dict[str, Any]) -> dict[str, Any]:
+    for name, table in tables.items():
+        print(f"{name}: {table}", flush=True)
+    return tables
 
 
-def _print(tables: dict[str, Any]) -> None:
-    print(f"transformers' generate, without vision: {tables['generate_ms']:.1f} ms, "
-          f"{tables['generate_launches']:,} launches")
-    print(f"{'variant':26} {'p50 ms':>8} {'p95':>8} {'floor':>8} {'passes':>7} {'launches':>9}  "
+def _print_rows(rows: dict[str, dict[str, Any]]) -> None:
+    print(f"{'variant':26} {'p50 ms':>8} {'p95':>8} {'floor':>8} {'passes':>7} {'fresh':>6}  "
           "vision select prefill decode")
-    for name, row in tables["variants"].items():
+    for name, row in rows.items():
         parts = " ".join(f"{row['stages_ms'][part]:6.2f}" for part in
                          ("vision", "select", "prefill", "decode"))
         print(f"{name:26} {row['p50_ms']:8.2f} {row['p95_ms']:8.2f} {row['floor_ms']:8.2f} "
-              f"{row['passes']:7.2f} {tables['launches'][name]['launches']:9,}  {parts}")
-    for name in ("exactness", "roofline", "decoder_bytes", "peak_memory_bytes"):
-        print(f"{name}: {tables[name]}")
+              f"{row['passes']:7.2f} {row['fresh']:6.1f}  {parts}", flush=True)
