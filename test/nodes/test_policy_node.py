@@ -6,7 +6,6 @@ from array import array
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState, GetState
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -192,25 +191,6 @@ def test_the_stream_of_velocities_keeps_to_the_acceleration_limit():
         changes = [growth(a[:3], b[:3]) for a, b in itertools.pairwise(sent)]
         assert max(changes) <= 0.3 / 30.0 + 1e-9
         assert len(changes) >= np.linalg.norm(wanted) / (0.3 / 30.0)
-
-
-def test_a_camera_that_shows_nothing_new_is_not_called_healthy():
-    with driven() as (robot, node, _):
-        robot.say(WORDS)
-        until(lambda: robot.status.instruction == WORDS, "not instructed")
-        stamp_ns = robot.look()
-        until(lambda: robot.status.state == InferenceStatus.RUNNING, "does not run")
-        assert robot.set(node, command__camera_timeout_s=0.1).successful
-        assert robot.set(node, command__deadline_s=0.1).successful
-        nothing = DiagnosticStatus()
-
-        def camera():
-            return robot.diagnostics.get("policy_node: camera", nothing)
-
-        with robot.streaming(lambda: robot.look(stamp_ns)):
-            until(lambda: "none that is new" in camera().message, "called healthy", camera)
-            assert camera().level == DiagnosticStatus.STALE
-            until(lambda: robot.status.state == InferenceStatus.WAITING, "still runs")
 
 
 @pytest.mark.parametrize("text", ["", "   ", "123"])
@@ -428,29 +408,6 @@ def test_a_second_robot_hears_the_status_at_once():
         until(lambda: late.statuses, "no status for a late subscriber")
         rig.remove(late)
         late.destroy_node()
-
-
-def test_diagnostics_name_camera_policy_and_commands():
-    with driven() as (robot, _, _):
-        arrays = []
-        robot.create_subscription(DiagnosticArray, "/diagnostics", arrays.append, 10)
-        robot.drive()
-
-        def newest() -> dict:
-            return {each.name: each for each in arrays[-1].status} if arrays else {}
-
-        until(lambda: "policy_node: policy" in newest(), "no diagnostics")
-        assert set(newest()) == {
-            f"policy_node: {part}" for part in ("camera", "policy", "commands")
-        }
-        assert newest()["policy_node: policy"].level == DiagnosticStatus.OK
-        figures = {each.key: each.value for each in newest()["policy_node: camera"].values}
-        assert 0.0 <= float(figures["image_age_s"]) < 600.0
-        robot.camera.publish(Image(encoding="nonsense"))
-        until(lambda: newest()["policy_node: camera"].level == DiagnosticStatus.ERROR, "not told")
-        SCRIPT.values = (float("nan"),) * 7
-        robot.look()
-        until(lambda: "invalid_action" in newest()["policy_node: commands"].message, "not told")
 
 
 def test_a_publisher_of_other_reliability_is_told():

@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 
 from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.control.watchdog import StampGuard
+from vla_infoentropy_ros.driving.arrivals import Arrivals
 from vla_infoentropy_ros.driving.clock import Clock
 from vla_infoentropy_ros.driving.images import ImageError, Picture
 from vla_infoentropy_ros.driving.settings import NodeSettings
 from vla_infoentropy_ros.foreign.budgets import within
+
+VIEWS = ("image", "wrist_image")
+"""Topics of the cameras, in the order of a policy's views."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Intake:
         self._lock = threading.RLock()
         self._guard = StampGuard()
         self._views, self._tolerance_s = 1, 0.0
+        self._arrivals = {view: Arrivals() for view in VIEWS}
         self._wrist: tuple[Picture, int] | None = None
 
     def open(self, settings: NodeSettings, views: int) -> None:
@@ -80,6 +85,7 @@ class Intake:
         with self._lock:
             self.counters = InputCounters()
             self._views, self._tolerance_s = views, settings.sync_tolerance_s
+            self._arrivals = {view: Arrivals() for view in VIEWS}
             self._wrist = None
             self._guard.reset()
 
@@ -103,6 +109,11 @@ class Intake:
         newest_ns = self._guard.newest_ns
         return math.nan if newest_ns is None else (self._clock.now_ns() - newest_ns) / 1e9
 
+    @property
+    def lost(self) -> dict[str, int]:
+        """Frames that did not arrive since the policy was loaded, by view."""
+        return {view: self._arrivals[view].lost for view in VIEWS[: self._views]}
+
     def image(
         self,
         picture: Picture,
@@ -115,6 +126,7 @@ class Intake:
         arrival_s = self._clock.steady_s()
         with self._lock:
             self.counters.frames_received += 1
+            self._arrivals["image"].saw(stamp_ns)
         try:
             _check(picture, frame_id)
             with self._lock:  # held for no call of the listener, who may wait for a log
@@ -131,6 +143,8 @@ class Intake:
 
     def wrist_image(self, picture: Picture, stamp_ns: int, frame_id: str = "") -> None:
         """The newest image of the second camera; it waits for one of the first."""
+        with self._lock:
+            self._arrivals["wrist_image"].saw(stamp_ns)
         try:
             _check(picture, frame_id)
         except ImageError as error:

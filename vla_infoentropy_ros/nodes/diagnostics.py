@@ -11,6 +11,7 @@ from vla_infoentropy_ros.driving.driver import Driver
 from vla_infoentropy_ros.driving.runner import PolicyRunner
 from vla_infoentropy_ros.models.memory import device_memory
 from vla_infoentropy_ros.msg import InferenceStatus
+from vla_infoentropy_ros.nodes.middleware import lost_frames_remedy, rmw_name
 from vla_infoentropy_ros.nodes.qos import QUEUE
 
 _OK, _WARN, _ERROR, _STALE = (
@@ -29,7 +30,9 @@ class Diagnostics:
         # With its namespace: the topic is shared by all robots and simulations.
         self._name, self._hardware_id = node.get_fully_qualified_name().strip("/"), hardware_id
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", QUEUE)
+        self._remedy = lost_frames_remedy(rmw_name())
         self._last: tuple[float, InferenceStatus] | None = None
+        self._lost: dict[str, int] = {}
 
     def publish(self, status: InferenceStatus, driver: Driver, problem: str) -> None:
         """status: newest. problem: why no image arrives, if that is known."""
@@ -49,6 +52,8 @@ class Diagnostics:
         self, status: InferenceStatus, now_s: float, driver: Driver, problem: str
     ) -> DiagnosticStatus:
         rate_hz, rejected, active = 0.0, 0, driver.active
+        told, self._lost = self._lost, driver.intake.lost
+        lost = {view: count - told.get(view, 0) for view, count in self._lost.items()}
         if self._last is not None and now_s > self._last[0]:
             then_s, before = self._last
             # Counters begin anew when the node is configured.
@@ -59,6 +64,8 @@ class Diagnostics:
             level, text = _ERROR, problem
         elif rejected:
             level, text = _ERROR, f"{rejected} images rejected within the last second; see the log"
+        elif missed := [f"{count} of {view}" for view, count in lost.items() if count > 0]:
+            level, text = _WARN, f"frames did not arrive, {', '.join(missed)}: {self._remedy}"
         elif rate_hz == 0.0:
             level, text = _STALE if active else _OK, "no images within the last second"
         elif active and driver.camera_overdue:
@@ -73,6 +80,7 @@ class Diagnostics:
                 "received": status.frames_received,
                 "dropped": status.frames_dropped,
                 "rejected": status.frames_rejected,
+                **{f"{view}_lost": count for view, count in self._lost.items()},
             },
         )
 

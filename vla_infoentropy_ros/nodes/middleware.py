@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
 
 import rclpy
 
@@ -17,10 +19,28 @@ def rmw_name() -> str:
     return str(rclpy.get_rmw_implementation_identifier())
 
 
+def lost_frames_remedy(rmw: str, environment: Mapping[str, str] = os.environ) -> str:
+    """What to do where frames of a camera do not arrive, by the middleware in use."""
+    if "fastrtps" in rmw:
+        if environment.get(PROFILES):
+            return f"start the camera driver too with {PROFILES}={environment[PROFILES]}"
+        return f"start both ends, the camera driver too, with {PROFILES}={_profile()}"
+    if "cyclonedds" in rmw:
+        return (
+            "sysctl -w net.core.rmem_max=16777216, and in CYCLONEDDS_URI "
+            '<Internal><SocketReceiveBufferSize min="8MB"/></Internal>'
+        )
+    return f"give {rmw} larger receive buffers, or set image_transport to compressed"
+
+
+def _profile() -> Path:
+    return share_directory() / "config" / "fastdds.xml"
+
+
 def local_environment() -> dict[str, str]:
     """For processes that shall meet on this host alone, with images through shared memory.
 
     A profile that is named already stays in force.
     """
-    profile = os.environ.get(PROFILES) or str(share_directory() / "config" / "fastdds.xml")
+    profile = os.environ.get(PROFILES) or str(_profile())
     return {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", PROFILES: profile}
