@@ -43,7 +43,7 @@ lint: $(READY)
 # Remade when the pins or the package's own metadata change; messages are compiled again only when
 # they or the build files change, and what was interrupted goes on from where it was.
 $(READY): requirements.lock requirements-ros.lock setup.py scripts/setup_venv.sh package.xml \
-		CMakeLists.txt $(wildcard msg/*.msg action/*.action scripts/control_msgs/*/*)
+		CMakeLists.txt $(wildcard msg/*.msg action/*.action scripts/*_msgs/*/*)
 	@PYTHON="$(PYTHON)" sh scripts/setup_venv.sh $(VENV)
 	@touch $@
 

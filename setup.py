@@ -7,7 +7,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = "vla_infoentropy_ros"
-SHARED = ("launch", "config", "config/sros2", "msg", "action")
+SHARED = ("launch", "config", "config/arms", "config/robots", "config/sros2", "msg", "action")
 
 setup(
     name=NAME,

@@ -20,7 +20,7 @@ ROS = re.compile(
 # Each part may import those before it.
 ORDER = (
     "ros_setup", "foreign", "knobs", "success_rates", "share", "launch_runner", "sim", "libero",
-    "control", "engine", "selection", "models", "session", "variants", "selftest", "report",
+    "control", "arms", "engine", "selection", "models", "session", "variants", "selftest", "report",
     "driving", "nodes", "serve", "replay", "demo", "doctor", "bench", "training",
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from vla_infoentropy_ros.control.conventions import (
     ConventionError,
     gripper_opening,
+    matrix_quaternion,
     multiply,
     rotate,
     rotation_vector,
@@ -100,3 +101,17 @@ def test_the_twist_makes_the_step_within_its_period(values, period):
 def test_a_period_that_is_none_is_refused(period):
     with pytest.raises(ConventionError, match="control_period_s"):
         step_to_twist(np.zeros(7), period)
+
+
+long_enough = st.lists(st.floats(-1.0, 1.0), min_size=4, max_size=4).filter(
+    lambda parts: max(map(abs, parts)) > 0.1
+)
+
+
+@given(long_enough)
+def test_a_matrix_and_its_quaternion_turn_alike(parts):
+    quaternion = tuple(np.array(parts) / np.linalg.norm(parts))
+    matrix = np.stack([rotate(quaternion, unit) for unit in np.eye(3)], axis=1)
+    found = matrix_quaternion(matrix)
+    assert np.abs(np.dot(found, quaternion)) == pytest.approx(1.0, abs=1e-9)
+    assert np.linalg.norm(found) == pytest.approx(1.0)

@@ -13,6 +13,7 @@ import yaml
 from vla_infoentropy_ros.control.faults import FAULT_CODES
 from vla_infoentropy_ros.driving.parameter_specs import group_specs
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings, parameter_specs
+from vla_infoentropy_ros.nodes.arm_settings import arm_specs
 from vla_infoentropy_ros.nodes.parameter_docs import document
 from vla_infoentropy_ros.nodes.sim_settings import SimSettings
 from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS
@@ -31,7 +32,7 @@ def test_the_parameter_page_is_generated_from_the_declarations():
 
 
 @pytest.mark.parametrize(
-    "spec", [*parameter_specs(), *group_specs("", SimSettings)], ids=lambda spec: spec.name
+    "spec", [*parameter_specs(), *arm_specs()], ids=lambda spec: spec.name
 )
 def test_every_parameter_is_documented(spec):
     assert spec.doc, "a parameter without documentation"
@@ -64,6 +65,7 @@ def test_launch_files_set_only_parameters_that_exist(path):
     known = {
         "policy_node": {spec.name for spec in parameter_specs()} | {"use_sim_time"},
         "sim_node": {spec.name for spec in group_specs("", SimSettings)},
+        "arm_node": {spec.name for spec in arm_specs()},
     }
     for node in ElementTree.parse(path).getroot().iter("node"):
         for parameter in node.iter("param"):
@@ -76,6 +78,9 @@ def test_a_simulation_cannot_command_a_robot(path):
     """Without dry run and without a person who decides about this robot: only in a namespace."""
     launch = ElementTree.parse(path).getroot()
     given = {arg.get("name"): arg.get("default") for arg in launch.iter("arg")}
+    if "robot_file" not in given:  # it starts a robot, and leaves the decision to the operator
+        assert given["enable_policy"] == "false"
+        return
     config = yaml.safe_load((ROOT / "config" / Path(given["robot_file"]).name).read_text())
     if config["/**"]["ros__parameters"]["command.dry_run"]:
         return

@@ -59,6 +59,27 @@ def rpy_quaternion(rpy: NDArray[np.float64]) -> tuple[float, float, float, float
     )
 
 
+def matrix_quaternion(turn: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Rotation matrix (3, 3) to a unit quaternion (w, x, y, z), from its largest component on
+    (Shepperd's method), which no division by a small number spoils."""
+    squares = np.array([np.trace(turn), *np.diag(turn)])
+    first = int(np.argmax(squares))
+    lines = np.array(
+        [
+            [1.0 + squares[0], turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0],
+             turn[1, 0] - turn[0, 1]],
+            [turn[2, 1] - turn[1, 2], 1.0 + 2.0 * turn[0, 0] - squares[0],
+             turn[0, 1] + turn[1, 0], turn[0, 2] + turn[2, 0]],
+            [turn[0, 2] - turn[2, 0], turn[0, 1] + turn[1, 0],
+             1.0 + 2.0 * turn[1, 1] - squares[0], turn[1, 2] + turn[2, 1]],
+            [turn[1, 0] - turn[0, 1], turn[0, 2] + turn[2, 0], turn[1, 2] + turn[2, 1],
+             1.0 + 2.0 * turn[2, 2] - squares[0]],
+        ]
+    )  # fmt: skip
+    w, x, y, z = (float(value) for value in lines[first] / np.linalg.norm(lines[first]))
+    return w, x, y, z
+
+
 def multiply(
     a: tuple[float, float, float, float], b: tuple[float, float, float, float]
 ) -> tuple[float, float, float, float]:

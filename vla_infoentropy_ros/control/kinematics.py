@@ -33,9 +33,10 @@ class KinematicsError(UserError, ValueError):
 @dataclass(frozen=True)
 class Joint:
     """origin: (R (3, 3), t (3,) m) from the parent's frame; axis: (3,) unit; limits: rad or m,
-    rad/s or m/s."""
+    rad/s or m/s. child: the link that it moves."""
 
     name: str
+    child: str
     kind: str
     rotation: NDArray[np.float64]
     translation: NDArray[np.float64]
@@ -46,9 +47,22 @@ class Joint:
 
 
 @dataclass(frozen=True)
-class Chain:
-    """The joints between base and tip, fixed ones included, base first."""
+class _After:
+    """Behind a joint, in the base's frame: turn (3, 3), place (3,) m of its link, and the joint's
+    own axis (3,) and origin (3,) m."""
 
+    joint: Joint
+    axis: NDArray[np.float64]
+    origin: NDArray[np.float64]
+    turn: NDArray[np.float64]
+    place: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The joints between the link ``base`` and the tip, fixed ones included, base first."""
+
+    base: str
     joints: tuple[Joint, ...]
 
     @classmethod
@@ -72,7 +86,7 @@ class Chain:
             joints.append(_joint(element))
             link = _attribute(element, "parent", "link")
             within("joint_names", len(joints), "robot_description", KinematicsError)
-        chain = cls(tuple(reversed(joints)))
+        chain = cls(base, tuple(reversed(joints)))
         if not chain.names:
             raise KinematicsError(f"no movable joint between {base!r} and {tip!r}")
         return chain
@@ -80,19 +94,33 @@ class Chain:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the movable joints, base first."""
-        return tuple(joint.name for joint in self._movable)
+        return tuple(joint.name for joint in self.movable)
+
+    @property
+    def movable(self) -> tuple[Joint, ...]:
+        """The joints that are not fixed, base first."""
+        return tuple(joint for joint in self.joints if joint.kind in _MOVING)
 
     def forward(self, positions: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
         """Joint positions (n,) to the tip's rotation (3, 3) and position (3,) m in the base."""
-        turn, place, _ = self._walk(positions)
-        return turn, place
+        last = self._walk(positions)[-1]
+        return last.turn, last.place
+
+    def links(self, positions: NDArray[np.float64]) -> dict[str, tuple[NDArray, NDArray]]:
+        """Rotation (3, 3) and position (3,) m in the base of each link from base to tip."""
+        first = {self.base: (np.eye(3), np.zeros(3))}
+        return first | {
+            after.joint.child: (after.turn, after.place) for after in self._walk(positions)
+        }
 
     def jacobian(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
         """(6, n): joint speeds to the tip's velocity and turning speed, in the base frame."""
-        _, tip, joints = self._walk(positions)
-        axes = np.array([axis for _, axis, _ in joints])
-        origins = np.array([origin for _, _, origin in joints])
-        slides = np.array([kind == "prismatic" for kind, _, _ in joints])[:, None]
+        walk = self._walk(positions)
+        tip = walk[-1].place
+        moving = [after for after in walk if after.joint.kind in _MOVING]
+        axes = np.array([after.axis for after in moving])
+        origins = np.array([after.origin for after in moving])
+        slides = np.array([after.joint.kind == "prismatic" for after in moving])[:, None]
         lines = np.where(slides, axes, np.cross(axes, tip - origins))
         return np.concatenate([lines, np.where(slides, 0.0, axes)], axis=1).T
 
@@ -109,7 +137,7 @@ class Chain:
         for _ in range(pieces):
             after = after + self._change(after, motion / pieces)
         speeds = np.abs(after - positions) / period_s
-        limits = np.array([joint.speed for joint in self._movable])
+        limits = np.array([joint.speed for joint in self.movable])
         share = float(np.min(limits / np.maximum(speeds, limits)))
         after = positions + share * (after - positions)
         self._check(positions, after, float(np.linalg.norm(motion[:3])))
@@ -130,7 +158,7 @@ class Chain:
     def _check(
         self, before: NDArray[np.float64], after: NDArray[np.float64], wanted_m: float
     ) -> None:
-        for joint, value in zip(self._movable, after, strict=True):
+        for joint, value in zip(self.movable, after, strict=True):
             if not joint.lower <= value <= joint.upper:
                 raise KinematicsError(
                     f"joint {joint.name} would go to {value:.3f}, outside its limits "
@@ -143,29 +171,21 @@ class Chain:
                 "is near; move the arm out by hand"
             )
 
-    @property
-    def _movable(self) -> tuple[Joint, ...]:
-        return tuple(joint for joint in self.joints if joint.kind in _MOVING)
-
-    def _walk(
-        self, positions: NDArray[np.float64]
-    ) -> tuple[NDArray, NDArray, list[tuple[str, NDArray, NDArray]]]:
+    def _walk(self, positions: NDArray[np.float64]) -> list[_After]:
         if positions.shape != (len(self.names),):
             raise KinematicsError(f"{positions.shape[0]} positions for {len(self.names)} joints")
         turn, place = np.eye(3), np.zeros(3)
-        axes, values = [], iter(positions)
+        walk, values = [], iter(positions)
         for joint in self.joints:
-            place = place + turn @ joint.translation
+            origin = place = place + turn @ joint.translation
             turn = turn @ joint.rotation
-            if joint.kind not in _MOVING:
-                continue
-            axis, value = turn @ joint.axis, float(next(values))
-            axes.append((joint.kind, axis, place))
+            axis = turn @ joint.axis
             if joint.kind == "prismatic":
-                place = place + axis * value
-            else:
-                turn = turn @ _about(joint.axis, value)
-        return turn, place, axes
+                place = place + axis * float(next(values))
+            elif joint.kind in _MOVING:
+                turn = turn @ _about(joint.axis, float(next(values)))
+            walk.append(_After(joint, axis, origin, turn, place))
+        return walk
 
 
 def _joint(element: ElementTree.Element) -> Joint:
@@ -179,6 +199,7 @@ def _joint(element: ElementTree.Element) -> Joint:
     bounded = limit is not None and kind != "continuous"
     return Joint(
         name,
+        _attribute(element, "child", "link"),
         kind,
         np.stack([rotate(quaternion, unit) for unit in np.eye(3)], axis=1),
         _numbers(None if origin is None else origin.get("xyz"), "0 0 0"),

@@ -66,12 +66,14 @@ BUDGETS: dict[str, Budget] = {
         64, "parts", "chunks of a PNG that are no pixels"
     ),
     "message_bytes": Budget(
-        256 << 10, "bytes", "a message on instruction, ee_pose or joint_states, as it is sent"
+        256 << 10, "bytes",
+        "a message on instruction, ee_pose, joint_states or TF, as it is sent",
     ),
     "instruction_characters": Budget(1000, "characters", "an instruction"),
     "instruction_tokens": Budget(256, "tokens", "an instruction with its template"),
     "name_characters": Budget(256, "characters", "a joint's or frame's name"),
     "joint_names": Budget(1000, "names", "a message on joint_states, or an arm"),
+    "frames": Budget(10_000, "frames", "TF"),
     "description_characters": Budget(
         8 * _MIB, "characters", "robot_description", raisable=True
     ),

@@ -65,14 +65,17 @@ class Episode:
             )
         self._call(link.reset, Trigger.Request())
         if self._settings.enable_policy and link.status is not None and not link.status.enabled:
-            answer = self._call(link.enable, SetBool.Request(data=True))
-            if not answer.success:
-                raise EpisodeEnd(EpisodeResult.POLICY_FAULT, f"~/enable: {answer.message}")
+            self._enable()
         link.instruct(instruction)
         self._wait_for(
             lambda: self._follows(instruction), "the policy did not take the instruction"
         )
         self._wait_for(link.connected, "no policy takes images and sends twist_command")
+
+    def _enable(self) -> None:
+        answer = self._call(self._link.enable, SetBool.Request(data=True))
+        if not answer.success:
+            raise EpisodeEnd(EpisodeResult.POLICY_FAULT, f"~/enable: {answer.message}")
 
     def finish(self) -> None:
         """Stop the policy's motion; a policy that is gone needs no stopping."""
@@ -108,8 +111,8 @@ class Episode:
             frames += 1
             self._spin(lambda: False, began_s + frames * period_s - time.monotonic())
             self._check_policy()
-            if not frames % round(settings.camera_rate_hz) and not self._link.connected():
-                raise EpisodeEnd(EpisodeResult.POLICY_FAULT, "the policy node has gone")
+            if not frames % round(settings.camera_rate_hz):
+                self._check_connection()
             twist = self._link.current_twist(settings.command_timeout_s)
             env.step_velocity(twist, self._link.opening, period_s)
             self.steps = math.ceil(frames * period_s / env.control_period)
@@ -128,21 +131,29 @@ class Episode:
 
     def _answer(self, stamp_ns: int) -> tuple[NDArray[np.float64], float]:
         link = self._link
+        self._wait_for_answer(lambda: link.answer(stamp_ns) is not None)
+        answer = link.answer(stamp_ns)
+        assert answer is not None
+        return answer
+
+    def _wait_for_answer(self, answered: Callable[[], bool]) -> None:
+        """Raises EpisodeEnd where the policy is gone, or takes too long."""
+        link = self._link
         give_up_s = time.monotonic() + self._settings.step_timeout_s
-        while not self._spin(lambda: link.answer(stamp_ns) is not None, _LOOK_AROUND_S):
+        while not self._spin(answered, _LOOK_AROUND_S):
             self._check_policy()
-            if not link.connected():
-                raise EpisodeEnd(EpisodeResult.POLICY_FAULT, "the policy node has gone")
+            self._check_connection()
             if time.monotonic() > give_up_s:
-                missing = "action" if link.action is None else "twist_command or gripper_command"
+                missing = "action" if link.action is None else "command of the arm or gripper"
                 raise EpisodeEnd(
                     EpisodeResult.TIMEOUT,
                     f"no {missing} for the image of step {self.steps} within "
                     f"step_timeout_s={self._settings.step_timeout_s}",
                 )
-        answer = link.answer(stamp_ns)
-        assert answer is not None
-        return answer
+
+    def _check_connection(self) -> None:
+        if not self._link.connected():
+            raise EpisodeEnd(EpisodeResult.POLICY_FAULT, "the policy node has gone")
 
     def _check_policy(self) -> None:
         status = self._link.status

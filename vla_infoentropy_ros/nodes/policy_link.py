@@ -43,11 +43,15 @@ class PolicyLink:
         subscription(InferenceStatus, f"{policy}/status", self._on_status, LATCHED)
         self._commands = (
             subscription(VlaAction, "action", self._on_action, QUEUE),
-            subscription(TwistStamped, "twist_command", self._on_twist, QUEUE),
+            self._listen(node),
         )
         subscription(Float64, "gripper_command", self._on_gripper, QUEUE)
         self.reset = node.create_client(Trigger, f"{policy}/reset")
         self.enable = node.create_client(SetBool, f"{policy}/enable")
+
+    def _listen(self, node: Any) -> Any:
+        """Subscribe to what commands the robot."""
+        return node.create_subscription(TwistStamped, "twist_command", self._on_twist, QUEUE)
 
     def forget_commands(self) -> None:
         """Only commands that come from now on count."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from vla_infoentropy_ros.msg import EpisodeResult
-from vla_infoentropy_ros.nodes.episodes import Episode, EpisodeEnd
+from vla_infoentropy_ros.nodes.episodes import Episode, EpisodeEnd, Spin
 from vla_infoentropy_ros.nodes.messages import to_time
 from vla_infoentropy_ros.nodes.parameters import declare_group
 from vla_infoentropy_ros.nodes.policy_link import PolicyLink
@@ -31,18 +32,36 @@ _SLICE_S = 0.05
 class SimNode(Node):
     """Runs episodes one at a time, in the thread that spins (the renderer belongs to it)."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__("sim_node", **options)
-        self.settings = declare_group(self, SimSettings)
+    def __init__(self, name: str = "sim_node", **options: Any) -> None:
+        super().__init__(name, **options)
+        self.settings = self._declare()
         self.add_on_set_parameters_callback(self._on_set)
         self.env = Tabletop(self.settings.image_size)
-        self.link = PolicyLink(self, self.settings.policy)
+        self.link = self._make_link()
         self.clock_ns = 1_000_000_000
         self._remaining = self.settings.episodes
         self._seed = self.settings.seed
         self._requested = self._running = self._stop_episode = False
         self.create_service(Trigger, "~/start_episode", self._on_start)
         self.create_service(Trigger, "~/stop_episode", self._on_stop)
+
+    # What another robot at the tabletop does in its own way
+
+    def _declare(self) -> SimSettings:
+        """Declare the parameters."""
+        return declare_group(self, SimSettings)
+
+    def _make_link(self) -> PolicyLink:
+        return PolicyLink(self, self.settings.policy)
+
+    def _make_episode(self, spin: Spin) -> Episode:
+        return Episode(
+            self.env, self.link, self.settings, spin, lambda: self.get_clock().now().nanoseconds
+        )
+
+    def _idle(self, spin: Spin) -> None:
+        """Between episodes: let callbacks run for a moment."""
+        spin(lambda: self._requested, _SLICE_S)
 
     busy = False
 
@@ -71,7 +90,8 @@ class SimNode(Node):
                 if self._next_episode():
                     self._run_episode(spin)
                 else:
-                    executor.spin_once(timeout_sec=_SLICE_S)
+                    with contextlib.suppress(EpisodeEnd):  # told to stop
+                        self._idle(spin)
         finally:
             self.env.close()  # the renderer's context belongs to this thread
 
@@ -84,7 +104,7 @@ class SimNode(Node):
         self._remaining -= self._remaining > 0
         return True
 
-    def _run_episode(self, spin: Callable[[Callable[[], Any], float], bool]) -> None:
+    def _run_episode(self, spin: Spin) -> None:
         settings, env = self.settings, self.env
         self._running, self._stop_episode = True, False
         task = env.reset(self._seed)
@@ -92,9 +112,7 @@ class SimNode(Node):
             seed=self._seed, instruction=settings.instruction or task.instruction
         )
         self._seed += 1
-        episode = Episode(
-            env, self.link, settings, spin, lambda: self.get_clock().now().nanoseconds
-        )
+        episode = self._make_episode(spin)
         episode.clock_ns = self.clock_ns
         began_s = time.monotonic()
         try:

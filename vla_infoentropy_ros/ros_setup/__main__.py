@@ -51,12 +51,14 @@ def _install_wheels(prefix: Path) -> None:
 
 
 def _build_interfaces(prefix: Path, source: Source) -> None:
-    projects = [ROOT]
-    if importlib.util.find_spec("control_msgs") is None or (
-        prefix / "build" / "control_msgs"
-    ).is_dir():
-        projects.insert(0, ROOT / "scripts" / "control_msgs")
-    for project in projects:
+    """Of others' packages, what the wheels lack and what was built here before; then ours."""
+    lacking = [
+        project
+        for project in sorted(ROOT.glob("scripts/*_msgs"))
+        if importlib.util.find_spec(project.name) is None
+        or (prefix / "build" / project.name).is_dir()
+    ]
+    for project in (*lacking, ROOT):
         if build(project, prefix, source):
             print(f"set-up: messages of {project.name} built", flush=True)
 

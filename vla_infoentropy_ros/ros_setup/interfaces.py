@@ -20,8 +20,8 @@ from .errors import SetupError
 from .source import Source
 
 PACKAGE = "vla_infoentropy_ros"
-COMPILED = ("CMakeLists.txt", "package.xml", "msg/*.msg", "action/*.action")
-INSTALLED = (f"{PACKAGE}/**/*", "launch/*", "config/*", "executables/*")
+COMPILED = ("CMakeLists.txt", "package.xml", "msg/*.msg", "srv/*.srv", "action/*.action")
+INSTALLED = (f"{PACKAGE}/**/*", "launch/*", "config/**/*", "executables/*")
 
 
 def build(project: Path, prefix: Path, source: Source) -> bool:

@@ -160,8 +160,23 @@ class Tabletop:
             raise ValueError(f"twist = {twist}: must be 6 finite numbers (m/s, rad/s)")
         if not 0.0 <= duration_s <= 10.0:
             raise ValueError(f"duration_s = {duration_s}: must lie in [0, 10] seconds")
-        linear = np.clip(twist[:3], -MAX_STEP / CONTROL_PERIOD, MAX_STEP / CONTROL_PERIOD)
-        turn = float(np.clip(twist[5], -MAX_TURN / CONTROL_PERIOD, MAX_TURN / CONTROL_PERIOD))
+        fastest = np.array([MAX_STEP] * 3 + [MAX_TURN]) / CONTROL_PERIOD
+        self._drive(np.clip(twist[[0, 1, 2, 5]], -fastest, fastest), gripper, duration_s)
+
+    def carry(
+        self, position: np.ndarray, yaw: float, gripper: float, duration_s: float
+    ) -> None:
+        """Bring the hand to a pose within ``duration_s``: it sits at the tip of an arm.
+
+        position: (3,) metres in the base frame. yaw: radians. No speed is too high here, but the
+        hand stays above the table.
+        """
+        way = np.append(np.asarray(position, dtype=np.float64), yaw) - self._target
+        way[3] = (way[3] + np.pi) % (2.0 * np.pi) - np.pi
+        self._drive(way / duration_s, gripper, duration_s)
+
+    def _drive(self, speeds: np.ndarray, gripper: float, duration_s: float) -> None:
+        """speeds: (4,) m/s and rad/s of the hand's x, y, z and yaw."""
         self._time_debt += duration_s
         steps = int(self._time_debt / _TIMESTEP + 1e-6)
         self._time_debt -= steps * _TIMESTEP
@@ -169,8 +184,7 @@ class Tabletop:
         for _ in range(steps):
             position = self._data.qpos[self._axes]
             goal = self._target
-            goal[:3] += linear * _TIMESTEP
-            goal[3] += turn * _TIMESTEP
+            goal += speeds * _TIMESTEP
             # A blocked hand must not wind up a target that it leaps to once it comes free.
             goal[:3] = np.clip(goal[:3], position[:3] - _WINDUP, position[:3] + _WINDUP)
             goal[:3] = np.clip(goal[:3], WORKSPACE_LOW, WORKSPACE_HIGH)
