@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from vla_infoentropy_ros.driving.driver import Driver, Step
 from vla_infoentropy_ros.driving.images import RawPicture
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.sink import NoRobot
+from vla_infoentropy_ros.driving.sources import Crowd
 from vla_infoentropy_ros.driving.worker import Inline
 
 WORDS = "put it there"
@@ -34,12 +36,12 @@ class Arm(NoRobot):
     def __init__(self, clock: SetClock) -> None:
         self._clock = clock
         self.sent: list[tuple[float, Target]] = []
-        self.others = 0
+        self.others: Crowd | None = None
 
     def send(self, target: Target, stamp_ns: int) -> None:
         self.sent.append((self._clock.steady_s(), target))
 
-    def rivals(self) -> int:
+    def rivals(self) -> Crowd | None:
         return self.others
 
     @property
@@ -49,6 +51,16 @@ class Arm(NoRobot):
     @property
     def moving(self) -> bool:
         return bool(self.sent) and bool(self.twists[-1].any())
+
+
+class Inputs:
+    """Sources of which any may be crowded."""
+
+    def __init__(self) -> None:
+        self.crowds: dict[str, Crowd] = {}
+
+    def crowd(self, shared: Collection[str]) -> Crowd | None:
+        return next((each for name, each in self.crowds.items() if name not in shared), None)
 
 
 class Heard:
@@ -88,7 +100,10 @@ class Bench:
         self.clock = SetClock(START_NS)
         self.arm, self.heard = Arm(self.clock), Heard()
         settings = PolicyNodeSettings.from_values(SCRIPTED | (values or {}))
-        self.driver = Driver(settings, self.clock, self.arm, self.heard, make_worker)
+        self.inputs = Inputs()
+        self.driver = Driver(
+            settings, self.clock, self.arm, self.heard, make_worker, sources=self.inputs
+        )
         self.driver.load()
         self.driver.activate()
 

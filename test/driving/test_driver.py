@@ -10,6 +10,7 @@ from test.driving.rig import SECOND, WORDS, Bench, picture
 from test.nodes.policies import SCRIPT
 from vla_infoentropy_ros.control.resampling import ZEROS_AFTER_STOP
 from vla_infoentropy_ros.driving.images import PackedPicture, RawPicture
+from vla_infoentropy_ros.driving.sources import Crowd
 
 
 def stopped(bench, code):
@@ -105,9 +106,60 @@ def test_an_image_tells_of_a_clock_that_went_back_as_a_tick_does(bench):
 def test_another_commander(bench):
     rig = bench()
     rig.drive()
-    rig.arm.others = 1
+    rig.arm.others = Crowd("/twist", ("/joystick", "/policy_node"))
     rig.periods(1)
     stopped(rig, "two_commanders")
+    assert "/joystick and /policy_node publish on /twist" in rig.heard.faults[-1].reason
+
+
+CAMERAS = Crowd("/image", ("/driver", "/intruder"))
+
+
+def test_a_second_source_of_an_input(bench):
+    rig = bench()
+    rig.drive()
+    rig.inputs.crowds["image"] = CAMERAS
+    rig.periods(1)
+    stopped(rig, "two_sources")
+    reason = rig.heard.faults[-1].reason
+    assert "/driver and /intruder publish on /image" in reason and "shared_inputs" in reason
+    rig.driver.commander.clear_fault()
+    enabled, why = rig.driver.enable(True)
+    assert not enabled and "/intruder" in why
+
+
+def test_what_a_second_source_says_moves_nothing(bench):
+    """It is looked for once more when an action is there, which may be sooner than the timer."""
+    rig = bench()
+    rig.drive()
+    rig.inputs.crowds["image"] = CAMERAS
+    rig.clock.pass_s(0.01)
+    rig.look()
+    stopped(rig, "two_sources")
+
+
+def test_inputs_are_shared_where_that_is_allowed(bench):
+    rig = bench(command__shared_inputs="joint_states, image")
+    rig.inputs.crowds["image"] = CAMERAS
+    rig.drive()
+    rig.periods(2, look=True)
+    assert rig.arm.moving
+    rig.change(command__shared_inputs="joint_states")
+    rig.periods(1)
+    assert not rig.arm.moving and not rig.driver.enable(True)[0]
+
+
+def test_a_dry_run_has_one_source_too(bench):
+    rig = bench(command__dry_run=True)
+    assert rig.driver.enable(True)[0]
+    rig.inputs.crowds["ee_pose"] = Crowd("/ee_pose", ("/tracker", "/tracker"))
+    rig.periods(1)
+    assert rig.heard.faults[-1].code == "two_sources"
+
+
+def test_a_name_that_is_no_input_is_refused(bench):
+    with pytest.raises(ValueError, match=r"command.shared_inputs='camera': 'camera' is not"):
+        bench(command__shared_inputs="camera")
 
 
 def test_a_packed_image_is_read_by_the_worker_alone(bench):

@@ -154,7 +154,8 @@ class Watched(PolicyNode):
             faults.CLOCK_BACKWARDS: now_ns < self._newest_ns - CLOCK_JUMP_S * 1e9,
             faults.WORKER_DIED: self.driver.active and not self.driver.runner.alive,
             faults.INVALID_ACTION: not np.isfinite(values).all(),
-            faults.TWO_COMMANDERS: self.output.rivals() > 0,
+            faults.TWO_COMMANDERS: self.output.rivals() is not None,
+            faults.TWO_SOURCES: self.sources.crowd(settings.shared) is not None,
             "instruction": turn == "_on_instruction",
         }
         self._newest_ns = now_ns

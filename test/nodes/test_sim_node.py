@@ -26,6 +26,8 @@ class Watcher(Robot):
 
     def __init__(self) -> None:
         super().__init__("watcher")
+        for publisher in (self.camera, self.mouth):  # the simulator is the one source of them
+            self.destroy_publisher(publisher)
         self.results: list[EpisodeResult] = []
         self.create_subscription(EpisodeResult, "episode", self.results.append, LATCHED)
         self.start_episode = self.create_client(Trigger, "sim_node/start_episode")
@@ -38,7 +40,8 @@ def table(policy=None, namespace="", **overrides):
 
     The watcher stays outside of the namespace."""
     policies.SCRIPT.__init__()
-    settings = FAST | {"use_sim_time": overrides.get("lockstep", True)} | (policy or {})
+    timed = {"use_sim_time": overrides.get("lockstep", True), "command.max_clock_skew_s": 0.5}
+    settings = FAST | timed | (policy or {})
     node = PolicyNode(parameter_overrides=parameters(settings), namespace=namespace)
     settings = {"image_size": 32, "max_steps": 4} | overrides
     sim = SimNode(parameter_overrides=parameters(settings), namespace=namespace)

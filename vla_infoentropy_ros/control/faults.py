@@ -17,6 +17,7 @@ INVALID_ACTION = "invalid_action"
 POLICY_EXCEPTION = "policy_exception"
 WORKER_DIED = "worker_died"
 TWO_COMMANDERS = "two_commanders"
+TWO_SOURCES = "two_sources"
 NO_SOLUTION = "no_solution"
 GRIPPER = "gripper"
 INVALID_PARAMETER = "invalid_parameter"
@@ -32,6 +33,7 @@ FAULT_CODES = {
     POLICY_EXCEPTION: "the policy raised an error",
     WORKER_DIED: "the inference thread ended; deactivate and activate to start a new one",
     TWO_COMMANDERS: "another node publishes on the command topic as well",
+    TWO_SOURCES: "an input has more than one publisher",
     NO_SOLUTION: "the arm cannot follow the action: singular or at a joint limit",
     GRIPPER: "the gripper's action server is not there, or rejected a goal",
     INVALID_PARAMETER: "somebody tried to change a parameter of a moving robot to a bad value",

@@ -15,6 +15,10 @@ _MORE_IS_WIDER = (
     "max_angular_speed", "max_linear_acceleration", "max_angular_acceleration", "workspace_high",
     "pose_timeout_s",
 )  # fmt: skip
+INPUTS = (
+    "image", "wrist_image", "instruction", "ee_pose", "joint_states", "robot_description", "clock",
+)  # fmt: skip
+"""What a skin may listen to, by the names that `shared_inputs` takes."""
 _LESS_IS_WIDER = ("workspace_low", "limit_workspace", "exclusive")
 
 
@@ -59,10 +63,11 @@ class CommandSettings:
         0.5, "oldest image an action may be based on, s (ROS time)", low=0.01, high=3600.0
     )
     max_clock_skew_s: float = knob(
-        0.5,
-        "how far the stamp of an image may lie ahead of this node's clock, s",
+        0.05,
+        "how far the stamp of an image, ee_pose or joint state may lie ahead of this node's clock, "
+        "s: cameras stamp what has been, so as much as clocks of two hosts may differ",
         low=0.0,
-        high=60.0,
+        high=1.0,
     )
     max_step_translation: float = knob(
         0.08, "longest translation of one action, m", low=0.0, high=1.0
@@ -112,6 +117,11 @@ class CommandSettings:
         "tool0", "TF name of the end effector, for policies of frame end_effector"
     )
     exclusive: bool = knob(True, "true: a second publisher on the command topic is a fault")
+    shared_inputs: str = knob(
+        "",
+        "inputs that may have more than one publisher, separated by commas, of "
+        f"{', '.join(INPUTS)}; of any other a second one is a fault",
+    )
 
     def __post_init__(self) -> None:
         check_knobs(self, "command.")
@@ -123,6 +133,17 @@ class CommandSettings:
             )
         if not self.base_frame or not self.tool_frame:
             raise SettingError("command.base_frame and command.tool_frame must not be empty")
+        unknown = sorted(self.shared - set(INPUTS))
+        if unknown:
+            raise SettingError(
+                f"command.shared_inputs={self.shared_inputs!r}: {unknown[0]!r} is not among "
+                f"{', '.join(INPUTS)}"
+            )
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """The names in `shared_inputs`."""
+        return frozenset(filter(None, (name.strip() for name in self.shared_inputs.split(","))))
 
     def wider_than(self, other: CommandSettings) -> list[str]:
         """Parameters by which these allow what the others did not; dry_run has its own rule.

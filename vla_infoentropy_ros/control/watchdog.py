@@ -29,6 +29,17 @@ class Verdict:
 _USABLE = Verdict(True)
 
 
+def ahead_of_clock(stamp_ns: int, now_ns: int, skew_s: float) -> str:
+    """What is wrong with a stamp of the future; "" if it is none."""
+    ahead_s = (stamp_ns - now_ns) / 1e9
+    if ahead_s <= skew_s:
+        return ""
+    return (
+        f"its stamp is {ahead_s:.3f} s ahead of this node's clock (command.max_clock_skew_s="
+        f"{skew_s}): synchronise the clocks, or check use_sim_time and that /clock is published"
+    )
+
+
 class StampGuard:
     """Lets images through whose stamps are new, in order and believable. Not thread-safe."""
 
@@ -52,14 +63,8 @@ class StampGuard:
             return Verdict(
                 False, "its stamp is zero: the camera driver must stamp images", "rejected"
             )
-        ahead_s = (stamp_ns - now_ns) / 1e9
-        if ahead_s > skew_s:
-            return Verdict(
-                False,
-                f"its stamp is {ahead_s:.3f} s ahead of this node's clock: synchronise the clocks, "
-                "or check use_sim_time and that /clock is published",
-                "rejected",
-            )
+        if ahead := ahead_of_clock(stamp_ns, now_ns, skew_s):
+            return Verdict(False, ahead, "rejected")
         if self.newest_ns is not None and stamp_ns <= self.newest_ns:
             same = stamp_ns == self.newest_ns
             late_s = (self.newest_ns - stamp_ns) / 1e9

@@ -66,7 +66,7 @@ class TwistAim:
         """frame_convention: "base" or "end_effector"; gives commands their TF name."""
         self.end_effector_frame = frame_convention != "base"
         self.base_frame = settings.base_frame
-        self._state.set_frame(settings.base_frame)
+        self._state.configure(settings)
         self.frame_id = settings.tool_frame if self.end_effector_frame else settings.base_frame
 
     def prepare(self, settings: CommandSettings) -> None:

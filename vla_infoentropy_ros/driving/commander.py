@@ -21,6 +21,7 @@ from vla_infoentropy_ros.control.watchdog import Watchdog
 from vla_infoentropy_ros.driving.aims import TwistAim
 from vla_infoentropy_ros.driving.clock import Clock
 from vla_infoentropy_ros.driving.sink import CommandSink
+from vla_infoentropy_ros.driving.sources import Sources
 
 
 @dataclass
@@ -53,10 +54,12 @@ class Commander:
         sink: CommandSink,
         settings: CommandSettings,
         on_fault: Callable[[Fault], None],
+        sources: Sources,
     ) -> None:
-        """on_fault: told of every fault that latches, after the zero command."""
+        """on_fault: told of every fault that latches, after the zero command. sources: of what
+        commands are decided on."""
         self.lock = threading.RLock()
-        self._clock, self._sink = clock, sink
+        self._clock, self._sink, self._sources = clock, sink, sources
         self.aim: TwistAim | None = None
         self.settings = settings
         self.interlock = Interlock(settings.dry_run)
@@ -171,7 +174,7 @@ class Commander:
                 f"the image was {age_s:.3f} s old when its action was ready ({limit}); check the "
                 "camera's delay and the clocks",
             )
-        return None
+        return self._crowd_fault()
 
     def _send(self, values: NDArray[np.float64], stamp_ns: int) -> Issued:
         settings, convention, aim = self.settings, self.convention, self.aim
@@ -242,8 +245,8 @@ class Commander:
         fault = self.watchdog.camera_fault(now_s, self.settings)
         if fault is not None:
             self.stop(fault)
-        if self.settings.exclusive and self.interlock.may_move and self._sink.rivals():
-            self.stop(self._rival_fault())
+        if self.interlock.enabled and (fault := self._crowd_fault()):
+            self.stop(fault)
 
     @property
     def moving(self) -> bool:
@@ -309,24 +312,28 @@ class Commander:
                 else None
             )
 
-    def _rival_fault(self) -> Fault:
-        """A second publisher on the command topic: two nodes must never drive one arm."""
-        return Fault(
-            faults.TWO_COMMANDERS,
-            f"{self._sink.rivals()} other publisher(s) on {self._sink.topic}; stop them, or set "
-            "command.exclusive to false where sharing is intended",
-        )
+    def _crowd_fault(self) -> Fault | None:
+        """Two nodes must never drive one arm, nor one arm be driven by what two nodes say."""
+        settings = self.settings
+        if settings.exclusive and (crowd := self._sink.rivals()):
+            return Fault(
+                faults.TWO_COMMANDERS,
+                f"{crowd}: stop all others, or set command.exclusive to false where sharing is "
+                "intended",
+            )
+        if crowd := self._sources.crowd(settings.shared):
+            return Fault(
+                faults.TWO_SOURCES,
+                f"{crowd}: stop all but one, or name the input in command.shared_inputs where "
+                "sharing is intended",
+            )
+        return None
 
     def enable(self, on: bool) -> tuple[bool, str]:
         """The operator's interlock."""
         with self.lock:
-            if (
-                on
-                and self.settings.exclusive
-                and not self.settings.dry_run
-                and self._sink.rivals()
-            ):
-                return False, f"refused: {self._rival_fault().reason}"
+            if on and (fault := self._crowd_fault()):
+                return False, f"refused: {fault.reason}"
             answer = self.interlock.enable(on)
             if on:
                 self.watchdog.forgive()

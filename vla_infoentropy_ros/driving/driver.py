@@ -23,6 +23,7 @@ from vla_infoentropy_ros.driving.robot_state import RobotState
 from vla_infoentropy_ros.driving.runner import PolicyRunner, load
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.sink import CommandSink
+from vla_infoentropy_ros.driving.sources import OneSource, Sources
 from vla_infoentropy_ros.driving.worker import MakeWorker, Worker
 from vla_infoentropy_ros.models.instruction import spelled
 from vla_infoentropy_ros.session import StepError, StepResult
@@ -88,7 +89,7 @@ class Driver:
 
     settings: `configure` exchanges them. clock, sink, audience: the skin's. make_worker: `Worker`
     for a thread of its own, `Inline` for steps within the call of `image`. load_policy: gives the
-    policy that settings name.
+    policy that settings name. sources: of the inputs; None: whoever calls is the only one.
     """
 
     def __init__(
@@ -99,12 +100,15 @@ class Driver:
         audience: Audience,
         make_worker: MakeWorker[Frame] = Worker,
         load_policy: Callable[[PolicyNodeSettings], Any] = load,
+        sources: Sources | None = None,
     ) -> None:
         self.settings, self.clock, self.active = settings, clock, False
         self._audience, self._make_worker, self._load = audience, make_worker, load_policy
-        self.robot = RobotState(clock)
+        self.robot = RobotState(clock, settings.command)
         self.intake = Intake(clock, audience)
-        self.commander = Commander(clock, sink, settings.command, audience.faulted)
+        self.commander = Commander(
+            clock, sink, settings.command, audience.faulted, sources or OneSource()
+        )
         self.runner: PolicyRunner | None = None
         self.last: Step | None = None
         self._stepped_s = 0.0

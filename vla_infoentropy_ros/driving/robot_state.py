@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.control.faults import STALE_STATE, Fault
+from vla_infoentropy_ros.control.settings import CommandSettings
+from vla_infoentropy_ros.control.watchdog import ahead_of_clock
 from vla_infoentropy_ros.driving.clock import Clock
 from vla_infoentropy_ros.foreign.budgets import within
 from vla_infoentropy_ros.foreign.text import UserError, printable
@@ -52,19 +54,19 @@ class RobotState:
     Each value is replaced as a whole, so that one thread may store while another reads.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, settings: CommandSettings) -> None:
+        self._clock, self._settings = clock, settings
         self.description = ""
-        self._base_frame = ""
         self._pose: tuple[Pose, _News] | None = None
         self._pose_problem = ""
         self._joints: dict[str, tuple[float, _News]] = {}
-        self._bad_joints: dict[str, float] = {}
+        self._bad_joints: dict[str, str] = {}
 
-    def set_frame(self, base_frame: str) -> None:
-        """Poses are to be in this frame; one of another was no pose."""
-        if base_frame != self._base_frame:
-            self._base_frame, self._pose, self._pose_problem = base_frame, None, ""
+    def configure(self, settings: CommandSettings) -> None:
+        """Poses are to be in its base frame; one of another was no pose."""
+        before, self._settings = self._settings, settings
+        if settings.base_frame != before.base_frame:
+            self._pose, self._pose_problem = None, ""
 
     def clock_jumped(self) -> None:
         """ROS time begins anew: take any stamp next."""
@@ -79,7 +81,7 @@ class RobotState:
 
     def hear_pose(self, pose: Pose, frame_id: str, stamp_ns: int) -> None:
         """ee_pose; stamp_ns 0: the sender gives none."""
-        self._pose_problem = self._problem(pose, frame_id.lstrip("/"))
+        self._pose_problem = self._problem(pose, frame_id.lstrip("/"), stamp_ns)
         if not self._pose_problem:
             news = self._news(stamp_ns, None if self._pose is None else self._pose[1])
             if news is not None:
@@ -92,10 +94,12 @@ class RobotState:
         within("joint_names", len(names), "joint_states", StateError)
         for name in names:
             within("name_characters", len(name), "a name in joint_states", StateError)
+        ahead = self._ahead(stamp_ns)
         joints, bad = dict(self._joints), dict(self._bad_joints)
         for name, position in zip(names, positions, strict=False):
-            if not math.isfinite(position):
-                bad[name] = position
+            problem = ahead or ("" if math.isfinite(position) else f"{position} is no position")
+            if problem:
+                bad[name] = problem
                 continue
             bad.pop(name, None)
             before = joints.get(name)
@@ -130,9 +134,9 @@ class RobotState:
     def joints(self, names: tuple[str, ...], timeout_s: float) -> NDArray[np.float64] | Fault:
         """Positions (n,) rad or m of the named joints, none older than ``timeout_s``."""
         joints = self._joints
-        bad = {name: self._bad_joints[name] for name in names if name in self._bad_joints}
-        if bad:
-            return Fault(STALE_STATE, f"joint_states holds no finite positions: {bad}")
+        bad = self._bad_joints
+        if unfit := next((name for name in names if name in bad), ""):
+            return Fault(STALE_STATE, f"joint_states cannot be used for {unfit}: {bad[unfit]}")
         if not joints:
             return self._missing("joint_states", None, timeout_s)
         absent = [name for name in names if name not in joints]
@@ -158,6 +162,11 @@ class RobotState:
             return None
         return _News(self._clock.steady_s(), stamp_ns)
 
+    def _ahead(self, stamp_ns: int) -> str:
+        """A stamp of the future would make all later ones nothing new."""
+        skew_s = self._settings.max_clock_skew_s
+        return ahead_of_clock(stamp_ns, self._clock.now_ns(), skew_s)
+
     @staticmethod
     def _missing(topic: str, age_s: float | None, timeout_s: float) -> Fault:
         how_old = "never arrived" if age_s is None else f"is {age_s:.2f} s old"
@@ -167,12 +176,15 @@ class RobotState:
             "command.limit_workspace needs it; publish it or change these",
         )
 
-    def _problem(self, pose: Pose, frame: str) -> str:
-        if frame and self._base_frame and frame != self._base_frame:
+    def _problem(self, pose: Pose, frame: str, stamp_ns: int) -> str:
+        base_frame = self._settings.base_frame
+        if frame and frame != base_frame:
             return (
                 f"ee_pose is in frame {printable(frame)!r}, not in command.base_frame="
-                f"{self._base_frame!r}: transform it, or correct the parameter"
+                f"{base_frame!r}: transform it, or correct the parameter"
             )
+        if ahead := self._ahead(stamp_ns):
+            return f"ee_pose cannot be used: {ahead}"
         # Written so that NaN fails as well.
         unit = abs(np.linalg.norm(pose.orientation) - 1.0) < _UNIT
         if np.isfinite(pose.position).all() and unit:

@@ -8,13 +8,12 @@ from typing import Protocol
 from vla_infoentropy_ros.control.faults import Fault
 from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.driving.aims import Target
+from vla_infoentropy_ros.driving.sources import Crowd
 
 
 class CommandSink(Protocol):
     """Open only while commands may be sent: a dry run beside a live controller cannot be mistaken
     for a second commander, and cannot command even by a bug."""
-
-    topic: str
 
     def open(self, settings: CommandSettings) -> None:
         """Get ready to send what ``settings.output`` names; nothing where it is ready."""
@@ -38,8 +37,8 @@ class CommandSink(Protocol):
         """Why the gripper cannot be commanded."""
         ...
 
-    def rivals(self) -> int:
-        """How many others command the same robot."""
+    def rivals(self) -> Crowd | None:
+        """Who else commands the same robot."""
         ...
 
     def flush(self) -> None:
@@ -49,8 +48,6 @@ class CommandSink(Protocol):
 
 class NoRobot:
     """There is nothing to be commanded: actions are decided, and that is all."""
-
-    topic = ""
 
     def open(self, settings: CommandSettings) -> None: ...
     def close(self) -> None: ...
@@ -62,5 +59,5 @@ class NoRobot:
     def gripper_fault(self) -> Fault | None:
         return None
 
-    def rivals(self) -> int:
-        return 0
+    def rivals(self) -> Crowd | None:
+        return None

@@ -19,32 +19,38 @@ from vla_infoentropy_ros.driving.robot_state import Pose, StateError
 from vla_infoentropy_ros.driving.settings import NodeSettings
 from vla_infoentropy_ros.nodes.bounded import subscribe
 from vla_infoentropy_ros.nodes.messages import to_ns
+from vla_infoentropy_ros.nodes.publishers import TopicSources
 from vla_infoentropy_ros.nodes.qos import CAMERA, LATCHED, NEWEST
 
 
 class Inputs:
     """Subscriptions of the node. ``on_instruction`` is told what the topic says."""
 
-    def __init__(self, node: Any, driver: Driver, on_instruction: Callable[[str], None]) -> None:
-        self._node, self._driver = node, driver
-        self._cameras: list[Any] = []
+    def __init__(
+        self,
+        node: Any,
+        driver: Driver,
+        sources: TopicSources,
+        on_instruction: Callable[[str], None],
+    ) -> None:
+        self._node, self._driver, self._sources = node, driver, sources
+        self._cameras: dict[str, Any] = {}
         self._raw = True
         self._on_instruction = on_instruction
         self.problem = self.instruction_problem = ""
-        subscribe(
-            node,
-            String,
-            "instruction",
-            self._instruction,
-            LATCHED,
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=lambda event: self._instruction_incompatible()
-            ),
+        told = SubscriptionEventCallbacks(
+            incompatible_qos=lambda event: self._instruction_incompatible()
         )
-        subscribe(node, PoseStamped, "ee_pose", self._pose, NEWEST)
-        subscribe(node, JointState, "joint_states", self._joints, NEWEST)
-        subscribe(node, String, "robot_description", self._description, LATCHED,
-                  budget="description_characters")
+        self._listen("instruction", String, self._instruction, LATCHED, event_callbacks=told)
+        self._listen("ee_pose", PoseStamped, self._pose, NEWEST)
+        self._listen("joint_states", JointState, self._joints, NEWEST)
+        self._listen("robot_description", String, self._description, LATCHED,
+                     budget="description_characters")
+
+    def _listen(
+        self, topic: str, kind: Any, callback: Callable[[Any], None], qos: Any, **options: Any
+    ) -> None:
+        self._sources.add(topic, subscribe(self._node, kind, topic, callback, qos, **options))
 
     def open(self, settings: NodeSettings, views: int) -> None:
         """Subscribe to the cameras."""
@@ -52,14 +58,17 @@ class Inputs:
         kind, suffix = (Image, "") if self._raw else (CompressedImage, "/compressed")
         qos = NEWEST if settings.image_reliability == "reliable" else CAMERA
         self.problem = ""
-        callbacks = {f"image{suffix}": self._image, f"wrist_image{suffix}": self._wrist_image}
-        for topic, callback in list(callbacks.items())[:views]:
+        callbacks = {"image": self._image, "wrist_image": self._wrist_image}
+        for name, callback in list(callbacks.items())[:views]:
+            topic = name + suffix
             events = SubscriptionEventCallbacks(
                 incompatible_qos=functools.partial(self._incompatible, topic)
             )
-            self._cameras.append(
-                self._node.create_subscription(kind, topic, callback, qos, event_callbacks=events)
+            camera = self._node.create_subscription(
+                kind, topic, callback, qos, event_callbacks=events
             )
+            self._cameras[name] = camera
+            self._sources.add(name, camera)
 
     @property
     def cameras(self) -> int:
@@ -68,9 +77,10 @@ class Inputs:
 
     def close(self) -> None:
         """Unsubscribe from the cameras."""
-        for subscription in self._cameras:
+        for name, subscription in self._cameras.items():
+            self._sources.remove(name)
             self._node.destroy_subscription(subscription)
-        self._cameras = []
+        self._cameras = {}
 
     def _instruction(self, message: String) -> None:
         self.instruction_problem = ""

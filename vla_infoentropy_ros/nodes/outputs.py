@@ -13,8 +13,10 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from vla_infoentropy_ros.control.faults import Fault
 from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.driving.aims import HandPose, JointPositions, Target, Velocity
+from vla_infoentropy_ros.driving.sources import Crowd
 from vla_infoentropy_ros.nodes.grippers import Gripper, make_gripper
 from vla_infoentropy_ros.nodes.messages import to_duration, to_time, to_twist_stamped
+from vla_infoentropy_ros.nodes.publishers import crowd
 from vla_infoentropy_ros.nodes.qos import NEWEST
 
 _FLUSH = Duration(seconds=0.2)
@@ -32,14 +34,13 @@ class CommandPublishers:
 
     def __init__(self, node: Any) -> None:
         self._node = node
-        self.topic = ""
         self._arm: Any = None
         self._gripper: Gripper | None = None
 
     def open(self, settings: CommandSettings) -> None:
-        self.topic, kind = _TOPICS[settings.output]
+        topic, kind = _TOPICS[settings.output]
         if self._arm is None:
-            self._arm = self._node.create_publisher(kind, self.topic, NEWEST)
+            self._arm = self._node.create_publisher(kind, topic, NEWEST)
             self._gripper = make_gripper(self._node, settings)
 
     def close(self) -> None:
@@ -64,13 +65,10 @@ class CommandPublishers:
             and gripper.listeners()
         )
 
-    def rivals(self) -> int:
-        """Publishers on the command topic besides ours."""
-        if self._arm is None:
-            return 0
-        # By its remapped name: rclpy counts the name that it is given.
-        count = int(self._node.count_publishers(self._node.resolve_topic_name(self.topic)))
-        return max(0, count - 1)
+    def rivals(self) -> Crowd | None:
+        """Who publishes on the command topic, where that is not this node alone."""
+        arm = self._arm
+        return None if arm is None else crowd(self._node, arm.topic_name)
 
     def send(self, target: Target, stamp_ns: int) -> None:
         if self._arm is not None:

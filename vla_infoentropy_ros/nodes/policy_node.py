@@ -30,6 +30,7 @@ from vla_infoentropy_ros.nodes.grippers import check_gripper
 from vla_infoentropy_ros.nodes.inputs import Inputs
 from vla_infoentropy_ros.nodes.live_parameters import LiveParameters, declare
 from vla_infoentropy_ros.nodes.outputs import CommandPublishers
+from vla_infoentropy_ros.nodes.publishers import TopicSources
 from vla_infoentropy_ros.nodes.ros_clock import RosClock
 from vla_infoentropy_ros.nodes.runtime import StartupError, run, spin
 from vla_infoentropy_ros.nodes.stop_line import StopLine
@@ -46,10 +47,13 @@ class PolicyNode(LifecycleNode):
         super().__init__("policy_node", **options)
         self._loading = False
         self.output = CommandPublishers(self)
-        self.driver = Driver(declare(self), RosClock(self), self.output, self)
+        self.sources = TopicSources(self)
+        self.driver = Driver(
+            declare(self), RosClock(self), self.output, self, sources=self.sources
+        )
         self.telemetry = Telemetry(self, self.driver)
         self.diagnostics = Diagnostics(self)
-        self.inputs = Inputs(self, self.driver, self._on_instruction)
+        self.inputs = Inputs(self, self.driver, self.sources, self._on_instruction)
         live = LiveParameters(
             self.driver.settings, lambda: self.driver.runner is not None, self.driver.configure
         )
