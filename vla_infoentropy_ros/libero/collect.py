@@ -8,9 +8,12 @@ exist are not made again, so a run that is stopped goes on where it was.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -73,15 +76,16 @@ class Episode:
             for _ in range(int(self.rng.integers(3, 20))):
                 self.world.step(push)
 
-    def run(self, shard: Shard, driver: Driver | None) -> None:
-        """Drive until the goal is reached, time is up, or the shard is full."""
+    def run(self, shard: Shard, driver: Driver | None, until: float = math.inf) -> None:
+        """Drive until the goal is reached, time is up (here or on the clock), or the shard is
+        full."""
         rng, how = self.rng, self.how
         expert_drives = True
         for step in range(self.world.max_steps):
             if step % 15 == 0:
                 expert_drives = driver is None or rng.random() < how.expert
             scene = self.world.scene()
-            if delivered(scene, self.goal.what, self.goal.where):
+            if delivered(scene, self.goal.what, self.goal.where) or time.monotonic() > until:
                 return
             action = expert_action(scene, self.goal.what, self.goal.where)
             recorded = rng.random() < (how.near if _is_near(action) else how.far)
@@ -127,18 +131,19 @@ def record(shard: Shard, world: World, scene: Scene, picture: NDArray[np.uint8])
 
 
 def collect_shard(path: Path, suite: str, task: int, number: int, how: Collecting,
-                  driver: Driver | None = None) -> None:
-    """Fill the shard ``number`` of a task and write it to ``path``."""
+                  driver: Driver | None = None, until: float = math.inf) -> None:
+    """Fill the shard ``number`` of a task and write it to ``path``; with what there is where
+    ``time.monotonic()`` passes ``until`` first, but never without a picture."""
     rng = np.random.default_rng([sorted(STEP_LIMITS).index(suite), task, number])
     with World(suite, task) as world:
         names = sorted({name for goal in world.goals for name in (goal.what, goal.where)})
         pairs = [[names.index(goal.what), names.index(goal.where)] for goal in world.goals]
         shard = Shard([goal.instruction for goal in world.goals], names, np.array(pairs))
-        while len(shard) < how.frames:
+        while len(shard) < how.frames and not (len(shard) and time.monotonic() > until):
             goal = world.goals[int(rng.integers(len(world.goals)))]
             episode = Episode(world, goal, rng, how)
             episode.start(FIRST_SEED + int(rng.integers(2**31)))
-            episode.run(shard, driver)
+            episode.run(shard, driver, until)
     shard.write(path)
 
 
@@ -159,18 +164,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--url", default="", help="of a policy that drives now and then (DAgger), "
                         "served by vla-eval's protocol; give its rounds numbers of their own")
     parser.add_argument("--frames", type=int, default=300, help="pictures of a shard")
+    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("K", "N"),
+                        help="every N-th shard alone, from the K-th: one process of N")
+    parser.add_argument("--seconds", type=float, default=math.inf,
+                        help="stop after so long, with what there is")
     options = parser.parse_args(argv)
+    until = time.monotonic() + options.seconds
     how = Collecting(frames=options.frames)
     client = PolicyClient(options.url) if options.url else None
     options.out.mkdir(parents=True, exist_ok=True)
-    for number in range(options.first, options.first + options.rounds):
-        for task in range(10):
-            for suite in options.suites:
-                path = options.out / f"{suite}-{task}-{number:03}.npz"
-                if not path.exists():
-                    collect_shard(path, suite, task, number, how,
-                                  client.act if client else None)
-                    print(path.name, flush=True)
+    numbers = range(options.first, options.first + options.rounds)
+    first, step = options.part
+    for number, task, suite in list(product(numbers, range(10), options.suites))[first::step]:
+        path = options.out / f"{suite}-{task}-{number:03}.npz"
+        if not path.exists() and time.monotonic() < until:
+            collect_shard(path, suite, task, number, how, client.act if client else None, until)
+            print(path.name, flush=True)
     return 0
 
 

@@ -62,12 +62,14 @@ def foreground_of(
     return order.topk(count, dim=1).indices.sort(dim=1).values
 
 
-def block_mask(prefix: int, suffixes: int, length: int) -> torch.Tensor:
+def block_mask(prefix: int, suffixes: int, length: int,
+               device: torch.device | str = "cpu") -> torch.Tensor:
     """Who sees whom, (1, 1, S, S) bool with S = prefix + suffixes * length."""
     total = prefix + suffixes * length
-    mask = torch.ones(total, total, dtype=torch.bool).tril()
-    group = torch.full((total,), -1)
-    group[prefix:] = torch.arange(suffixes).repeat_interleave(length)
+    mask = torch.ones(total, total, dtype=torch.bool, device=device).tril()
+    group = torch.full((total,), -1, device=device)
+    group[prefix:] = torch.arange(suffixes, device=device).repeat_interleave(
+        length, output_size=suffixes * length)
     mask &= (group[None, :] == -1) | (group[None, :] == group[:, None])
     return mask[None, None]
 
@@ -103,7 +105,7 @@ def packed_forward(
     positions = torch.cat([first, keep + 1, places.expand(batch, -1)], dim=1)
     out = decoder.model(
         inputs_embeds=inputs,
-        attention_mask=block_mask(prefix, count, length).to(device),
+        attention_mask=block_mask(prefix, count, length, device),
         position_ids=positions,
         use_cache=False,
         output_hidden_states=True,

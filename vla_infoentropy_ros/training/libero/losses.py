@@ -32,8 +32,8 @@ class GroundingHeads(nn.Module):
 def total_loss(
     logits: torch.Tensor, visual: torch.Tensor, prompt_end: torch.Tensor, batch: Batch,
     heads: GroundingHeads, codec: ActionCodec, sigma_bins: float, grounding: float,
-) -> tuple[torch.Tensor, dict[str, float]]:
-    """The sum and its parts.
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The sum and its parts, which stay on their device: to read them is to wait for it.
 
     logits (B, K, 7, V); visual (B, N, d) projected tokens; prompt_end (B, K, d): the last prompt
     token's hidden state.
@@ -52,10 +52,8 @@ def total_loss(
         "intent": _intent_loss(heads, prompt_end, batch),
     }
     total = action + grounding * (0.1 * parts["hand"] + parts["place"] + 0.5 * parts["intent"])
-    record = {name: float(value.detach()) for name, value in parts.items()}
-    record["xyz"] = float(divergence[:3].detach().mean())
-    record["gripper"] = float(divergence[6].detach())
-    return total, record
+    record = {**parts, "xyz": divergence[:3].mean(), "gripper": divergence[6]}
+    return total, {name: value.detach() for name, value in record.items()}
 
 
 def _hand_loss(heads: GroundingHeads, visual: torch.Tensor, batch: Batch,

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shards in memory, and batches from them."""
+"""Shards in memory, beside the network, and batches from them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,10 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from vla_infoentropy_ros.foreign.text import UserError, one_line
 from vla_infoentropy_ros.libero.shards import SIDE, decompress
+
+MOST_GOALS = 6
+_READERS = 2
+
+Columns = dict[str, NDArray[np.generic]]
 
 
 class ShardError(UserError, ValueError):
@@ -42,81 +47,108 @@ class Batch:
 
 
 class Pictures:
-    """All shards of a folder. tokenize: an instruction to its token ids (T,)."""
+    """All shards of a folder, on ``device``. tokenize: an instruction to its token ids (T,).
 
-    def __init__(self, folder: Path, tokenize: Callable[[str], torch.Tensor]) -> None:
-        self._folder, self._tokenize = folder, tokenize
-        self._read: set[str] = set()
+    Files are read and unpacked by threads of their own: a run that looks for new ones goes on.
+    """
+
+    def __init__(self, folder: Path, tokenize: Callable[[str], torch.Tensor],
+                 device: torch.device | str = "cpu") -> None:
+        self._folder, self._tokenize, self._device = folder, tokenize, torch.device(device)
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="shards")
+        self._coming: dict[Path, Future[tuple[list[str], Columns]]] = {}
+        self._seen: set[Path] = set()
         self._texts: list[str] = []
-        self._parts: list[dict[str, NDArray[np.generic]]] = []
-        self._ends = np.zeros(0, np.int64)
+        self._columns: dict[str, torch.Tensor] = {}
+        self._count = 0
         self.scan()
 
     def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
+        return self._count
 
-    def scan(self) -> int:
-        """Read shards that are new; how many pictures came. Raises ShardError."""
+    def scan(self, wait: bool = True) -> int:
+        """Take in shards that are new; how many pictures came. Without ``wait``, those that are
+        being read come with a later call. Raises ShardError."""
         before = len(self)
-        files = [path for path in sorted(self._folder.glob("*.npz"))
-                 if path.name not in self._read and ".part." not in path.name]
-        for path in tqdm(files, desc="shards", disable=len(files) < 10):
-            try:
-                self._parts.append(self._load(path))
-            except (OSError, KeyError, ValueError) as error:
-                raise ShardError(f"{path}: {one_line(error)}; delete it and collect it again"
-                                 ) from error
-            self._read.add(path.name)
-        self._ends = np.cumsum([len(part["images"]) for part in self._parts])
-        prompts = [self._tokenize(text) for text in self._texts]
-        longest = max(map(len, prompts), default=0)
-        self._lengths = torch.tensor([len(ids) for ids in prompts], dtype=torch.int64)
-        self._prompts = torch.zeros(len(prompts), longest, dtype=torch.int64)
-        for row, ids in zip(self._prompts, prompts, strict=True):
-            row[: len(ids)] = ids
+        for path in sorted(self._folder.glob("*.npz")):
+            if path not in self._seen and ".part." not in path.name:
+                self._seen.add(path)
+                self._coming[path] = self._readers.submit(_load, path)
+        for path in [path for path, coming in self._coming.items() if wait or coming.done()]:
+            self._add(*self._coming.pop(path).result())
         return len(self) - before
 
-    def batch(self, rng: np.random.Generator, size: int, goals: int) -> Batch:
-        """``size`` pictures drawn evenly, each with ``goals`` of its goals, drawn with
-        replacement where it has fewer."""
-        index = np.sort(rng.integers(len(self), size=size))
-        rows = [self._row(int(each), rng, goals) for each in index]
-        stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        text = torch.from_numpy(stacked.pop("texts"))
-        return Batch(prompts=self._prompts[text], lengths=self._lengths[text],
-                     **{name: torch.from_numpy(value) for name, value in stacked.items()})
+    def batch(self, generator: torch.Generator, size: int, goals: int) -> Batch:
+        """``size`` pictures drawn evenly, each with ``goals`` of its goals, drawn again from the
+        beginning where it has fewer."""
+        device = self._device
+        rows = torch.randint(len(self), (size,), generator=generator, device=device)
+        count = self._columns["count"][rows, None]
+        order = torch.rand(size, MOST_GOALS, generator=generator, device=device)
+        order = (order + (torch.arange(MOST_GOALS, device=device) >= count)).argsort(dim=1)
+        chosen = order.gather(1, torch.arange(goals, device=device) % count)
+        row = rows[:, None]
+        text = self._columns["texts"][row, chosen]
+        return Batch(
+            images=self._columns["images"][rows], hand=self._columns["hand"][rows],
+            prompts=self._prompts[text], lengths=self._lengths[text],
+            **{name: self._columns[name][row, chosen]
+               for name in ("targets", "patches", "offsets", "held")},
+        )
 
-    def _row(self, index: int, rng: np.random.Generator,
-             goals: int) -> dict[str, NDArray[np.generic]]:
-        number = int(np.searchsorted(self._ends, index, side="right"))
-        part = self._parts[number]
-        at = index - (int(self._ends[number - 1]) if number else 0)
-        count = len(part["bodies"])
-        chosen = rng.permutation(count)[:goals] if count >= goals else rng.integers(
-            count, size=goals)
-        bodies = part["bodies"][chosen]  # (K, 2)
-        points = part["points"][at]
-        return {
-            "images": part["images"][at], "texts": part["texts"][chosen],
-            "targets": part["targets"][at, chosen], "patches": part["pixels"][at][bodies],
-            "offsets": points[bodies] - points[-1], "held": part["held"][at][bodies[:, 0]],
-            "hand": part["pixels"][at, -1],
-        }
+    def _add(self, texts: list[str], columns: Columns) -> None:
+        for text in texts:
+            if text not in self._texts:
+                self._texts.append(text)
+                self._pad_prompts()
+        known = np.array([self._texts.index(text) for text in texts])
+        columns["texts"] = known[columns["texts"].astype(np.int64)]
+        count = len(columns["images"])
+        for name, values in columns.items():
+            self._room(name, values, self._count + count)[self._count : self._count + count] = (
+                torch.from_numpy(values).to(self._device))
+        self._count += count
 
-    def _load(self, path: Path) -> dict[str, NDArray[np.generic]]:
+    def _room(self, name: str, like: NDArray[np.generic], count: int) -> torch.Tensor:
+        """A column with room for ``count`` rows, and for as many more when it grows."""
+        held = self._columns.get(name)
+        if held is None or len(held) < count:
+            grown = torch.zeros(2 * count, *like.shape[1:], device=self._device,
+                                dtype=torch.from_numpy(like[:0]).dtype)
+            if held is not None:
+                grown[: self._count] = held[: self._count]
+            self._columns[name] = grown
+        return self._columns[name]
+
+    def _pad_prompts(self) -> None:
+        prompts = [self._tokenize(text) for text in self._texts]
+        self._lengths = torch.tensor([len(ids) for ids in prompts], device=self._device)
+        self._prompts = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True).to(self._device)
+
+
+def _load(path: Path) -> tuple[list[str], Columns]:
+    """A shard's instructions, and per picture what `Batch` needs of up to six goals."""
+    try:
         with np.load(path) as stored:
-            ends = [0, *stored["ends"].tolist()]
-            data = stored["pictures"]
-            images = np.empty((len(ends) - 1, SIDE, SIDE, 3), np.uint8)
-            for number, (start, end) in enumerate(pairwise(ends)):
-                images[number] = decompress(data[start:end])
-            texts = []
-            for text in stored["instructions"].tolist():
-                if text not in self._texts:
-                    self._texts.append(text)
-                texts.append(self._texts.index(text))
-            targets = stored["labels"].copy()
-            targets[..., 6] *= -1.0  # the benchmark closes with 1, the policy opens with 1
-            return {"images": images, "texts": np.array(texts), "targets": targets,
-                    "bodies": stored["goal_bodies"], "points": stored["points"],
-                    "pixels": stored["pixels"], "held": stored["held"]}
+            return stored["instructions"].tolist(), _columns(stored)
+    except (OSError, KeyError, ValueError) as error:
+        raise ShardError(f"{path}: {one_line(error)}; delete it and collect it again") from error
+
+
+def _columns(stored: np.lib.npyio.NpzFile) -> Columns:
+    ends, data = [0, *stored["ends"].tolist()], stored["pictures"]
+    images = np.empty((len(ends) - 1, SIDE, SIDE, 3), np.uint8)
+    for number, (start, end) in enumerate(pairwise(ends)):
+        images[number] = decompress(data[start:end])
+    goals = np.arange(MOST_GOALS) % len(stored["instructions"])
+    bodies = stored["goal_bodies"][goals]  # (G, 2)
+    targets = stored["labels"][:, goals]
+    targets[..., 6] *= -1.0  # the benchmark closes with 1, the policy opens with 1
+    points, pixels = stored["points"], stored["pixels"]
+    count = min(len(stored["instructions"]), MOST_GOALS)
+    return {
+        "images": images, "targets": targets, "patches": pixels[:, bodies],
+        "offsets": points[:, bodies] - points[:, -1][:, None, None],
+        "held": stored["held"][:, bodies[:, 0]], "hand": pixels[:, -1],
+        "texts": np.tile(goals, (len(images), 1)), "count": np.full(len(images), count),
+    }

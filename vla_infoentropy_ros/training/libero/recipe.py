@@ -16,11 +16,20 @@ NORM_KEY = "libero"
 CONTROL_PERIOD_S = 0.05
 
 
+ARCHITECTURE = Architecture(
+    stem_width=64, vision_width=256, vision_blocks=4, vision_heads=4, vision_ff=768,
+    projector_width=512, width=256, layers=4, heads=4, ff=704,
+)
+"""6.4 million parameters: a scene of LIBERO holds more than the tabletop, and finer things."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything that a run depends on besides the pictures. Raises SettingError."""
 
     steps: int = knob(30_000, "updates", low=1, high=10_000_000)
+    seconds: float = knob(0.0, "of training, on the clock, instead of a number of updates; 0: off",
+                          low=0.0, high=1e7)
     batch: int = knob(32, "pictures of an update", low=1, high=4096)
     goals: int = knob(2, "instructions of a picture", low=1, high=6)
     rate: float = knob(1.0e-3, "highest learning rate; it falls to a hundredth along a cosine",
@@ -35,7 +44,7 @@ class Recipe:
     grounding: float = knob(1.0, "weight of the losses on places", low=0.0, high=10.0)
     rescan: int = knob(500, "updates after which new shards are looked for", low=1, high=10**9)
     seed: int = knob(11, "of weights and batches", low=0, high=2**31)
-    architecture: Architecture = field(default_factory=Architecture)
+    architecture: Architecture = field(default=ARCHITECTURE)
 
     def __post_init__(self) -> None:
         check_knobs(self)

@@ -7,7 +7,6 @@ import copy
 import json
 import math
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from vla_infoentropy_ros.training.train import parameter_groups
 
 ACTIONS = 7
 CURVE_EVERY = 50
+SAVE_S = 15.0
 
 
 class RunError(UserError, ValueError):
@@ -48,53 +48,52 @@ class Trainer:
         self.policy.network.to(self.device).train()
         self.heads = GroundingHeads(recipe.architecture.width).to(self.device)
         self.average = copy.deepcopy(self.policy.network)
-        self.pictures = Pictures(data, lambda text: self.policy.tokenize(text).token_ids)
+        self.pictures = Pictures(data, lambda text: self.policy.tokenize(text).token_ids,
+                                 self.device)
         if not len(self.pictures):
             raise RunError(f"{data} holds no shards; collect some first")
-        self.rng = np.random.default_rng(recipe.seed)
+        self.generator = torch.Generator(self.device).manual_seed(recipe.seed)
+        self._edges = torch.from_numpy(
+            np.linspace(-1.0, 1.0, self.policy.codec.bins)).to(self.device)
         self.optimiser = torch.optim.AdamW(
             parameter_groups([self.policy.network, self.heads], recipe.weight_decay),
             lr=recipe.rate, betas=(0.9, 0.98),
         )
         self.step = 0
+        self._begun = time.monotonic()  # or when it was last saved
         self.record: dict[str, Any] = {
             "revision": revision, "recipe": recipe.record(), "machine": describe_machine(),
             "parameters": sum(p.numel() for p in self.policy.network.parameters()), "curve": [],
             "train_s": 0.0,
         }
 
-    def run(self, save_every: int = 200) -> None:
+    def run(self) -> None:
         """Train to the recipe's last step, saving as it goes."""
         if self._state.exists():
             self._restore()
-        history: list[dict[str, float]] = []
-        begun = time.monotonic()
-        bar = tqdm(range(self.step, self.recipe.steps), unit="step", mininterval=30.0)
-        for _ in bar:
-            if self.step % self.recipe.rescan == 0:
-                self.pictures.scan()
-            history.append(self.update())
-            self.step += 1
-            if self.step % CURVE_EVERY == 0:
-                mean = {name: round(float(np.mean([each[name] for each in history])), 4)
-                        for name in history[0]}
-                self.record["curve"].append(
-                    {"step": self.step, "pictures": len(self.pictures), **mean})
-                history.clear()
-                bar.set_postfix(mean)
-            if self.step % save_every == 0 or self.step == self.recipe.steps:
-                now = time.monotonic()
-                self.record["train_s"] = round(self.record["train_s"] + now - begun, 1)
-                begun = now
-                self.save()
+        history: list[dict[str, torch.Tensor]] = []
+        self._begun = time.monotonic()
+        with tqdm(initial=self.step, unit="step", mininterval=30.0) as bar:
+            while self._progress() < 1.0:
+                if self.step % self.recipe.rescan == 0:
+                    self.pictures.scan(wait=False)
+                history.append(self.update())
+                self.step += 1
+                bar.update()
+                if self.step % CURVE_EVERY == 0:
+                    bar.set_postfix(self._note(history))
+                    history.clear()
+                if time.monotonic() - self._begun > SAVE_S:
+                    self.save()
+        self.save()
 
-    def update(self) -> dict[str, float]:
+    def update(self) -> dict[str, torch.Tensor]:
         """One step of the optimiser; the parts of its loss."""
         recipe = self.recipe
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
-        batch = self._to_device(self.pictures.batch(self.rng, recipe.batch, recipe.goals))
-        sparse = self.step < recipe.sparse * recipe.steps
+        batch = self.pictures.batch(self.generator, recipe.batch, recipe.goals)
+        sparse = self._progress() < recipe.sparse
         with mixed_precision(self.device.type):
             loss, parts = self._loss(batch, self._keep(batch) if sparse else None)
         self.optimiser.zero_grad(set_to_none=True)
@@ -110,24 +109,33 @@ class Trainer:
 
     def save(self) -> None:
         """Averaged weights, configuration, record and state."""
+        now = time.monotonic()
+        self.record["train_s"] = self.record["train_s"] + now - self._begun
+        self._begun = now
         revision = self.policy.config.revision
         write_weights(self.output / "policy.safetensors", self.average, revision)
         write_text(self.output / "policy.json", self.policy.config.dump())
         write_text(self.output / "training.json", json.dumps(self.record, indent=1) + "\n")
         part = self._state.with_suffix(".part")
         torch.save({"step": self.step, "record": self.record,
-                    "generator": self.rng.bit_generator.state,
+                    "generator": self.generator.get_state(),
                     **{name: module.state_dict() for name, module in self._modules().items()}},
                    part)
         part.replace(self._state)
 
+    def _note(self, history: list[dict[str, torch.Tensor]]) -> dict[str, float]:
+        """Means of the parts, in the record too."""
+        mean = {name: round(float(torch.stack([each[name] for each in history]).mean()), 4)
+                for name in history[0]}
+        self.record["curve"].append({"step": self.step, "pictures": len(self.pictures), **mean})
+        return mean
+
     def _loss(self, batch: Batch,
-              keep: torch.Tensor | None) -> tuple[torch.Tensor, dict[str, float]]:
+              keep: torch.Tensor | None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Prompts differ in length, so actions follow at once and the padding comes last, where
         nobody looks at it."""
         longest = batch.prompts.shape[-1]
-        codes = self.policy.codec.encode(batch.targets.cpu().numpy())
-        actions = torch.from_numpy(codes).to(self.device)[..., : ACTIONS - 1]
+        actions = self._encode(batch.targets[..., : ACTIONS - 1])
         suffixes = torch.zeros(*batch.prompts.shape[:2], longest + ACTIONS - 1, dtype=torch.int64,
                                device=self.device)
         suffixes[..., :longest] = batch.prompts
@@ -141,11 +149,17 @@ class Trainer:
                           batch, self.heads, self.policy.codec, self.recipe.sigma_bins,
                           self.recipe.grounding)
 
+    def _encode(self, values: torch.Tensor) -> torch.Tensor:
+        """As the policy's codec, without leaving the device."""
+        codec = self.policy.codec
+        index = torch.bucketize(values.double().clamp(-1.0, 1.0), self._edges, right=True) - 1
+        return codec.vocab_size - 1 - index.clamp(0, codec.bins - 2)
+
     def _pixels(self, images: torch.Tensor) -> torch.Tensor:
         """With small changes of exposure and white balance, so that these do not matter."""
-        gain = self.rng.uniform(0.92, 1.08, (len(images), 3, 1, 1)).astype(np.float32)
+        gain = torch.rand(len(images), 3, 1, 1, generator=self.generator, device=self.device)
         pixels = normalise_pixels(images)
-        return ((pixels + 1.0) * torch.from_numpy(gain).to(self.device) - 1.0).clamp_(-1.0, 1.0)
+        return ((pixels + 1.0) * (0.92 + 0.16 * gain) - 1.0).clamp_(-1.0, 1.0)
 
     def _keep(self, batch: Batch) -> torch.Tensor:
         """Visual tokens (B, keep) near what is meant and near the hand, the rest at random."""
@@ -155,16 +169,20 @@ class Trainer:
         near = (line - spots[..., 1:2]).abs()[..., :, None].maximum(
             (line - spots[..., 0:1]).abs()[..., None, :])
         near = near.flatten(2).amin(dim=1) < 2.2 / side
-        order = torch.rand(near.shape, device=self.device) + near
+        order = torch.rand(near.shape, generator=self.generator, device=self.device) + near
         return order.topk(self.recipe.keep, dim=1).indices.sort(dim=1).values
 
     def _rate(self) -> float:
         recipe = self.recipe
-        fall = 0.5 * (1 + math.cos(math.pi * self.step / recipe.steps))
+        fall = 0.5 * (1 + math.cos(math.pi * min(self._progress(), 1.0)))
         return recipe.rate * max(0.01, fall) * min(1.0, (self.step + 1) / recipe.warmup)
 
-    def _to_device(self, batch: Batch) -> Batch:
-        return Batch(*(getattr(batch, item.name).to(self.device) for item in fields(batch)))
+    def _progress(self) -> float:
+        """Share of the run that is over, by its clock or its updates."""
+        if self.recipe.seconds:
+            trained: float = self.record["train_s"] + time.monotonic() - self._begun
+            return trained / self.recipe.seconds
+        return self.step / self.recipe.steps
 
     @property
     def _state(self) -> Path:
@@ -178,7 +196,7 @@ class Trainer:
         for name, module in self._modules().items():
             module.load_state_dict(stored[name])
         self.step, self.record = stored["step"], stored["record"]
-        self.rng.bit_generator.state = stored["generator"]
+        self.generator.set_state(stored["generator"].cpu())
 
     def _modules(self) -> dict[str, Any]:
         return {"network": self.policy.network, "average": self.average, "heads": self.heads,
