@@ -17,12 +17,13 @@ from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.selection import build_selector
 from vla_infoentropy_ros.session import Session
 from vla_infoentropy_ros.sim.tabletop import Tabletop
+from vla_infoentropy_ros.training import __main__ as training
 from vla_infoentropy_ros.training import chunks, flow
 from vla_infoentropy_ros.training.chunks import Chunks, collect_shard, expert_chunk
-from vla_infoentropy_ros.training.flow import FlowRecipe, FlowStage, FlowTrainer
+from vla_infoentropy_ros.training.flow import FlowRecipe, FlowStage, FlowTrainer, Pace
 
-STAGES = (FlowStage("some", 2, 3, 40, 0.5, (1e-3, 1e-3), whole_batch=2),
-          FlowStage("all", 2, 3, 40, 1.0, (1e-3, 1e-4), whole_batch=2))
+STAGES = (FlowStage("some", 2, 40, 0.5, (1e-3, 1e-3)),
+          FlowStage("all", 2, 40, 1.0, (1e-3, 1e-4)))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe_of(sees: str = "prefix", start: str = "random") -> FlowRecipe:
-    return FlowRecipe("miniature", sees, start, STAGES, warmup_steps=2)
+    return FlowRecipe("miniature", sees, start, STAGES, batch=3, warmup_steps=2)
 
 
 def test_the_experts_chunk_is_what_it_does_next_and_the_scene_stays() -> None:
@@ -58,8 +59,8 @@ def test_shards_hold_what_the_policy_sees(frames: Path) -> None:
     shard = Chunks.open(chunks.shards(frames)[0])
     assert len(shard) == 12
     assert shard.embeddings.shape == (12, 256, 192) and shard.contrast.shape == (12, 256)
-    assert shard.labels.shape == (12, 3, chunks.HORIZON, 7)
-    assert len({tuple(goal) for goal in shard.goals[0].tolist()}) == 3
+    assert shard.labels.shape == (12, 2, chunks.HORIZON, 7)
+    assert len({tuple(goal) for goal in shard.goals[0].tolist()}) == 2
     again = collect_shard(EmbeddedPolicy.load(), 0, 12)
     assert np.array_equal(again.labels, shard.labels)
 
@@ -100,24 +101,53 @@ def test_a_run_with_a_break_is_the_run_without(
 
 def test_eyes_stay_and_the_rest_learns(frames: Path, tmp_path: Path) -> None:
     trainer = FlowTrainer(recipe_of(), frames, tmp_path / "w", tmp_path / "s.pt")
-    trainer._look()
+    trainer.pool.look()
     before = {name: weight.clone() for name, weight in trainer.network.state_dict().items()}
-    first = np.mean([trainer._update() for _ in range(2)])
+    first = np.mean([float(trainer._update(0)) for _ in range(2)])
     longer = replace(STAGES[0], steps=60, rate=(3e-3, 3e-3))
     trainer.recipe = replace(trainer.recipe, stages=(longer,))
     for _ in range(40):
         trainer.step += 1
-        last = trainer._update()
+        last = float(trainer._update(trainer.step))
     assert last < 0.7 * first
     after = trainer.network.state_dict()
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"decoder", "expert"}
 
 
+def test_a_short_time_compresses_the_recipe() -> None:
+    now = 100.0
+    pace = Pace(1000, 200, 50.0, clock=lambda: now)
+    assert pace.place(200) == 200
+    now = 125.0
+    assert pace.place(250) == 600  # half of the time, half of what was left
+    assert pace.place(700) == 700  # faster than time asks for
+    now = 200.0
+    assert pace.place(800) == 1000
+    assert Pace(1000, 0, None).place(7) == 7
+
+
+def test_a_run_ends_in_time_with_the_last_stage(frames: Path, tmp_path: Path) -> None:
+    recipe = replace(recipe_of(), stages=tuple(replace(s, steps=10**6) for s in STAGES))
+    trainer = FlowTrainer(recipe, frames, tmp_path / "w", tmp_path / "s.pt")
+    trainer.run(seconds=2.0)
+    assert 1 < trainer.step < 1000
+    assert trainer.history[-1]["stage"] == "all"
+    assert trainer.optimiser.param_groups[0]["lr"] < 5e-4
+
+
+def test_a_device_that_is_not_there_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in (["frames"], ["flow", "whole", "--weights", "w", "--state", "s"]):
+        code = training.main([*command, "--frames", str(tmp_path), "--device", "cuda:99"])
+        assert code == 1 and "cuda:99" in capsys.readouterr().err
+
+
 def test_recipes_are_checked() -> None:
     with pytest.raises(ValueError, match="keep = 300"):
-        FlowStage("x", 1, 1, 300, 0.0, (1e-3, 1e-3))
+        FlowStage("x", 1, 300, 0.0, (1e-3, 1e-3))
     with pytest.raises(ValueError, match="start = 'x'"):
         replace(recipe_of(), start="x")
-    with pytest.raises(ValueError, match="step = 4"):
+    with pytest.raises(ValueError, match="place = 4"):
         recipe_of().at(4)

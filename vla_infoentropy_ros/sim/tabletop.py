@@ -180,15 +180,19 @@ class Tabletop:
         self._time_debt += duration_s
         steps = int(self._time_debt / _TIMESTEP + 1e-6)
         self._time_debt -= steps * _TIMESTEP
-        self._data.ctrl[4:6] = FINGER_OPEN if gripper > 0.5 else 0.0
+        travel = speeds * _TIMESTEP
+        place, axes = self._target[:3], self._axes[:3]  # a view: the target moves with it
+        joints, control = self._data.qpos, self._data.ctrl  # views as well
+        control[4:6] = FINGER_OPEN if gripper > 0.5 else 0.0
         for _ in range(steps):
-            position = self._data.qpos[self._axes]
-            goal = self._target
-            goal += speeds * _TIMESTEP
+            position = joints[axes]
+            self._target += travel
             # A blocked hand must not wind up a target that it leaps to once it comes free.
-            goal[:3] = np.clip(goal[:3], position[:3] - _WINDUP, position[:3] + _WINDUP)
-            goal[:3] = np.clip(goal[:3], WORKSPACE_LOW, WORKSPACE_HIGH)
-            self._data.ctrl[:4] = goal
+            np.maximum(place, position - _WINDUP, out=place)
+            np.minimum(place, position + _WINDUP, out=place)
+            np.maximum(place, WORKSPACE_LOW, out=place)
+            np.minimum(place, WORKSPACE_HIGH, out=place)
+            control[:4] = self._target
             self._mj.mj_step(self._model, self._data)
         self._mj.mj_forward(self._model, self._data)
 

@@ -2,24 +2,30 @@
 """Training pictures for flow policies: visual embeddings, and the expert's next actions.
 
 The vision tower is the shipped policy's and stays as it is, so its embeddings are all that
-training reads of a picture. They are kept in numbered shards on disk and mapped into memory, so
-that two runs on one machine share them.
+training reads of a picture. They are kept in numbered shards on disk, which two runs may share,
+and which a run takes up as they come.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
+from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from vla_infoentropy_ros.models.action_codec import ActionStats
 from vla_infoentropy_ros.models.embedded import EmbeddedPolicy
 from vla_infoentropy_ros.models.embedded.policy import normalise_pixels
+from vla_infoentropy_ros.models.openvla.environment import parse_device
 from vla_infoentropy_ros.sim.tabletop import Tabletop
 from vla_infoentropy_ros.sim.tasks import parse_instruction
 from vla_infoentropy_ros.training.collect import CollectJob, Lane
@@ -27,16 +33,19 @@ from vla_infoentropy_ros.training.frames import CUBES, PLATES
 from vla_infoentropy_ros.training.packing import patch_contrast
 
 HORIZON = 4
-GOALS = 3
+GOALS = 2
 SHARD = 1000
 LANES = 10
+FRAMES_SEED = 7
+DRAWN_SHARDS = 16
+"""That one update draws from: with all of them it would be all looking up."""
 
 
 @dataclass(frozen=True)
 class Chunks:
     """M pictures of N visual tokens. embeddings (M, N, d) float16; contrast (M, N) float16, how
-    much a patch differs from the table; goals (M, 3, 2) uint8, indices of cube and plate; labels
-    (M, 3, H, 7) float32, the expert's next H actions towards each goal."""
+    much a patch differs from the table; goals (M, 2, 2) uint8, indices of cube and plate; labels
+    (M, 2, H, 7) float32, the expert's next H actions towards each goal."""
 
     embeddings: NDArray[np.float16]
     contrast: NDArray[np.float16]
@@ -78,30 +87,109 @@ def expert_chunk(env: Tabletop, instruction: str, horizon: int = HORIZON) -> NDA
     return np.stack(actions).astype(np.float32)
 
 
-def collect_chunks(folder: Path, count: int, seed: int) -> None:
-    """Add shards until ``folder`` holds ``count`` of them; each has a seed of its own."""
+class Batch(NamedTuple):
+    """B pictures with a goal each. embeddings (B, N, d) and contrast (B, N) float32; goals (B, 2)
+    int64; targets (B, H, 7) float32, normalised and clipped to [-1, 1]."""
+
+    embeddings: torch.Tensor
+    contrast: torch.Tensor
+    goals: torch.Tensor
+    targets: torch.Tensor
+
+
+class ChunkPool:
+    """All shards of a folder in the memory of ``device``, 100 MB each; the first is held out.
+    ``stats`` normalise the actions."""
+
+    def __init__(self, folder: Path, stats: ActionStats, device: torch.device) -> None:
+        self.folder, self.stats, self.device = folder, stats, device
+        self._held: Batch | None = None
+        self._shards: list[Batch] = []
+
+    def __len__(self) -> int:
+        """Shards to draw from."""
+        return len(self._shards)
+
+    def look(self) -> None:
+        """Take up the shards that have come; wait for the first two."""
+        while len(found := shards(self.folder)) < 2:
+            time.sleep(1.0)
+        if self._held is None:
+            self._held = self._open(found[0])
+        self._shards += [self._open(folder) for folder in found[1 + len(self) :]]
+
+    def draw(self, rng: np.random.Generator, count: int) -> Batch:
+        """``count`` pictures at random from a few shards, each with one of its goals."""
+        parts = []
+        for places in np.array_split(np.arange(count), min(DRAWN_SHARDS, count)):
+            shard = self._shards[rng.integers(len(self))]
+            pictures, goals = shard.goals.shape[:2]
+            parts.append(_pick(shard, rng.integers(pictures, size=len(places)),
+                               rng.integers(goals, size=len(places))))
+        return Batch(*(torch.cat(field) for field in zip(*parts, strict=True)))
+
+    def held(self, every: int) -> Batch:
+        """Every so manieth held out picture, with the goal that was carried out."""
+        assert self._held is not None
+        index = np.arange(0, len(self._held.goals), every)
+        return _pick(self._held, index, np.zeros_like(index))
+
+    def _open(self, folder: Path) -> Batch:
+        """As stored, but for the actions; with all goals of a picture."""
+        shard = Chunks.open(folder)
+        flat = self.stats.normalise(
+            shard.labels.reshape(-1, shard.labels.shape[-1]).astype(np.float64)
+        )
+        targets = flat.clip(-1, 1).reshape(shard.labels.shape).astype(np.float32)
+        arrays = (shard.embeddings, shard.contrast, shard.goals, targets)
+        return Batch(*(torch.from_numpy(np.array(array)).to(self.device) for array in arrays))
+
+
+def _pick(of: Batch, pictures: NDArray[np.int64], goals: NDArray[np.int64]) -> Batch:
+    at, goal = (torch.from_numpy(x).to(of.goals.device) for x in (pictures, goals))
+    return Batch(of.embeddings[at].float(), of.contrast[at].float(), of.goals[at, goal].long(),
+                 of.targets[at, goal])
+
+
+def collect_chunks(folder: Path, count: int, seed: int, workers: int, device: str) -> None:
+    """Add shards until ``folder`` holds ``count`` of them; each has a seed of its own. The
+    vision tower runs on ``device``."""
+    parse_device(device)
+    jobs = [
+        (target, seed * 10_000 + index, device)
+        for index in range(count)
+        if not (target := folder / f"shard_{index:04d}").exists()
+    ]
+    spawn = get_context("spawn")  # a forked renderer would share its context
+    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+        for _ in tqdm(pool.map(_write_shard, jobs), total=len(jobs), desc="collect", unit="shard"):
+            pass
+
+
+def _write_shard(job: tuple[Path, int, str]) -> None:
+    target, seed, device = job
     torch.set_num_threads(1)
     policy = EmbeddedPolicy.load()
-    for index in tqdm(range(count), desc="collect", unit="shard"):
-        target = folder / f"shard_{index:04d}"
-        if not target.exists():
-            collect_shard(policy, seed * 10_000 + index, SHARD).write(target)
+    policy.network.to(device)
+    collect_shard(policy, seed, SHARD).write(target)
 
 
 def collect_shard(policy: EmbeddedPolicy, seed: int, count: int) -> Chunks:
     """``count`` pictures; the same seed gives the same ones."""
-    job = CollectJob(seed, count, policy.config.architecture.image_size, lanes=LANES)
+    sizes = policy.config.architecture
+    job = CollectJob(seed, count, sizes.image_size, lanes=LANES)
     lanes = [Lane(job, lane) for lane in range(job.lanes)]
     rng = np.random.default_rng([seed, 0xC4])
     parts: list[Chunks] = []
     for _ in range(-(-count // len(lanes))):
         images = torch.from_numpy(np.stack([lane.env.render() for lane in lanes]))
+        images = images.to(policy.decoder.device)
         with torch.inference_mode():
             embeddings = policy.network.embed_vision(normalise_pixels(images))
         told = [_told(lane, rng) for lane in lanes]
         parts.append(Chunks(
-            embeddings=embeddings.to(torch.float16).numpy(),
-            contrast=patch_contrast(images, policy.config.architecture.patch).half().numpy(),
+            embeddings=embeddings.half().cpu().numpy(),
+            contrast=patch_contrast(images, sizes.patch).half().cpu().numpy(),
             goals=np.array([[_indices(text) for text in texts] for texts in told], np.uint8),
             labels=np.stack([
                 np.stack([expert_chunk(lane.env, text) for text in texts])
