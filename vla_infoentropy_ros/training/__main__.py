@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     test.add_argument("--weights", type=Path, default=SHIPPED,
                       help="folder to read from (default: the package's)")
     frames = commands.add_parser("frames", help="collect the pictures that `flow` learns from")
-    frames.add_argument("--shards", type=int, default=60,
-                        help="thousands of pictures; those that are there stay")
+    frames.add_argument("--shards", type=int, default=120,
+                        help="500 pictures each; those that are there stay")
     frames.add_argument("--workers", type=int, default=2, help="processes")
     flow = commands.add_parser("flow", help="train a policy that acts by flow on the same table")
     flow.add_argument("recipe", choices=sorted(RECIPES))

@@ -34,7 +34,7 @@ from vla_infoentropy_ros.training.packing import patch_contrast
 
 HORIZON = 4
 GOALS = 2
-SHARD = 1000
+SHARD = 500
 LANES = 10
 FRAMES_SEED = 7
 DRAWN_SHARDS = 16
@@ -98,7 +98,7 @@ class Batch(NamedTuple):
 
 
 class ChunkPool:
-    """All shards of a folder in the memory of ``device``, 100 MB each; the first is held out.
+    """All shards of a folder in the memory of ``device``, 50 MB each; the first is held out.
     ``stats`` normalise the actions."""
 
     def __init__(self, folder: Path, stats: ActionStats, device: torch.device) -> None:
