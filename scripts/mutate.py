@@ -16,6 +16,7 @@ import importlib.util
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -41,6 +42,7 @@ _SWAPPED: dict[type, type] = {
     ast.Or: ast.And, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
 }
+_WAITS = 20  # wall time in which a mutant must have its processor time, for what sleeps for ever
 # Calls whose result is a tensor of the same kind.
 _CALLS = {"min": "max", "max": "min", "mean": "sum", "argmax": "argmin", "all": "any",
           "any": "all", "cummax": "cummin", "minimum": "maximum", "maximum": "minimum"}
@@ -139,10 +141,12 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def survives(mutant: Mutant | None, tests: Sequence[str], timeout_s: float) -> bool:
-    """Whether all tests pass with the change, in time; None changes nothing."""
+    """Whether all tests pass with the change, in ``timeout_s`` of processor time, which other work
+    on the machine does not use up; None changes nothing."""
     child = os.fork()
     if not child:
         os.setpgrp()
+        resource.setrlimit(resource.RLIMIT_CPU, (int(timeout_s), int(timeout_s) + 5))
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if mutant is not None:
             sys.meta_path.insert(0, _Changed(mutant))
@@ -150,7 +154,7 @@ def survives(mutant: Mutant | None, tests: Sequence[str], timeout_s: float) -> b
 
         status = pytest.main([*tests, "-q", "-x", "-k", SLOW, "-p", "no:cacheprovider"])
         os._exit(int(status))
-    end = time.monotonic() + timeout_s
+    end = time.monotonic() + _WAITS * timeout_s
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -166,7 +170,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=40, help="mutants, over all rooms")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--timeout-s", type=float, default=900.0, help="for one mutant")
+    parser.add_argument("--first", type=int, default=1, help="of the sample, where an earlier "
+                        "run ended (default: %(default)s)")
+    parser.add_argument("--timeout-s", type=float, default=600.0,
+                        help="processor time of one mutant (default: %(default)s)")
     parser.add_argument("--out", help="write the result as JSON to this file")
     options = parser.parse_args()
     os.chdir(ROOT)
@@ -184,7 +191,7 @@ def main() -> int:
     drawn = random.Random(options.seed)  # noqa: S311  a sample, no secret
     chosen = drawn.sample(every, min(options.count, len(every)))
     survivors: list[dict[str, Any]] = []
-    for number, mutant in enumerate(chosen, 1):
+    for number, mutant in enumerate(chosen[options.first - 1 :], options.first):
         room = mutant.room.removesuffix(".py")
         tests = [each for each in (*TESTS[room], "test/test_session.py") if Path(each).exists()]
         alive = survives(mutant, tests, options.timeout_s)
@@ -193,12 +200,14 @@ def main() -> int:
               f"{mutant.before!r} -> {mutant.after!r}", flush=True)
         if alive:
             survivors.append({"where": where, "before": mutant.before, "after": mutant.after})
-    killed = len(chosen) - len(survivors)
-    print(f"killed {killed} of {len(chosen)}, of {len(every)} mutants in all")
+    tried = len(chosen) - options.first + 1
+    killed = tried - len(survivors)
+    print(f"killed {killed} of {tried}, of {len(every)} mutants in all")
     if options.out:
         record = {
             "command": f"python scripts/mutate.py --count {options.count} --seed {options.seed}",
-            "mutants": len(every), "tried": len(chosen), "killed": killed, "survivors": survivors,
+            "mutants": len(every), "first": options.first, "tried": tried,
+            "killed": killed, "survivors": survivors,
         }
         Path(options.out).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return 0
