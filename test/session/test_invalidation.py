@@ -178,7 +178,7 @@ def test_exception_in_a_step_reuses_nothing_afterwards():
 
 def test_exception_within_the_decoder_reuses_nothing_afterwards():
     session, frame = started(), frames(4)[3]
-    layer = session.policy.decoder.model.layers[2]
+    layer = session.policy.decoder.model.layers[2].mlp
     hook = layer.register_forward_pre_hook(_fail)
     with pytest.raises(RuntimeError, match="half way"):
         session.step([frame])

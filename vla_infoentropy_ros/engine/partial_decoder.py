@@ -3,39 +3,37 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import LlamaModel
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
+from vla_infoentropy_ros.engine.layer import attended, normed, projected, rotated, split
 from vla_infoentropy_ros.engine.layout import Layout
 from vla_infoentropy_ros.engine.plan import PlanError, TokenPlan
-from vla_infoentropy_ros.engine.probe import BACKEND, Attention, QueryTape, attention_to
+from vla_infoentropy_ros.engine.probe import Attention, QueryTape, attention_to
 from vla_infoentropy_ros.engine.slot_cache import SlotCache
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of one pass through some layers: positions (n,), rotary (1, n, d_head) each, and the
-    boolean mask (1, 1, n, length) or None when every key may be seen."""
+    """Rows of one pass through some layers: positions (n,), rotary (2, 1, 1, n, d_head), cosines
+    and sines, and the boolean mask (1, 1, n, length) or None when every key may be seen."""
 
     positions: torch.Tensor
-    rotary: tuple[torch.Tensor, torch.Tensor]
+    rotary: torch.Tensor
     mask: torch.Tensor | None
     length: int
 
 
 class PartialDecoder:
-    """Runs an unmodified transformer over chosen positions, keys and values in a `SlotCache`.
+    """Runs a transformer over chosen positions, keys and values in a `SlotCache`.
 
     model: a Llama or what is built like one (Gemma), without its language model head. Holds the
-    cache, and so belongs to one session. Neither weights nor configuration of the model are
-    changed, and no other user of it changes how rows are run here.
+    cache, and so belongs to one session. The model is not changed, and no other user of it changes
+    how rows are run here.
     """
 
     def __init__(self, model: LlamaModel, layout: Layout, probe_layers: tuple[int, ...]):
@@ -45,16 +43,11 @@ class PartialDecoder:
         weight = model.embed_tokens.weight
         device, dtype = weight.device, weight.dtype
         self.cache = SlotCache(model.config, layout.total, device=device, dtype=dtype)
-        self._tape = QueryTape(
-            model.config, probe_layers, layout.tail, layout.total - layout.tail,
-            device=device, dtype=dtype,
-        )
-        # Renamed in transformers 5.24, which warns of the old name.
-        known = inspect.signature(type(model.layers[0]).forward).parameters
-        self._cache_name = "cache" if "cache" in known else "past_key_values"
+        self._tape = QueryTape(probe_layers, layout.tail)
         self._positions = torch.arange(layout.total, device=device)
         self._mask = layout.mask(device)
-        self._rotary = model.rotary_emb(weight[:1, None], self._positions[None])
+        rotary = torch.stack(model.rotary_emb(weight[:1, None], self._positions[None]))
+        self._rotary = rotary[:, None]  # (2, 1, 1, total, d_head)
         self._leading = layout.bos  # rows before the visual tokens that the last pass computed
         self._pruned_from = len(self.layers)
         self._visible: torch.Tensor | None = None  # (total,) bool: keys left after pruning
@@ -68,7 +61,7 @@ class PartialDecoder:
         (1, S - tail, d): those of the rows behind the visual tokens.
         """
         hidden, _ = self._run(sequence, plan, len(self.layers))
-        return self.model.norm(hidden[:, -(sequence.shape[1] - self.layout.tail) :])
+        return normed(self.model.norm, hidden[:, -(sequence.shape[1] - self.layout.tail) :])
 
     def fill(self, sequence: torch.Tensor, plan: TokenPlan) -> None:
         """`prefill` for a head that reads keys and values alone: the last layer's attention and
@@ -79,12 +72,10 @@ class PartialDecoder:
         if fresh is not None:
             hidden, rows = self._narrow(hidden, rows, fresh, sequence.shape[1])
         attention = self.layers[last].self_attn
-        hidden = self.layers[last].input_layernorm(hidden)
-        shape = (*hidden.shape[:2], -1, attention.head_dim)
-        keys = attention.k_proj(hidden).view(shape).transpose(1, 2)
-        keys = apply_rotary_pos_emb(keys, keys, *rows.rotary)[0]
-        self.cache.aim(rows.positions, rows.length)
-        self.cache.update(keys, attention.v_proj(hidden).view(shape).transpose(1, 2), last)
+        hidden = normed(self.layers[last].input_layernorm, hidden)
+        keys = rotated(split(attention, attention.k_proj, hidden), *rows.rotary)
+        values = split(attention, attention.v_proj, hidden)
+        self.cache.write(last, rows.positions, keys, values)
 
     def _run(
         self, sequence: torch.Tensor, plan: TokenPlan, depth: int
@@ -92,35 +83,23 @@ class PartialDecoder:
         """``plan`` through the first ``depth`` layers."""
         end = sequence.shape[1]
         self._pruned_from, self._visible, self.kept = len(self.layers), None, None
-        self._tape.aim(self._positions[self.layout.tail : end])
+        self._tape.aim(self.layout.tail, end)
         self._leading = self.layout.always_leading(
             plan.stages[0].fresh.shape[0] == self.layout.visual
         )
         narrowing = {stage.layer: stage.fresh for stage in plan.stages}
         rows = self._rows(self._chosen(narrowing.pop(0), end), end)
         hidden = sequence[:, rows.positions]
-        with self._own_attention(self.layers):
-            for index in range(depth):
-                fresh = narrowing.get(index)
-                if plan.pruning is not None and index == plan.pruning.layer:
-                    asked = self._attention_of_rows(rows, index - 1, plan.pruning.last_row)
-                    fresh = plan.pruning.choose(asked)
-                    self._prune(fresh, from_layer=index)
-                if fresh is not None:
-                    hidden, rows = self._narrow(hidden, rows, fresh, end)
-                hidden = self._layer(index, hidden, rows)
+        for index in range(depth):
+            fresh = narrowing.get(index)
+            if plan.pruning is not None and index == plan.pruning.layer:
+                asked = self._attention_of_rows(rows, index - 1, plan.pruning.last_row)
+                fresh = plan.pruning.choose(asked)
+                self._prune(fresh, from_layer=index)
+            if fresh is not None:
+                hidden, rows = self._narrow(hidden, rows, fresh, end)
+            hidden = self._layer(index, hidden, rows)
         return hidden, rows
-
-    @contextmanager
-    def _own_attention(self, layers: Sequence[Any]) -> Iterator[None]:
-        """Attention that writes down its queries, while our rows run: whoever else uses the model
-        may have chosen another one, which would freeze what the probe reads, and finds it again."""
-        config = layers[0].self_attn.config
-        before, config._attn_implementation = config._attn_implementation, BACKEND
-        try:
-            yield
-        finally:
-            config._attn_implementation = before
 
     def _chosen(self, fresh: torch.Tensor, end: int) -> torch.Tensor:
         """Positions of the visual tokens ``fresh`` and of all rows that are always computed."""
@@ -136,7 +115,7 @@ class PartialDecoder:
     def extend(self, embeddings: torch.Tensor, start: int) -> torch.Tensor:
         """Run ``embeddings`` (1, n, d) at positions start, start + 1, ...; earlier positions are
         read from the cache. Returns (1, n, d) after the final norm."""
-        return self.model.norm(self.through(self.layers, embeddings, start))
+        return normed(self.model.norm, self.through(self.layers, embeddings, start))
 
     def through(
         self, layers: Sequence[Any], hidden: torch.Tensor, start: int,
@@ -149,14 +128,12 @@ class PartialDecoder:
         None for all.
         """
         end = start + hidden.shape[1]
-        positions = self._positions[start:end]
-        self._tape.aim(positions)
-        rows = self._rows(positions, end, visible, first=start)
-        with self._own_attention(layers):
-            for index, layer in enumerate(layers):
-                if index == self._pruned_from:
-                    rows = self._rows(positions, end, self._visible)
-                hidden = self._layer(index, hidden, rows, layer)
+        self._tape.aim(start, end)
+        rows = self._rows(slice(start, end), end, visible, first=start)
+        for index, layer in enumerate(layers):
+            if index == self._pruned_from:
+                rows = self._rows(slice(start, end), end, self._visible)
+            hidden = self._layer(index, hidden, rows, layer)
         return hidden
 
     def attention(self, action_rows: int) -> Attention:
@@ -176,26 +153,27 @@ class PartialDecoder:
     def _layer(
         self, index: int, hidden: torch.Tensor, rows: _Rows, layer: Any = None
     ) -> torch.Tensor:
-        self.cache.aim(rows.positions, rows.length)
-        computed: torch.Tensor = (layer or self.layers[index])(
-            hidden,
-            attention_mask=rows.mask,
-            position_embeddings=rows.rotary,
-            **{self._cache_name: self.cache},
-            query_tape=self._tape,
-        )
-        return computed
+        layer = layer or self.layers[index]
+        attention = layer.self_attn
+        entering = normed(layer.input_layernorm, hidden)
+        query, key, value = projected(attention, entering, rows.rotary)
+        self._tape.record(index, query)
+        self.cache.write(index, rows.positions, key, value)
+        keys, values = self.cache.read(index, rows.length)
+        hidden = hidden + attended(attention, query, keys, values, rows.mask)
+        computed: torch.Tensor = layer.mlp(normed(layer.post_attention_layernorm, hidden))
+        return hidden + computed
 
     def _rows(
-        self, positions: torch.Tensor, length: int, visible: torch.Tensor | None = None,
+        self, chosen: torch.Tensor | slice, length: int, visible: torch.Tensor | None = None,
         first: int = 0,
     ) -> _Rows:
-        """first: no position lies before it."""
-        cos, sin = self._rotary
-        rotary = (cos[:, positions], sin[:, positions])
+        """chosen: positions, a slice where they follow one another, which costs no gathering.
+        first: none of them lies before it."""
+        positions, rotary = self._positions[chosen], self._rotary[:, :, :, chosen]
         if visible is None and self.layout.open(first, length):
             return _Rows(positions, rotary, None, length)
-        mask = self._mask[positions, :length]
+        mask = self._mask[chosen, :length]
         if visible is not None:
             mask = mask & visible[:length]
         return _Rows(positions, rotary, mask[None, None], length)

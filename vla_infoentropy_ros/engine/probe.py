@@ -10,20 +10,10 @@ step instead of a handful a layer and pass, which is what counts at batch 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import nn
 
-from vla_infoentropy_ros.engine.requirements import check_transformers
 from vla_infoentropy_ros.engine.slot_cache import SlotCache
-
-check_transformers()  # before the names below, which other releases lack
-
-from transformers import AttentionInterface, LlamaConfig  # noqa: E402
-from transformers.integrations.sdpa_attention import sdpa_attention_forward  # noqa: E402
-
-BACKEND = "vla_query_tape"
 
 
 @dataclass(frozen=True)
@@ -56,38 +46,42 @@ class Attention:
 
 
 class QueryTape:
-    """Queries of the rows behind the visual tokens, for every probed layer.
+    """Queries of the rows behind the visual tokens, for every probed layer, pass by pass.
 
-    One buffer (L, H, R, d_head) with R = text + action rows; a row rewritten by a later pass
-    (a draft window) overwrites what stood there.
+    They are held as they were computed and put together when they are read, once a step, instead
+    of being copied layer by layer. layers: which are probed. first: position of the first row.
     """
 
-    def __init__(
-        self, config: LlamaConfig, layers: tuple[int, ...], first: int, rows: int,
-        *, device: torch.device, dtype: torch.dtype,
-    ) -> None:
-        head_dim = getattr(config, "head_dim", None) or (
-            config.hidden_size // config.num_attention_heads
-        )
-        self.first = first
-        self.layers = layers
-        self._index = {layer: index for index, layer in enumerate(layers)}
-        self._queries = torch.zeros(
-            (len(layers), config.num_attention_heads, rows, head_dim), device=device, dtype=dtype
-        )
-        self._tail = torch.zeros(0, dtype=torch.int64, device=device)
+    def __init__(self, layers: tuple[int, ...], first: int) -> None:
+        self.layers, self.first = layers, first
         self.latest: torch.Tensor | None = None  # (1, H, n, d_head): queries of the last layer run
+        self._probed = frozenset(layers)
+        self._passes: list[tuple[int, list[torch.Tensor]]] = []  # first row, (H, n, d_head) each
+        self._rows = 0
 
-    def aim(self, tail: torch.Tensor) -> None:
-        """The last rows of the coming pass stand at positions ``tail`` (n,), all >= first."""
-        self._tail = tail - self.first
+    def aim(self, start: int, end: int) -> None:
+        """The last rows of the coming pass stand at positions ``start`` .. ``end`` - 1; what
+        earlier passes computed from there on is forgotten."""
+        self._passes = [each for each in self._passes if each[0] < start]
+        self._passes.append((start, []))
+        self._rows = end - start
 
     def record(self, layer: int, query: torch.Tensor) -> None:
         """query: (1, H, n, d_head) of one pass, rotary embedding applied."""
         self.latest = query
-        index = self._index.get(layer)
-        if index is not None:
-            self._queries[index].index_copy_(1, self._tail, query[0, :, -self._tail.shape[0] :])
+        if layer in self._probed:
+            self._passes[-1][1].append(query[0, :, -self._rows :])
+
+    def queries(self, rows: int) -> torch.Tensor:
+        """(L, H, rows, d_head), the first ``rows`` rows of every probed layer."""
+        starts = [start - self.first for start, _ in self._passes]
+        parts = [
+            torch.stack(computed)[:, :, : min(end, rows) - start]
+            for (_, computed), start, end in zip(
+                self._passes, starts, [*starts[1:], rows], strict=True)
+            if start < rows
+        ]
+        return torch.cat(parts, 2) if len(parts) > 1 else parts[0]
 
     def read(self, cache: SlotCache, mask: torch.Tensor, visual: slice) -> torch.Tensor:
         """Attention (L, R', N) float32, mean over heads, of the first R' = len(mask) rows.
@@ -97,7 +91,7 @@ class QueryTape:
         rows, length = mask.shape[-2:]
         every = len(self.layers) == cache.keys.shape[0]
         keys = cache.keys if every else cache.keys[list(self.layers)]  # the latter copies
-        return attention_to(self._queries[:, :, :rows], keys[:, 0, :, :length], mask, visual)
+        return attention_to(self.queries(rows), keys[:, 0, :, :length], mask, visual)
 
 
 def attention_to(
@@ -117,18 +111,3 @@ def attention_to(
     allowed = mask if mask.dim() == 2 else mask[:, None]
     weights = scores.masked_fill_(~allowed, float("-inf")).softmax(-1)
     return weights.mean(1)[..., visual]
-
-
-def _sdpa_with_tape(
-    module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-    attention_mask: torch.Tensor | None, query_tape: Any = None, **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    if query_tape is not None:
-        query_tape.record(module.layer_idx, query)
-        # Here the mask says who sees whom: without one, everything. Whoever else runs the model,
-        # without a tape, has it causal as it came.
-        kwargs["is_causal"] = False
-    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-
-
-AttentionInterface.register(BACKEND, _sdpa_with_tape)

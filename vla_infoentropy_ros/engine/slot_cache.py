@@ -3,19 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from transformers import LlamaConfig
 
 
 class SlotCache:
-    """Keys and values of every layer in fixed slots; slot == position in the sequence.
-
-    `update` has the signature that transformers' attention layers call, so an unmodified
-    LlamaModel writes the rows it computed into ``slots`` and attends to all ``length`` slots,
-    those of this step and those kept from the last.
-    """
+    """Keys and values of every layer in fixed slots; slot == position in the sequence. A pass
+    writes the rows that it computed and attends to all, those of this step and those kept."""
 
     def __init__(
         self, config: LlamaConfig, capacity: int, *, device: torch.device, dtype: torch.dtype
@@ -27,8 +21,6 @@ class SlotCache:
         shape = (config.num_hidden_layers, 1, heads, capacity, head_dim)
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
-        self.slots = torch.zeros(0, dtype=torch.int64, device=device)
-        self.length = 0
 
     @property
     def capacity(self) -> int:
@@ -40,16 +32,13 @@ class SlotCache:
         self.keys.zero_()
         self.values.zero_()
 
-    def aim(self, slots: torch.Tensor, length: int) -> None:
-        """Following updates write rows into ``slots`` (n,) and return the first ``length``."""
-        self.slots, self.length = slots, length
+    def write(
+        self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> None:
+        """keys, values: (1, Hkv, n, d_head), into ``slots`` (n,)."""
+        self.keys[layer].index_copy_(2, slots, keys)
+        self.values[layer].index_copy_(2, slots, values)
 
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int,
-        *args: Any, **kwargs: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """key_states, value_states: (1, Hkv, n, d_head) -> (1, Hkv, length, d_head) each."""
-        keys, values = self.keys[layer_idx], self.values[layer_idx]
-        keys.index_copy_(2, self.slots, key_states)
-        values.index_copy_(2, self.slots, value_states)
-        return keys[:, :, : self.length], values[:, :, : self.length]
+    def read(self, layer: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The first ``length`` slots, (1, Hkv, length, d_head) each."""
+        return self.keys[layer, :, :, :length], self.values[layer, :, :, :length]
