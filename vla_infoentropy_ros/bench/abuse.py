@@ -174,11 +174,11 @@ class _Run:
     def _move(self) -> None:
         """Whatever came before, the robot moves again."""
         robot = self._robot
-        cleared = robot.clear()
+        cleared = robot.operator.clear()
         self.until(cleared.done, "the fault cannot be cleared")
         robot.instruct()
         self.until(lambda: robot.instructed, "the instruction is not taken", 30.0)
-        enabled = robot.enable(True)
+        enabled = robot.operator.enable(True)
         self.until(enabled.done, "the node cannot be enabled")
         robot.commands.clear()
         self.until(lambda: any(each.moving for each in robot.commands), "no command", 30.0)
@@ -186,7 +186,7 @@ class _Run:
 
     def _stop(self) -> float:
         asked_s = time.time()
-        done = self._robot.enable(False)
+        done = self._robot.operator.enable(False)
         self.until(done.done, "the node cannot be stopped", 60.0)
         self._wait(0.3)
         commands = self._robot.commands
@@ -204,6 +204,7 @@ class _Run:
         if now_s >= self._due_s:
             self._robot.look()
             self._due_s = max(self._due_s + 1.0 / RATE_HZ, now_s)
+        self._robot.operator.listen()
         self._executor.spin_once(timeout_sec=max(0.0, min(self._due_s - time.monotonic(), 0.02)))
 
     def _fault(self) -> str:

@@ -19,12 +19,16 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rclpy.action import ActionClient
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, JointState
 from std_msgs.msg import Header, String
 from std_srvs.srv import SetBool, Trigger
 
+from vla_infoentropy_ros.action import ExecuteInstruction
 from vla_infoentropy_ros.foreign.pictures import PNG_MAGIC
 from vla_infoentropy_ros.msg import InferenceStatus
 from vla_infoentropy_ros.nodes.messages import from_twist, to_ns
@@ -43,8 +47,49 @@ class Sent:
     moving: bool
 
 
+class Operator:
+    """Lets the robot move, and stops it, in a context of its own: to the middleware another
+    participant, as the process of an operator is.
+
+    A request that one participant sends behind 10 MB of pictures may be lost with them; DDS sends
+    it again at its next heartbeat, every 3 s. So of a hundred stops one came 0.5 to 2 s late, to a
+    node that had gone on as it should.
+    """
+
+    def __init__(self, domain: int) -> None:
+        self._context = Context()
+        self._context.init([], initialize_logging=False, domain_id=domain)
+        self.node = Node("operator", context=self._context)
+        self._enable = self.node.create_client(SetBool, "policy_node/enable")
+        self._clear = self.node.create_client(Trigger, "policy_node/clear_fault")
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+
+    @property
+    def ready(self) -> bool:
+        """The node serves."""
+        return self._enable.service_is_ready() and self._clear.service_is_ready()
+
+    def enable(self, on: bool) -> Any:
+        """The future of the answer, which arrives in `listen`."""
+        return self._enable.call_async(SetBool.Request(data=on))
+
+    def clear(self) -> Any:
+        """The same, of the fault."""
+        return self._clear.call_async(Trigger.Request())
+
+    def listen(self) -> None:
+        """Take what has arrived."""
+        self._executor.spin_once(timeout_sec=0.0)
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self._context.try_shutdown()
+
+
 class AbusedRobot(Node):
-    """Camera, operator and recorder; `abuses` are calls that each do one thing once."""
+    """Camera and recorder with their operator; `abuses` are calls that each do one thing once."""
 
     def __init__(self) -> None:
         super().__init__("abused_robot")
@@ -61,9 +106,9 @@ class AbusedRobot(Node):
         self._arm = self.create_publisher(String, "robot_description", LATCHED)
         self.create_subscription(InferenceStatus, "policy_node/status", self._on_status, LATCHED)
         self.create_subscription(TwistStamped, "twist_command", self._on_twist, _DEEP)
-        self._enable = self.create_client(SetBool, "policy_node/enable")
-        self._clear = self.create_client(Trigger, "policy_node/clear_fault")
+        self.operator = Operator(self.context.get_domain_id())
         self._set = self.create_client(SetParameters, "policy_node/set_parameters")
+        self._goals = ActionClient(self, ExecuteInstruction, "policy_node/execute_instruction")
         self.abuses = self._abuses()
 
     @property
@@ -72,8 +117,7 @@ class AbusedRobot(Node):
         return (
             self.status is not None
             and self._camera.get_subscription_count() > 0
-            and self._enable.service_is_ready()
-            and self._clear.service_is_ready()
+            and self.operator.ready
             and self._set.service_is_ready()
         )
 
@@ -89,11 +133,9 @@ class AbusedRobot(Node):
     def instruct(self) -> None:
         self._mouth.publish(String(data=INSTRUCTION))
 
-    def enable(self, on: bool) -> Any:
-        return self._enable.call_async(SetBool.Request(data=on))
-
-    def clear(self) -> Any:
-        return self._clear.call_async(Trigger.Request())
+    def destroy_node(self) -> None:
+        self.operator.close()
+        super().destroy_node()
 
     def _show(self, data: array[int], name: str = "camera", kind: str = "jpeg") -> None:
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=name)
@@ -127,11 +169,16 @@ class AbusedRobot(Node):
             "robot_description with entities": lambda: self._arm.publish(laughs),
             "instruction of 100 kB": lambda: self._mouth.publish(String(data="red " * 25_000)),
             "policy_factory over the graph": lambda: self._ask("policy_factory", "os:system"),
+            "10,000 parameters in one request": lambda: self._ask("selector", "dense", 10_000),
+            "goal with an instruction of 10 MB": lambda: self._goals.send_goal_async(
+                ExecuteInstruction.Goal(instruction="red " * 2_500_000)
+            ),
         }
 
-    def _ask(self, name: str, value: str) -> None:
+    def _ask(self, name: str, value: str, times: int = 1) -> None:
         told = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
-        self._set.call_async(SetParameters.Request(parameters=[Parameter(name=name, value=told)]))
+        asked = [Parameter(name=name, value=told)] * times
+        self._set.call_async(SetParameters.Request(parameters=asked))
 
     def _on_status(self, message: InferenceStatus) -> None:
         self.status = message
