@@ -21,12 +21,12 @@ class Variant:
     @classmethod
     def parse(cls, text: str) -> Variant:
         """From its name. Raises SettingError for an unknown selector or way to decode."""
-        selector, _, decode = text.partition("+")
+        selector, plus, decode = text.partition("+")
         if selector not in SELECTORS:
             raise SettingError(
-                f"selector {selector!r} is not among {', '.join(SELECTORS)}"
+                f"selector={selector!r} is not among {', '.join(SELECTORS)}"
             )
-        if decode and decode not in DECODE_MODES:
+        if plus and decode not in DECODE_MODES:
             raise SettingError(
                 f"{text!r}: decode {decode!r} is not among {', '.join(DECODE_MODES)}"
             )

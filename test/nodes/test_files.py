@@ -22,7 +22,6 @@ ROOT = Path(__file__).parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.xml"))
 CONFIGS = sorted(path for path in (ROOT / "config").glob("*.yaml")
                  if path.stem not in ("gazebo_bridge", "recording_qos"))
-ADAPTABLE = {"selector": tuple(SELECTORS), "schedule": tuple(SCHEDULES)}
 
 
 def test_the_parameter_page_is_generated_from_the_declarations():
@@ -56,8 +55,10 @@ def test_launch_arguments_are_described_and_complete(path):
             continue  # passed on to an included file
         assert argument.get("description"), f"{name} has no description"
         choices = tuple(choice.get("value") for choice in argument.iter("choice"))
-        if name in ADAPTABLE:
-            assert choices == ADAPTABLE[name], f"{name} offers {choices}"
+        if name == "schedule":
+            assert choices == ("", *SCHEDULES), f"{name} offers {choices}"
+        if name == "selector":  # and each with +window: the node judges
+            assert all(each in argument.get("description") for each in SELECTORS)
 
 
 @pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
@@ -71,6 +72,9 @@ def test_launch_files_set_only_parameters_that_exist(path):
         for parameter in node.iter("param"):
             if node.get("pkg") == "vla_infoentropy_ros" and parameter.get("name"):
                 assert parameter.get("name") in known[node.get("exec")]
+        given = re.findall(r"([\w.]+):=", node.get("args", ""))
+        assert set(given) <= known.get(node.get("exec"), set())
+        assert bool(given) == (node.get("exec") == "policy_node")
 
 
 @pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)

@@ -131,8 +131,13 @@ class CommandSettings:
                 f"command.workspace_low={list(low)} is not below command.workspace_high="
                 f"{list(high)} on every axis; swap the two"
             )
-        if not self.base_frame or not self.tool_frame:
-            raise SettingError("command.base_frame and command.tool_frame must not be empty")
+        for name in ("base_frame", "tool_frame"):
+            frame = getattr(self, name)
+            if not frame or frame.startswith("/") or any(map(str.isspace, frame)):
+                raise SettingError(
+                    f"command.{name}={frame!r} is no name that tf2 takes: it must not be empty, "
+                    "begin with / or hold blanks"
+                )
         unknown = sorted(self.shared - set(INPUTS))
         if unknown:
             raise SettingError(

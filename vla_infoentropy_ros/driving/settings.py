@@ -18,13 +18,19 @@ from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS, SelectionSettings, build_selector
 from vla_infoentropy_ros.session import SessionOptions
+from vla_infoentropy_ros.variants import Variant
 
 
 @dataclass(frozen=True)
 class NodeSettings:
     """What to load and what to listen to. Raises SettingError for a bad value."""
 
-    selector: str = knob("info_entropy", "which visual tokens are recomputed", choices=SELECTORS)
+    selector: str = knob(
+        "info_entropy",
+        "which visual tokens are recomputed; with +window, as in attention_drift+window, "
+        "session.decode is window",
+        choices=SELECTORS,
+    )
     schedule: str = knob(
         "linear", "how attention takes over from image entropy", choices=tuple(SCHEDULES)
     )
@@ -81,6 +87,8 @@ class NodeSettings:
         return found
 
 
+DECODE = "session.decode"
+
 # Fields of PolicyNodeSettings: the prefix of their parameters, and what declares them.
 GROUPS: dict[str, tuple[str, Any]] = {
     "node": ("", NodeSettings),
@@ -130,6 +138,7 @@ class PolicyNodeSettings:
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise SettingError(unknown_parameter(unknown[0], known))
+        values = _spelled_out(values)
         made: dict[str, Any] = {}
         for name, (prefix, group) in GROUPS.items():
             named = {
@@ -160,6 +169,15 @@ class PolicyNodeSettings:
         """Names of the parameters whose values differ."""
         theirs = other.values()
         return {name for name, value in self.values().items() if value != theirs[name]}
+
+
+def _spelled_out(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``selector: attention_drift+window`` as the two settings that it says at once."""
+    text = str(values.get("selector", ""))
+    if "+" not in text:
+        return values
+    variant = Variant.parse(text)
+    return {**values, "selector": variant.selector, DECODE: variant.decode}
 
 
 def _plain(value: Any) -> Any:

@@ -1,27 +1,111 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameter files looked at before rclpy reads them: it waits at a FIFO, and reads /dev/zero."""
+"""Parameter files, looked at before rclpy reads them: it waits at a FIFO, reads /dev/zero, fails on
+a value that is none with a traceback, and passes over sections of other nodes in silence."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vla_infoentropy_ros.foreign.files import read_yaml
-from vla_infoentropy_ros.foreign.text import shown
+from vla_infoentropy_ros.foreign.text import UserError, printable, shown
 
-_FLAG = "--params-file"
+FILE_FLAG = "--params-file"
+_PARAMETERS = "ros__parameters"
+_WILDCARDS = {"*": "/[^/]+", "**": "(/[^/]+)*"}
 
 
-def check_parameter_files(arguments: Sequence[str], error: type[Exception]) -> None:
-    """Raise ``error`` unless the parameter files of a command line are YAML within budgets."""
-    for flag, value in itertools.pairwise(arguments):
-        if flag != _FLAG:
-            continue
+class StartupError(UserError):
+    """The node cannot start, by a user's mistake that the message explains."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Parameters of the nodes that a name stands for.
+
+    name: as it is written. pattern: of full node names. values: by full parameter names.
+    """
+
+    name: str
+    pattern: re.Pattern[str]
+    values: Mapping[str, Any]
+
+    def is_for(self, node: str) -> bool:
+        """node: full name."""
+        return self.pattern.fullmatch(node) is not None
+
+
+@dataclass(frozen=True)
+class ParameterFile:
+    """path: as it was given."""
+
+    path: str
+    sections: tuple[Section, ...]
+
+    @classmethod
+    def read(cls, path: str) -> ParameterFile:
+        """Raises StartupError unless it is YAML within budgets, with a value for each name."""
         try:
-            read_yaml(Path(value), error)
+            tree = read_yaml(Path(path), StartupError)
         except (OSError, ValueError) as cause:
-            if isinstance(cause, error):
-                raise
             reason = getattr(cause, "strerror", None) or cause
-            raise error(f"{_FLAG} {shown(value)} cannot be read: {reason}") from cause
+            raise StartupError(f"{FILE_FLAG} {shown(path)} cannot be read: {reason}") from cause
+        found = cls(path, tuple(_sections(tree if isinstance(tree, Mapping) else {}, ())))
+        for section in found.sections:
+            for name, value in section.values.items():
+                if value is None or (isinstance(value, list) and None in value):
+                    raise StartupError(
+                        f"{found.shown}: {printable(name)} has no value; give one, or take the "
+                        "line out"
+                    )
+        return found
+
+    @property
+    def shown(self) -> str:
+        """Its path, for a sentence."""
+        return printable(self.path)
+
+    def check(self, node: str) -> str:
+        """Raises StartupError where no section is for the node of this full name; a warning where
+        one looks as if it should be, else ""."""
+        others = [section.name for section in self.sections if not section.is_for(node)]
+        listed = ", ".join(printable(name) for name in others)
+        if others and len(others) == len(self.sections):
+            raise StartupError(
+                f"no section of {self.shown} is for this node, {node}: it has {listed}; call one "
+                f"{node} or /**"
+            )
+        own = node.rpartition("/")[2]
+        names = [name.rpartition("/")[2] for name in others]
+        near = difflib.get_close_matches(own, names, n=1, cutoff=0.8)
+        return f"{self.shown}: {listed} is not for this node, {node}" if near else ""
+
+
+def _sections(tree: Mapping[Any, Any], above: tuple[str, ...]) -> Iterator[Section]:
+    for key, content in tree.items():
+        path = (*above, *str(key).strip("/").split("/"))
+        if not isinstance(content, Mapping):
+            continue  # rclpy says what is wrong with it
+        if _PARAMETERS in content:
+            parts = (_WILDCARDS.get(part, f"/{re.escape(part)}") for part in path)
+            values = content[_PARAMETERS]
+            yield Section(
+                "/".join(path) if above else str(key),
+                re.compile("".join(parts)),
+                dict(_flat(values, "")) if isinstance(values, Mapping) else {},
+            )
+        below = {name: each for name, each in content.items() if name != _PARAMETERS}
+        yield from _sections(below, path)
+
+
+def _flat(values: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Parameters may stand within one another: {command: {rate_hz: 30.0}}."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import (
@@ -12,6 +12,7 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
 )
 from rclpy.exceptions import ParameterException
+from rclpy.parameter import Parameter
 
 from vla_infoentropy_ros.driving.parameter_specs import (
     ParameterSpec,
@@ -22,6 +23,7 @@ from vla_infoentropy_ros.knobs import SettingError
 
 G = TypeVar("G")
 
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}  # as launch files take it
 _ROS_OWN = ("use_sim_time", "start_type_description_service")
 
 
@@ -41,6 +43,33 @@ def declare_specs(node: Any, specs: Sequence[ParameterSpec]) -> dict[str, Any]:
         except (ParameterException, TypeError) as error:
             raise SettingError(f"parameter {spec.name}: {error}{_type_hint(spec)}") from error
     return values
+
+
+def overrides(given: Mapping[str, str], specs: Sequence[ParameterSpec]) -> list[Parameter]:
+    """Parameters from the text of their values, by the types of their defaults.
+
+    Raises SettingError for a name that is unknown or a text that is no such value.
+    """
+    defaults = {spec.name: spec.default for spec in specs} | {"use_sim_time": False}
+    made = []
+    for name, text in given.items():
+        if name not in defaults:
+            raise SettingError(unknown_parameter(name, list(defaults)))
+        made.append(Parameter(name, value=_typed(name, text, defaults[name])))
+    return made
+
+
+def _typed(name: str, text: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        if text.lower() not in _TRUTH:
+            raise SettingError(f"{name}={text!r} is neither true nor false")
+        return _TRUTH[text.lower()]
+    if not isinstance(default, int | float):
+        return text
+    try:
+        return type(default)(text)
+    except ValueError as error:
+        raise SettingError(f"{name}={text!r} is no {type(default).__name__}") from error
 
 
 def descriptor(spec: ParameterSpec) -> ParameterDescriptor:

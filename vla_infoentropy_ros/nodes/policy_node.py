@@ -20,19 +20,23 @@ from std_srvs.srv import SetBool, Trigger
 from vla_infoentropy_ros.control import faults
 from vla_infoentropy_ros.control.faults import Fault
 from vla_infoentropy_ros.driving.driver import Driver, Step
+from vla_infoentropy_ros.driving.in_force import in_force
 from vla_infoentropy_ros.driving.intake import Frame
+from vla_infoentropy_ros.driving.live_settings import LiveSettings
 from vla_infoentropy_ros.driving.runner import PolicyRunner
+from vla_infoentropy_ros.driving.settings import parameter_specs
 from vla_infoentropy_ros.foreign.text import MESSAGE, printable, quoted_lines, shown
 from vla_infoentropy_ros.msg import InferenceStatus
 from vla_infoentropy_ros.nodes.diagnostics import Diagnostics
 from vla_infoentropy_ros.nodes.goals import Goals, Result
 from vla_infoentropy_ros.nodes.grippers import check_gripper
 from vla_infoentropy_ros.nodes.inputs import Inputs
-from vla_infoentropy_ros.nodes.live_parameters import LiveParameters, declare
 from vla_infoentropy_ros.nodes.outputs import CommandPublishers
+from vla_infoentropy_ros.nodes.parameters import declare_specs
 from vla_infoentropy_ros.nodes.publishers import TopicSources
 from vla_infoentropy_ros.nodes.ros_clock import RosClock
 from vla_infoentropy_ros.nodes.runtime import StartupError, run, spin
+from vla_infoentropy_ros.nodes.start_arguments import StartArguments
 from vla_infoentropy_ros.nodes.stop_line import StopLine
 from vla_infoentropy_ros.nodes.telemetry import Telemetry
 
@@ -43,21 +47,21 @@ _HOUSEKEEPING_S = 1.0
 class PolicyNode(LifecycleNode):
     """configure: load and self-test; activate: run; deactivate: zero command and stop."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, start: StartArguments | None = None, **options: Any) -> None:
+        """start: what it was started with, to say where its parameters came from."""
         super().__init__("policy_node", **options)
+        self._start = start or StartArguments()
         self._loading = False
+        self._live = LiveSettings(declare_specs(self, parameter_specs()))
         self.output = CommandPublishers(self)
         self.sources = TopicSources(self)
         self.driver = Driver(
-            declare(self), RosClock(self), self.output, self, sources=self.sources
+            self._live.settings, RosClock(self), self.output, self, sources=self.sources
         )
         self.telemetry = Telemetry(self, self.driver)
         self.diagnostics = Diagnostics(self)
         self.inputs = Inputs(self, self.driver, self.sources, self._on_instruction)
-        live = LiveParameters(
-            self.driver.settings, lambda: self.driver.runner is not None, self.driver.configure
-        )
-        self.add_on_set_parameters_callback(live.on_set)
+        self.add_on_set_parameters_callback(self._on_set)
         self._goals = Goals(self, self.driver)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_HOUSEKEEPING_S, self._housekeeping, clock=steady)
@@ -71,7 +75,10 @@ class PolicyNode(LifecycleNode):
     # Beginning and end
 
     def start(self) -> None:
-        """Configure and activate by itself, if so asked."""
+        """Say what is in force; configure and activate by itself, if so asked."""
+        origins = self._start.origins(self.get_fully_qualified_name())
+        for line in in_force(self._live, origins):
+            self.get_logger().info(printable(line, MESSAGE))
         if not self.driver.settings.node.autostart:
             return
         if self.trigger_configure() != _SUCCESS or self.trigger_activate() != _SUCCESS:
@@ -201,6 +208,18 @@ class PolicyNode(LifecycleNode):
         self.changed()
         return response
 
+    def _on_set(self, changes: list[Parameter]) -> SetParametersResult:
+        """The callback for rclpy: nothing changes unless all of it is valid together."""
+        known = {spec.name for spec in parameter_specs()}
+        asked = {change.name: change.value for change in changes if change.name in known}
+        try:
+            changed = self._live.change(asked, self.driver.runner is not None)
+        except (ValueError, TypeError) as error:
+            return SetParametersResult(successful=False, reason=printable(error, MESSAGE))
+        if changed:
+            self.driver.configure(self._live.settings, changed)
+        return SetParametersResult(successful=True)
+
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
         """As every node does. A change that is refused stops a moving robot: whoever asked for it
         wanted another motion than this, and does not get it."""
@@ -265,7 +284,7 @@ class PolicyNode(LifecycleNode):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of the executable ``policy_node``."""
-    return run("policy_node", PolicyNode, args)
+    return run("policy_node", PolicyNode, args, parameter_specs())
 
 
 if __name__ == "__main__":

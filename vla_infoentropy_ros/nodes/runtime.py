@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import signal
 import sys
@@ -16,17 +17,16 @@ from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 
-from vla_infoentropy_ros.foreign.text import MESSAGE, UserError, one_line, printable
+from vla_infoentropy_ros.driving.parameter_specs import ParameterSpec
+from vla_infoentropy_ros.foreign.text import MESSAGE, one_line, printable
 from vla_infoentropy_ros.nodes.discovery import RANGE, stay_local
-from vla_infoentropy_ros.nodes.parameter_files import check_parameter_files
+from vla_infoentropy_ros.nodes.parameter_files import StartupError
+from vla_infoentropy_ros.nodes.parameters import overrides
+from vla_infoentropy_ros.nodes.start_arguments import StartArguments
 
 _SWITCH_S = 0.0005
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SLICE_S = 0.05  # the longest time before a signal is noticed
-
-
-class StartupError(UserError):
-    """The node cannot start, by a user's mistake that the message explains."""
 
 
 class _Interrupted(BaseException):
@@ -56,8 +56,16 @@ def spin(executor: Executor, stopping: threading.Event) -> None:
         executor.spin_once(timeout_sec=_SLICE_S)
 
 
-def run(name: str, make: Callable[[], Any], args: Sequence[str] | None = None) -> int:
+def run(
+    name: str,
+    make: Callable[..., Any],
+    args: Sequence[str] | None = None,
+    specs: Sequence[ParameterSpec] = (),
+) -> int:
     """Run a node until SIGINT, SIGTERM or SIGHUP (its terminal is gone); returns the exit code.
+
+    specs: of the parameters that launch arguments may set; ``make`` then takes them as
+    ``parameter_overrides``, and as ``start`` what the node was started with.
 
     rclpy's own signal handlers shut the context down first, after which no zero command could be
     published any more; so the signals are taken here and the node is stopped before the context.
@@ -75,10 +83,10 @@ def run(name: str, make: Callable[[], Any], args: Sequence[str] | None = None) -
     # of the interpreter lock would delay them by a multiple of that.
     sys.setswitchinterval(_SWITCH_S)
     local = stay_local()
-    given = list(sys.argv if args is None else args)
     try:
-        check_parameter_files(given, StartupError)
-        rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
+        start = StartArguments.parse(sys.argv if args is None else args)
+        given = overrides(start.given, specs)
+        rclpy.init(args=list(start.rest), signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # the library's own, for arguments, files, keys
         get_logger(name).fatal(f"cannot start: {one_line(error, MESSAGE)}")
         return 1
@@ -86,7 +94,9 @@ def run(name: str, make: Callable[[], Any], args: Sequence[str] | None = None) -
     try:
         if local:
             get_logger(name).info(f"on this host only; {RANGE}=SUBNET opens the node to others")
-        return _spin(name, make, stopping, running)
+        if specs:
+            make = functools.partial(make, start=start, parameter_overrides=given)
+        return _spin(name, make, start, stopping, running)
     finally:
         rclpy.try_shutdown()
         gc.freeze()  # else the interpreter's last collection walks all of torch, for seconds
@@ -97,6 +107,7 @@ def run(name: str, make: Callable[[], Any], args: Sequence[str] | None = None) -
 def _spin(
     name: str,
     make: Callable[[], Any],
+    start: StartArguments,
     stopping: threading.Event,
     running: list[RunnableNode],
 ) -> int:
@@ -110,6 +121,8 @@ def _spin(
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
+        for warning in start.check(node.get_fully_qualified_name()):
+            node.get_logger().warning(warning)
         node.start()
         node.loop(executor, stopping)
         return 0

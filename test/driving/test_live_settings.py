@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters change together or not at all, and a selector may say how to decode."""
+
+import pytest
+
+from vla_infoentropy_ros.driving.in_force import in_force
+from vla_infoentropy_ros.driving.live_settings import LiveSettings
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
+from vla_infoentropy_ros.knobs import SettingError
+
+BOX = {"command.workspace_low": [2.0, 2.0, 2.0], "command.workspace_high": [3.0, 3.0, 3.0]}
+
+
+@pytest.fixture
+def live():
+    return LiveSettings(PolicyNodeSettings().values())
+
+
+def test_what_is_valid_together_is_taken_together(live):
+    assert live.change(BOX, configured=True) == set(BOX)
+    assert live.settings.command.workspace_low == (2.0, 2.0, 2.0)
+    for name, value in BOX.items():
+        alone = LiveSettings(PolicyNodeSettings().values())
+        if name == "command.workspace_low":
+            with pytest.raises(SettingError, match="is not below"):
+                alone.change({name: value}, configured=True)
+
+
+def test_what_is_refused_changes_nothing(live):
+    before = live.settings
+    with pytest.raises(SettingError):
+        live.change({"selector": "dense", "command.rate_hz": 1.0}, configured=False)
+    assert live.settings is before
+    assert live.change({"schedule": "step"}, configured=True) == {"schedule"}
+    assert live.settings.node.selector == before.node.selector
+
+
+def test_a_selector_says_how_to_decode_until_another_does_not(live):
+    changed = live.change({"selector": "dense+window"}, configured=True)
+    assert changed == {"selector", "session.decode"} and live.settings.session.decode == "window"
+    with pytest.raises(SettingError, match=r"contradicts selector='dense\+window'"):
+        live.change({"session.decode": "greedy"}, configured=True)
+    live.change({"selector": "vla_cache"}, configured=True)
+    assert live.settings.session.decode == "greedy"
+
+
+def test_a_selector_that_says_greedy_means_it():
+    live = LiveSettings({"selector": "dense+greedy", "session.decode": "window"})
+    assert live.settings.session.decode == "greedy"
+
+
+@pytest.mark.parametrize("text", ["dens+window", "dense+beam", "dense+"])
+def test_a_spelling_that_is_none_is_refused(text):
+    with pytest.raises(SettingError, match="is not among"):
+        PolicyNodeSettings.from_values({"selector": text})
+
+
+@pytest.mark.parametrize("frame", ["/base_link", "base link", "base_link ", "\tbase"])
+@pytest.mark.parametrize("name", ["command.base_frame", "command.tool_frame"])
+def test_a_frame_that_tf_rejects_is_refused(name, frame):
+    with pytest.raises(SettingError, match=f"{name}=.*tf2"):
+        PolicyNodeSettings.from_values({name: frame})
+
+
+def test_everything_that_limits_is_told_with_its_origin():
+    live = LiveSettings(PolicyNodeSettings().values() | {"command.exclusive": False})
+    first, *limits = in_force(live, {"command.exclusive": "robot.yaml"})
+    assert first.startswith("in force: model embedded (default), selector info_entropy (default)")
+    assert "command.* from robot.yaml: exclusive false" in limits
+    told = " ".join(limits)
+    named = [name for name in live.asked if name.startswith("command.")]
+    assert all(f" {name.removeprefix('command.')} " in told for name in named)
