@@ -4,9 +4,11 @@
 from array import array
 
 import pytest
+from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomically
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 
-from test.nodes.harness import driven, logged, until
+from test.nodes.harness import HELD, driven, logged, until
 from vla_infoentropy_ros.nodes import bounded
 from vla_infoentropy_ros.nodes.qos import NEWEST
 
@@ -28,3 +30,24 @@ def test_a_crowd_of_joints_is_never_unpacked(monkeypatch):
         assert JointState not in made
         joints.publish(JointState(name=["joint_1"], position=[0.5]))
         until(lambda: JointState in made, "a small one is not taken")
+
+
+def test_a_request_of_many_parameters_is_refused_before_the_work():
+    """Each by itself, they kept the executor for minutes; whoever asks for it stops the robot."""
+    with driven(**HELD) as (robot, node, _):
+        robot.drive()
+        asked = [Parameter("selector", value="dense").to_parameter_msg()] * 10_000
+        names = GetParameters.Request(names=["selector"] * 10_000)
+        client = robot.create_client(GetParameters, "policy_node/get_parameters")
+        assert not robot.call(client, names).values and not robot.status.fault
+        client = robot.create_client(SetParameters, "policy_node/set_parameters")
+        refusals = robot.call(client, SetParameters.Request(parameters=asked)).results
+        assert len(refusals) == 10_000 and not any(each.successful for each in refusals)
+        assert "10,000 entries, at most 256 are taken" in refusals[0].reason
+        robot.faults("invalid_parameter")
+        assert node.driver.settings.node.selector == "info_entropy"
+        together = SetParametersAtomically.Request(parameters=asked)
+        client = robot.create_client(
+            SetParametersAtomically, "policy_node/set_parameters_atomically"
+        )
+        assert "10,000 entries" in robot.call(client, together).result.reason

@@ -69,6 +69,7 @@ BUDGETS: dict[str, Budget] = {
         256 << 10, "bytes",
         "a message on instruction, ee_pose, joint_states or TF, as it is sent",
     ),
+    "request_entries": Budget(256, "entries", "a request about parameters"),
     "instruction_characters": Budget(1000, "characters", "an instruction"),
     "instruction_tokens": Budget(256, "tokens", "an instruction with its template"),
     "name_characters": Budget(256, "characters", "a joint's or frame's name"),

@@ -27,6 +27,7 @@ from vla_infoentropy_ros.driving.runner import PolicyRunner
 from vla_infoentropy_ros.driving.settings import parameter_specs
 from vla_infoentropy_ros.foreign.text import MESSAGE, printable, quoted_lines, shown
 from vla_infoentropy_ros.msg import InferenceStatus
+from vla_infoentropy_ros.nodes.bounded import answering
 from vla_infoentropy_ros.nodes.diagnostics import Diagnostics
 from vla_infoentropy_ros.nodes.goals import Goals, Result
 from vla_infoentropy_ros.nodes.grippers import check_gripper
@@ -207,6 +208,13 @@ class PolicyNode(LifecycleNode):
         self.get_logger().info(response.message)
         self.changed()
         return response
+
+    def create_service(self, kind: Any, name: str, callback: Any, **options: Any) -> Any:
+        """As every node does, rclpy's own services included; see `bounded.answering`."""
+        answer = answering(
+            self, name, callback, lambda reason: self.driver.commander.refused_change(reason)
+        )
+        return super().create_service(kind, name, answer, **options)
 
     def _on_set(self, changes: list[Parameter]) -> SetParametersResult:
         """The callback for rclpy: nothing changes unless all of it is valid together."""
