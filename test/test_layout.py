@@ -24,6 +24,8 @@ ORDER = (
     "driving", "nodes", "serve", "replay", "demo", "doctor", "bench", "training",
 )  # fmt: skip
 
+SKINS = ("nodes", "serve", "replay")  # over the same core: middleware, network, recordings
+
 
 def imported(path: Path) -> Iterator[tuple[int, str]]:
     """Line and full name of everything that a module imports, within functions too."""
@@ -52,6 +54,21 @@ def where(paths: list[Path], pattern: re.Pattern[str]) -> list[str]:
 def test_ros_is_imported_by_nodes_only() -> None:
     others = [path for path in FILES if part(path) != "nodes"]
     assert where(others, ROS) == []
+
+
+def test_what_drives_a_policy_knows_no_middleware_no_file_format_and_no_network() -> None:
+    """Driving and all below it is the same for node, replay and server."""
+    core = {*ORDER[: ORDER.index("nodes")]} - {"libero"}  # which plays against a server
+    foreign = re.compile(r"(rosbags|mcap|apsw|socket|socketserver|http|aiohttp|asyncio|websockets"
+                         r"|zmq|rclpy|rcl_interfaces)(\.|$)")
+    assert where([path for path in FILES if part(path) in core], foreign) == []
+
+
+@pytest.mark.parametrize("skin", SKINS)
+def test_a_skin_knows_no_other(skin: str) -> None:
+    others = "|".join(other for other in SKINS if other != skin)
+    files = [path for path in FILES if part(path) == skin]
+    assert files and where(files, re.compile(rf"{PACKAGE}\.({others})(\.|$)")) == []
 
 
 def test_nodes_do_not_import_torch() -> None:

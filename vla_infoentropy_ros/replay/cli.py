@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from vla_infoentropy_ros.replay.output import (
 from vla_infoentropy_ros.replay.recording import EVER_NS, Recording, Window, choose
 from vla_infoentropy_ros.replay.results import Results
 from vla_infoentropy_ros.replay.stepping import Moment, Replay, sentences
+from vla_infoentropy_ros.replay.threads import Behind
 from vla_infoentropy_ros.replay.tracks import AXES, parse_tolerances
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS
@@ -154,9 +156,11 @@ def _step(
     total = recording.images if window.whole else None
     began_s = time.monotonic()
     try:
-        with tqdm(total=total, unit=" images", disable=None, leave=False) as bar:
-            for moment in run.moments(recording.events(window)):
-                _take(moment, results, sink)
+        with (tqdm(total=total, unit=" images", disable=None, leave=False) as bar,
+              Behind(partial(_take, results=results, sink=sink)) as behind,
+              closing(run.moments(recording.events(window))) as moments):
+            for moment in moments:
+                behind.put(moment)
                 bar.update(run.images - bar.n)
         interrupted = False
     except KeyboardInterrupt:

@@ -7,9 +7,10 @@ Nothing is judged here: which image, stamp, frame and instruction is used, `driv
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from vla_infoentropy_ros.driving.sink import NoRobot
 from vla_infoentropy_ros.driving.worker import Inline
 from vla_infoentropy_ros.replay.errors import BagError, counted
 from vla_infoentropy_ros.replay.recording import EPISODE_END, INSTRUCTION, RAW, Event
+from vla_infoentropy_ros.replay.threads import Ahead
 from vla_infoentropy_ros.replay.types import stamp_ns
 from vla_infoentropy_ros.variants import Variant
 
@@ -47,6 +49,14 @@ class SharedPicture:
         if isinstance(self._rgb, ImageError):
             raise self._rgb
         return self._rgb
+
+
+class _Shown(NamedTuple):
+    """An event, with its picture where it is an image. skipped: by --every."""
+
+    event: Event
+    picture: SharedPicture | None = None
+    skipped: bool = False
 
 
 @dataclass
@@ -148,19 +158,40 @@ class Replay:
         driver.activate()
         return driver
 
-    def moments(self, events: Iterator[Event]) -> Iterator[Moment]:
-        """One moment per image that is acted on, as it is reached."""
+    def moments(self, events: Iterator[Event]) -> Generator[Moment]:
+        """One moment per image that is acted on, as it is reached; what follows is read and
+        decoded meanwhile."""
+        with Ahead(self._shown(events)) as ahead:
+            for shown in ahead:
+                event = shown.event
+                self._clock.set_ns(event.time_ns)
+                if event.kind == INSTRUCTION:
+                    self._instruct(str(event.content))
+                elif event.kind == EPISODE_END:
+                    for driver in self._drivers.values():
+                        driver.reset()
+                else:
+                    found = self._look(shown)
+                    if found is not None:
+                        yield found
+
+    def _shown(self, events: Iterator[Event]) -> Iterator[_Shown]:
+        """On the reading thread."""
+        images = 0
         for event in events:
-            self._clock.set_ns(event.time_ns)
-            if event.kind == INSTRUCTION:
-                self._instruct(str(event.content))
-            elif event.kind == EPISODE_END:
-                for driver in self._drivers.values():
-                    driver.reset()
-            else:
-                found = self._look(event)
-                if found is not None:
-                    yield found
+            if event.kind in (INSTRUCTION, EPISODE_END):
+                yield _Shown(event)
+                continue
+            skipped = not event.view and images % self._every > 0
+            images += not event.view
+            message = event.content
+            picture = SharedPicture(
+                RawPicture.of(message) if event.kind == RAW else PackedPicture.of(message)
+            )
+            if not skipped:
+                with suppress(ImageError):  # which is told when the picture is asked for
+                    picture.rgb()
+            yield _Shown(event, picture, skipped)
 
     @property
     def account(self) -> Account:
@@ -194,18 +225,17 @@ class Replay:
             for driver in self._drivers.values():
                 driver.instruction(text)
 
-    def _look(self, event: Event) -> Moment | None:
-        message = event.content
-        picture = SharedPicture(
-            RawPicture.of(message) if event.kind == RAW else PackedPicture.of(message)
-        )
-        taken_ns, frame_id = stamp_ns(message.header.stamp), str(message.header.frame_id)
+    def _look(self, shown: _Shown) -> Moment | None:
+        event, picture, skipped = shown
+        assert picture is not None
+        header = event.content.header
+        taken_ns, frame_id = stamp_ns(header.stamp), str(header.frame_id)
         if event.view:
             for driver in self._drivers.values():
                 driver.wrist_image(picture, taken_ns, frame_id)
             return None
         self.images += 1
-        if (self.images - 1) % self._every:
+        if skipped:
             self._skipped += 1
             return None
         self.frame_ids[frame_id] += 1
