@@ -25,6 +25,7 @@ class Script:
     """What the next steps do; tests change it while the node runs."""
 
     values: tuple[float, ...] = STEP
+    further: tuple[tuple[float, ...], ...] = ()  # the chunk's actions behind values
     delay_s: float = 0.0
     error: BaseException | None = None
     seen: list[tuple[int, ...]] = field(default_factory=list)  # image shapes
@@ -47,17 +48,21 @@ class ScriptedPolicy(TinyPolicy):
         if SCRIPT.error is not None:
             raise SCRIPT.error
         action = super().decode_action(token_ids)
-        return Action(np.array(SCRIPT.values), action.normalised, action.token_ids)
+        chunk = np.array((SCRIPT.values, *SCRIPT.further))
+        return Action(chunk[0], action.normalised, action.token_ids, chunk)
 
 
 def load(model: str, options: LoadOptions) -> ScriptedPolicy:
-    """A policy_factory. ``model`` slow takes 0.2 s per step; two_views needs a wrist camera. Of
-    the options, the control period and the rotation are heeded."""
+    """A policy_factory. ``model`` slow takes 0.2 s per step; two_views needs a wrist camera;
+    chunks decides four actions at once. Of the options, the control period and the rotation are
+    heeded."""
     if model == "missing":
         raise PolicyError("model=missing: no such checkpoint; give an existing folder")
     if model == "slow":
         SCRIPT.delay_s = 0.2
     policy = ScriptedPolicy(views=2 if model == "two_views" else 1)
+    if model == "chunks":
+        policy.head.horizon = 4
     own = policy.convention
     policy.convention = replace(
         own, rotation=options.rotation or own.rotation,

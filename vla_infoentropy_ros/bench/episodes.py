@@ -25,7 +25,6 @@ from tqdm import tqdm
 
 from vla_infoentropy_ros.bench.conditions import CONDITIONS, disturbed
 from vla_infoentropy_ros.bench.steps import FIRST_SEED, load_asked
-from vla_infoentropy_ros.engine.flow import FlowHead
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
@@ -173,8 +172,7 @@ def _check(options: argparse.Namespace, rows: Sequence[str], policy: PolicyAdapt
     for row in rows:
         if reason := _misfit(ROWS[row], policy):
             raise SystemExit(f"error: row {row!r}: {reason}")
-    head = policy.head
-    horizon = head.expert.horizon if isinstance(head, FlowHead) else 1
+    horizon = policy.head.horizon
     if not 1 <= options.execute <= horizon:
         raise SystemExit(f"error: --execute {options.execute}: must be in 1..{horizon}, the "
                          "actions in a chunk of this policy")

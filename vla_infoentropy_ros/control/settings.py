@@ -13,7 +13,7 @@ _MORE_IS_WIDER = (
     "hold_periods", "deadline_s", "tolerated_misses", "camera_timeout_s", "max_observation_age_s",
     "max_clock_skew_s", "max_step_translation", "max_step_rotation", "max_linear_speed",
     "max_angular_speed", "max_linear_acceleration", "max_angular_acceleration", "workspace_high",
-    "pose_timeout_s",
+    "pose_timeout_s", "execute_actions",
 )  # fmt: skip
 INPUTS = (
     "image", "wrist_image", "instruction", "ee_pose", "joint_states", "robot_description", "clock",
@@ -43,6 +43,20 @@ class CommandSettings:
         "then zero, then silence",
         low=1.0,
         high=10.0,
+    )
+    execute_actions: int = knob(
+        1,
+        "how many actions of a chunk are carried out before the next chunk takes over, which is "
+        "computed meanwhile; 1: the newest chunk at once",
+        low=1,
+        high=64,
+    )
+    blend_chunks: float = knob(
+        0.0,
+        "how far the motions of a chunk are moved towards those that the chunk before had for the "
+        "same time; 0: not at all",
+        low=0.0,
+        high=0.9,
     )
     deadline_s: float = knob(
         0.5, "longest time from the arrival of an image to its action, s", low=0.01, high=3600.0
@@ -143,6 +157,22 @@ class CommandSettings:
             raise SettingError(
                 f"command.shared_inputs={self.shared_inputs!r}: {unknown[0]!r} is not among "
                 f"{', '.join(INPUTS)}"
+            )
+
+    def check_chunks(self, horizon: int, period_s: float) -> None:
+        """Raise SettingError where a policy that decides ``horizon`` actions at a time, each for
+        ``period_s``, cannot be carried out so."""
+        count = self.execute_actions
+        if count > horizon:
+            raise SettingError(
+                f"command.execute_actions={count}: this policy decides {horizon} action(s) at a "
+                f"time; set it to at most {horizon}"
+            )
+        if count > 1 and count * period_s > self.max_observation_age_s:
+            raise SettingError(
+                f"command.execute_actions={count}: the last of these actions ends "
+                f"{count * period_s:g} s after its image, more than command.max_observation_age_s="
+                f"{self.max_observation_age_s} allows; lower the one or raise the other"
             )
 
     @property

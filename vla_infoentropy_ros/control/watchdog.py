@@ -96,6 +96,11 @@ class Watchdog:
     def armed(self) -> bool:
         return self._armed
 
+    @property
+    def stepping(self) -> bool:
+        """A policy step is in progress."""
+        return self._waits_since_s is not None
+
     def arm(self) -> None:
         self._armed = True
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.control import faults
+from vla_infoentropy_ros.control.chunks import Chunk, ChunkExecutor
 from vla_infoentropy_ros.control.conventions import gripper_opening, step_to_twist
 from vla_infoentropy_ros.control.faults import Fault, Interlock
 from vla_infoentropy_ros.control.limits import limit_speed, limit_twist
@@ -34,11 +35,13 @@ class Counters:
 
 @dataclass(frozen=True)
 class Issued:
-    """What became of an action: what was commanded (zeros if nothing) and what limited it."""
+    """What became of a chunk: what was commanded (zeros if nothing) and what limited it. row: of
+    the chunk, that was commanded; those before it came too late."""
 
     command: Command
     limited: tuple[str, ...]
     dry_run: bool
+    row: int = 0
 
 
 class Commander:
@@ -69,6 +72,8 @@ class Commander:
         self.convention: Any = None
         self._on_fault = on_fault
         self._hold = CommandHold()
+        self._chunks = ChunkExecutor()
+        self._lead_s = 0.0  # from the newest image of which there is a chunk to that chunk
 
     def open(self, convention: Any, aim: TwistAim) -> None:
         """A policy is loaded; convention: `models.adapter.ActionConvention` of its actions."""
@@ -139,29 +144,57 @@ class Commander:
             aim.prepare(self.settings)
 
     def issue(
-        self, values: NDArray[np.float64], generation: int, stamp_ns: int, age_s: float
+        self, chunk: NDArray[np.float64], generation: int, stamp_ns: int, age_s: float
     ) -> Issued | None:
-        """Turn an action (7,) into the command of the next control period and send it.
+        """Turn a chunk of actions (H, 7) into commands; that of the action due now is sent.
 
-        stamp_ns: ROS time now. age_s: of the observation. None: the action was dropped.
+        stamp_ns: ROS time now. age_s: of the observation. None: the chunk was dropped.
         """
         with self.lock:
             in_time = self.watchdog.step_ends(self._clock.steady_s(), self.settings)
             if generation != self.generation:
                 self.counters.actions_dropped += 1
                 return None
-            fault = self._objection(values, in_time, age_s)
+            fault = self._objection(chunk, in_time, age_s)
             if fault is not None or (not in_time and self.interlock.may_move):
                 self.counters.actions_dropped += 1
                 self.stop(fault)
                 return None
-            self.counters.actions_issued += 1
-            return self._send(values, stamp_ns)
+            return self._begin(chunk, stamp_ns, age_s)
 
-    def _objection(self, values: NDArray[np.float64], in_time: bool, age_s: float) -> Fault | None:
-        if values.shape != (7,) or not np.isfinite(values).all():
+    def _begin(self, rows: NDArray[np.float64], stamp_ns: int, age_s: float) -> Issued | None:
+        settings, now_s = self.settings, self._clock.steady_s()
+        self._lead_s = age_s
+        chunk = Chunk(rows, now_s - age_s, self.convention.control_period_s)
+        if not self._chunks.put(chunk, now_s, settings.execute_actions, settings.blend_chunks):
+            self.counters.actions_dropped += 1
+            self.stop()
+            return None
+        self.counters.actions_issued += 1
+        if (values := self._chunks.due(now_s, settings.execute_actions)) is not None:
+            return self._send(values, stamp_ns, self._chunks.first)
+        held = self._hold.command  # of the chunk before, which goes on
+        return self._nothing() if held is None else Issued(held, (), settings.dry_run)
+
+    def wants_chunk(self, interval_s: float) -> bool:
+        """Whether an image of now should be acted on; the next comes after ``interval_s``."""
+        with self.lock:
+            if self.settings.execute_actions == 1:
+                return True
+            lead_s = self._lead_s + interval_s
+            return (not self.watchdog.stepping
+                    and self._chunks.wants(self._clock.steady_s(), lead_s))
+
+    def drop_chunk(self) -> None:
+        """What is being carried out is the last action."""
+        with self.lock:
+            self._chunks.clear()
+
+    def _objection(self, chunk: NDArray[np.float64], in_time: bool, age_s: float) -> Fault | None:
+        if chunk.shape[1:] != (7,) or not np.isfinite(chunk).all():
             return Fault(
-                faults.INVALID_ACTION, f"the policy gave {values.tolist()}; need 7 finite numbers"
+                faults.INVALID_ACTION,
+                f"the policy gave {chunk.tolist()}; need 7 finite numbers an action",
             )
         if not self.interlock.may_move:
             return None
@@ -176,7 +209,7 @@ class Commander:
             )
         return self._crowd_fault()
 
-    def _send(self, values: NDArray[np.float64], stamp_ns: int) -> Issued:
+    def _send(self, values: NDArray[np.float64], stamp_ns: int, row: int = 0) -> Issued:
         settings, convention, aim = self.settings, self.convention, self.aim
         if aim is None or not self.interlock.may_move:
             return self._nothing()
@@ -206,7 +239,7 @@ class Commander:
         self.watchdog.arm()
         self._repeat(now_s, stamp_ns)
         self._sink.grip(opening, settings)
-        return Issued(command, limited.by + ("workspace",) * bool(cut), settings.dry_run)
+        return Issued(command, limited.by + ("workspace",) * bool(cut), settings.dry_run, row)
 
     def _refuse(self, fault: Fault) -> Issued:
         self.stop(fault)
@@ -220,7 +253,13 @@ class Commander:
         with self.lock:
             now_s = self._clock.steady_s()
             self._watch(now_s, worker_alive)
-            self._repeat(now_s, self._clock.now_ns())
+            if now_s - self._chunks.observed_s > self.settings.max_observation_age_s:
+                self._chunks.clear()
+            action = self._chunks.due(now_s, self.settings.execute_actions)
+            if action is not None and self.interlock.may_move:
+                self._send(action, self._clock.now_ns())
+            else:
+                self._repeat(now_s, self._clock.now_ns())
 
     def _repeat(self, now_s: float, stamp_ns: int) -> bool:
         """Send what is to be sent now; false: nothing."""
@@ -261,6 +300,7 @@ class Commander:
             self.watchdog.disarm()
             latched = fault is not None and self.interlock.latch(fault)
             was_sending = not self._hold.quiet
+            self._chunks.clear()
             self._hold.stop()
             if was_sending:
                 self._repeat(self._clock.steady_s(), self._clock.now_ns())
@@ -336,6 +376,7 @@ class Commander:
                 return False, f"refused: {fault.reason}"
             answer = self.interlock.enable(on)
             if on:
+                self._chunks.clear()  # decided while it could not move
                 self.watchdog.forgive()
             else:
                 self.stop()

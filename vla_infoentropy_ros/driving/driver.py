@@ -111,7 +111,7 @@ class Driver:
         )
         self.runner: PolicyRunner | None = None
         self.last: Step | None = None
-        self._stepped_s = 0.0
+        self._stepped_s = self._offered_s = 0.0
         self._wanted = settings.node.instruction
 
     # Beginning and end
@@ -119,6 +119,9 @@ class Driver:
     def load(self) -> PolicyRunner:
         """Load and test the policy; raises what its loader raises."""
         runner = PolicyRunner(self.settings, self, self._make_worker, self._load)
+        self.settings.command.check_chunks(
+            runner.policy.head.horizon, runner.policy.convention.control_period_s
+        )
         self.intake.open(self.settings.node, runner.policy.views)
         aim = AIMS[self.settings.command.output](self.robot)
         self.commander.open(runner.policy.convention, aim)
@@ -179,8 +182,14 @@ class Driver:
         )
         commander.saw(arrival_s, frame is not None)
         runner = self.runner
-        if frame is not None and self.active and runner is not None and runner.post(frame):
+        if frame is not None and self.active and runner is not None and self._offer(runner, frame):
             self.intake.drop()
+
+    def _offer(self, runner: PolicyRunner, frame: Frame) -> bool:
+        """To the policy, if it is time for another chunk; true if this or another was dropped."""
+        interval_s = frame.arrival_s - self._offered_s
+        self._offered_s = frame.arrival_s
+        return not self.commander.wants_chunk(interval_s) or runner.post(frame)
 
     def wrist_image(self, picture: Picture, stamp_ns: int, frame_id: str = "") -> None:
         """An image of the second camera."""
@@ -215,6 +224,7 @@ class Driver:
     def finish(self) -> None:
         """No more steps until there is an instruction again; the last command is carried out."""
         self._wanted = ""
+        self.commander.drop_chunk()
         if self.runner is not None:
             self.runner.rest()
 
@@ -301,7 +311,7 @@ class Driver:
         stamp_ns = max(frame.stamp_ns, self.clock.now_ns())
         age_s = (stamp_ns - frame.stamp_ns) / 1e9
         commander.prepare()
-        issued = commander.issue(result.action.values, frame.generation, stamp_ns, age_s)
+        issued = commander.issue(result.action.chunk, frame.generation, stamp_ns, age_s)
         if issued is None:
             self._audience.changed()
             return

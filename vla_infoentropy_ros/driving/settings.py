@@ -102,7 +102,9 @@ _LIVE = ("selector", "schedule")
 # What names code, files or a place on the network is deployment: whoever can reach the graph could
 # otherwise make this machine run a program of their choice.
 _AT_START = ("policy_factory", "model", "revision")
-_NOT_LIVE = ("command.rate_hz", "command.output", "command.gripper_action")
+_NOT_LIVE = (
+    "command.rate_hz", "command.output", "command.gripper_action", "command.execute_actions",
+)  # fmt: skip
 
 
 def parameter_specs(*groups: str) -> tuple[ParameterSpec, ...]:

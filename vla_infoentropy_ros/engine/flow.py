@@ -83,6 +83,10 @@ class FlowHead:
         self.expert, self.steps, self.seed = expert, steps, seed
         self._flops: WeakKeyDictionary[PartialDecoder, int] = WeakKeyDictionary()
 
+    @property
+    def horizon(self) -> int:
+        return self.expert.horizon
+
     def layout(self, visual: int, text: int) -> Layout:
         return self.expert.layout(visual, text)
 

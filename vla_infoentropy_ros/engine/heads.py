@@ -58,9 +58,12 @@ class Decision(Protocol):
 
 class ActionHead(Protocol):
     """How a policy acts on a prompt. ``reads_output``: whether it needs the prompt's hidden states
-    after the last layer, or keys and values alone."""
+    after the last layer, or keys and values alone. ``horizon``: actions that it decides at once."""
 
     reads_output: bool
+
+    @property
+    def horizon(self) -> int: ...
 
     def layout(self, visual: int, text: int) -> Layout:
         """Of a sequence with so many visual and text tokens."""
@@ -117,6 +120,7 @@ class TokenHead:
     """Actions as tokens at the end of the language model's vocabulary (OpenVLA)."""
 
     reads_output = True
+    horizon = 1
 
     def __init__(self, lm_head: nn.Module, action_tokens: int) -> None:
         self.lm_head, self.action_tokens = lm_head, action_tokens
