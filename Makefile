@@ -27,8 +27,10 @@ help:
 demo: $(READY) system
 	$(RUN) -m vla_infoentropy_ros demo --episodes $(EPISODES)
 
+# What is installed is tested, as by `colcon test`: the source tree beside it is not on the path.
 test: $(READY) system
-	$(RUN) -m pytest test
+	@$(RUN) -m vla_infoentropy_ros.ros_setup > $(VENV)/build/setup.log
+	PYTHONSAFEPATH=1 TESTED_TREE=installed $(RUN) -m pytest test
 
 train: $(READY) system
 	$(RUN) -m vla_infoentropy_ros.training

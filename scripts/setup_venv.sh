@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# A virtual environment with the pinned packages and this one in place. Usage: setup_venv.sh DIR
+# A virtual environment with the pinned packages, ROS 2 and this package, linked into it. Usage: setup_venv.sh DIR
 set -eu
 venv=$1
 python=${PYTHON:-python3}
@@ -20,6 +20,4 @@ command -v "$python" >/dev/null 2>&1 || fail "no $python found. Install Python 3
 echo "set-up: installing the pinned packages into $venv (once; a few minutes)"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.lock ||
   fail "the packages of requirements.lock could not be installed; see above"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . ||
-  fail "this package could not be installed into $venv; see above"
 "$venv/bin/python" -m vla_infoentropy_ros.ros_setup || exit 1

@@ -28,7 +28,7 @@ def share_directory() -> Path:
 
 
 def _candidates() -> list[Path]:
-    module_directory = Path(__file__).resolve().parent
+    module_directory = Path(__file__).parent  # not resolved: it may be a link to a checkout
     candidates = [module_directory.parent]
     # <prefix>/lib/python3.x/site-packages/<package>: also right for --prefix and --target installs
     candidates += [parent / "share" / PACKAGE for parent in module_directory.parents[1:5]]

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from test.trees import child_path
 from vla_infoentropy_ros.launch_runner.commands import command_line
 from vla_infoentropy_ros.launch_runner.description import (
     Description,
@@ -23,8 +24,6 @@ from vla_infoentropy_ros.launch_runner.description import (
 )
 from vla_infoentropy_ros.launch_runner.xml_tree import LaunchError
 from vla_infoentropy_ros.share import share_directory
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -227,7 +226,7 @@ class Launched:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": child_path()},
             start_new_session=True,
         )
         self.lines: list[str] = []

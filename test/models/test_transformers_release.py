@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from test.trees import SOURCE, child_path
 from vla_infoentropy_ros.engine import requirements
 from vla_infoentropy_ros.engine.requirements import (
     RequirementError,
@@ -18,7 +19,6 @@ from vla_infoentropy_ros.engine.requirements import (
     warn_if_untested,
 )
 
-ROOT = Path(__file__).parents[2]
 SENTENCE = (
     'transformers 4.40.1 is installed, but >=5.17,<6 is needed (5.17 up to 5.24 are tested); '
     'install a supported one: pip install "transformers>=5.17,<6"'
@@ -52,7 +52,7 @@ def test_untested_warns() -> None:
 
 
 def test_the_range_is_that_of_setup_py() -> None:
-    text = (ROOT / "setup.py").read_text(encoding="utf-8")
+    text = (SOURCE / "setup.py").read_text(encoding="utf-8")
     assert re.findall(r'"transformers(.*)"', text) == [requirements._specifier()]
 
 
@@ -76,10 +76,9 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def _python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    paths = os.pathsep.join([str(folder), str(ROOT)])
     return subprocess.run(
         [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=120,
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": child_path(folder), "OMP_NUM_THREADS": "1"},
     )
 
 

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +16,11 @@ from rclpy.executors import SingleThreadedExecutor
 from std_srvs.srv import SetBool
 
 from test.nodes.harness import FAST, HELD, WORDS, Rig, Robot, parameters, until
+from test.trees import child_path
 from vla_infoentropy_ros.nodes.messages import from_twist, to_ns
 from vla_infoentropy_ros.nodes.sim_node import SimNode
 
 STARTING_S = 400.0  # importing torch takes minutes on a machine that is busy with training
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("ros")
 
 
@@ -33,11 +32,11 @@ def process(**overrides):
     for name, value in values.items():
         text = str(value).lower() if isinstance(value, bool) else str(value) or "''"
         arguments += ["-p", f"{name}:={text}"]
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     domain = str(rclpy.utilities.get_default_context().get_domain_id())
     child = subprocess.Popen(
         [sys.executable, "-m", "vla_infoentropy_ros.nodes.policy_node", "--ros-args", *arguments],
-        env=os.environ | {"PYTHONPATH": path, "ROS_DOMAIN_ID": domain, "OMP_NUM_THREADS": "1"},
+        env=os.environ
+        | {"PYTHONPATH": child_path(), "ROS_DOMAIN_ID": domain, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -7,12 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from std_srvs.srv import SetBool
 
 from test.nodes.harness import HELD, PATIENCE_S, driven, until
+from test.trees import child_path
 
 pytestmark = pytest.mark.usefixtures("ros")
 
@@ -82,17 +82,15 @@ def test_an_error_in_the_command_timer_is_a_fault_and_serving_goes_on():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_node_that_loads_a_policy_answers_a_signal(number, tmp_path):
-    root = Path(__file__).parents[2]
     factory = tmp_path / "slow_factory.py"
     factory.write_text(
         "import time\n\ndef load(model, options):\n"
         "    print('LOADING', flush=True)\n    time.sleep(600)\n"
     )
-    path = os.pathsep.join([str(root), str(tmp_path), os.environ.get("PYTHONPATH", "")])
     node = subprocess.Popen(
         [sys.executable, "-m", "vla_infoentropy_ros.nodes.policy_node", "--ros-args",
          "-p", "policy_factory:=slow_factory:load"],
-        env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": child_path(tmp_path)}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         assert node.stdout.readline().strip() == "LOADING"

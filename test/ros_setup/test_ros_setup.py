@@ -129,10 +129,10 @@ class TestBuilding:
         assert not interfaces.build(project, prefix, WHEELS)
         (project / "launch" / "b.launch.xml").write_text("new")
         assert not interfaces.build(project, prefix, WHEELS)
-        assert ran[3:] == ["--install"]
+        assert ran[3:] == ["--build", "--install"]
         (project / "msg" / "A.msg").write_text("2")
         assert interfaces.build(project, prefix, WHEELS)
-        assert ran[4:] == ["-S", "--build", "--install"]
+        assert ran[5:] == ["-S", "--build", "--install"]
 
     def test_an_interrupted_build_goes_on(
         self, project: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch

@@ -15,7 +15,7 @@ from vla_infoentropy_ros.share import PACKAGE
 from .description import ParameterFile, Process
 from .xml_tree import LaunchError
 
-_SOURCE_ROOT = Path(__file__).resolve().parents[2]
+_SOURCE_ROOT = Path(__file__).parents[2]
 
 
 def available_executables() -> list[str]:

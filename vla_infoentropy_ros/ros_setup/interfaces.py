@@ -40,9 +40,10 @@ def build(project: Path, prefix: Path, source: Source) -> bool:
         compiled.unlink(missing_ok=True)
         linked.unlink(missing_ok=True)
         _run(prefix, folder, "cmake", "-S", str(project), "-B", str(folder), *_options(prefix))
+    if not _recorded(linked, names):
+        # With nothing to compile this looks for new files only.
         _run(prefix, folder, "cmake", "--build", str(folder), "--parallel", str(os.cpu_count()))
         _record(compiled, inputs)
-    if not _recorded(linked, names):
         _run(prefix, folder, "cmake", "--install", str(folder))
         _record(linked, names)
     return compile_again
