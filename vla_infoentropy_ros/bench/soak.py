@@ -22,6 +22,8 @@ import numpy as np
 from tqdm import tqdm
 
 from vla_infoentropy_ros.demo.domain import DomainClaim
+from vla_infoentropy_ros.nodes.clients.soak_robot import SoakRobot, joined
+from vla_infoentropy_ros.nodes.middleware import local_environment, rmw_name
 from vla_infoentropy_ros.report.machine import hardware, versions
 
 INSTRUCTION = "put the red cube on the white plate"
@@ -36,12 +38,18 @@ _START_TIMEOUT_S = 300.0
 
 @dataclass
 class Figures:
-    """Result of a run. missed: command periods in which none arrived; missed_share: of all.
-    gap: between commands as they arrive. memory_growth: from after the first quarter to the last.
-    overhead_ms: image to command beyond the policy step, median. fault: what stopped the node."""
+    """Result of a run.
+
+    lost_images: sent, but not arrived, as the node's diagnostics count them. missed: command
+    periods in which none arrived; missed_share: of all. gap: between commands as they arrive.
+    memory_growth: from after the first quarter to the last. overhead_ms: image to command beyond
+    the policy step, median. fault: what stopped the node.
+    """
 
     seconds: float = 0.0
+    middleware: str = ""
     images: int = 0
+    lost_images: int = 0
     steps: int = 0
     commands: int = 0
     fault: str = ""
@@ -103,6 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     machine = {"hardware": hardware(), "versions": versions()}  # the load before ours
     with DomainClaim() as claim:
+        os.environ |= local_environment()
         os.environ |= {"ROS_DOMAIN_ID": str(claim.domain), "OMP_NUM_THREADS": "1"}
         child = subprocess.Popen(_command(options.selector))  # noqa: S603 - our own command line
         try:
@@ -110,6 +119,7 @@ def main(argv: list[str] | None = None) -> int:
         finally:
             child.terminate()
             child.wait(30)
+    figures.middleware = rmw_name()
     figures.judge()
     print(json.dumps(asdict(figures), indent=2))
     if options.json:
@@ -135,9 +145,6 @@ def _command(selector: str) -> list[str]:
 
 
 def _measure(options: argparse.Namespace, child: subprocess.Popen[bytes]) -> Figures:
-    # Imported late: these make rclpy importable, and the domain must be chosen before.
-    from vla_infoentropy_ros.nodes.clients.soak_robot import SoakRobot, joined
-
     with joined() as executor:
         robot = SoakRobot(options.width, options.height)
         executor.add_node(robot)
@@ -161,7 +168,8 @@ def _measure(options: argparse.Namespace, child: subprocess.Popen[bytes]) -> Fig
     figures.gap_max_ms = float(gaps_ms.max())
     figures.fault = robot.fault
     figures.missed_share = figures.missed_periods / max(1.0, figures.seconds * rate_hz)
-    figures.images, figures.steps = robot.images, len(robot.overheads_ms)
+    figures.images, figures.lost_images = robot.images, robot.lost_images
+    figures.steps = len(robot.overheads_ms)
     figures.commands = len(robot.commands_s)
     figures.overhead_ms = statistics.median(robot.overheads_ms)
     figures.memory_start_bytes, figures.memory_end_bytes = memory[0], memory[-1]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -34,7 +35,7 @@ class SoakRobot(Node):
         super().__init__("soak_robot")
         self.commands_s: list[float] = []
         self.overheads_ms: list[float] = []
-        self.images = 0
+        self.images = self.lost_images = 0
         self._status: InferenceStatus | None = None
         self._pictures = [
             Image(
@@ -51,6 +52,7 @@ class SoakRobot(Node):
         self._enable = self.create_client(SetBool, "policy_node/enable")
         self.create_subscription(InferenceStatus, "policy_node/status", self._on_status, LATCHED)
         self.create_subscription(TwistStamped, "twist_command", self._on_twist, QUEUE)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, QUEUE)
 
     def start(self, wait: Callable[[Callable[[], Any], str], None], instruction: str) -> None:
         """Meet, instruct and enable the node, and wait for its first command."""
@@ -93,6 +95,12 @@ class SoakRobot(Node):
         self._status = message
         if new:
             self.overheads_ms.append(message.image_to_command_ms - message.latency_ms)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        told = (each for status in message.status for each in status.values)
+        self.lost_images = next(
+            (int(each.value) for each in told if each.key == "image_lost"), self.lost_images
+        )
 
 
 @contextmanager
