@@ -14,6 +14,9 @@ from vla_infoentropy_ros.models.openvla.environment import TORCH_DTYPES, parse_d
 from vla_infoentropy_ros.models.source import Source, existing_folder, is_embedded, locate
 
 EMBEDDED = "embedded"
+_FLOWS = Path(__file__).parent / "embedded" / "flow"
+SHIPPED_FLOWS = {"embedded_flow": _FLOWS / "whole", "embedded_flow_images": _FLOWS / "images"}
+"""Policies that act by flow and come with the package: the recipes of `training.flow`."""
 
 
 def _openvla(source: Source, options: LoadOptions, progress: bool) -> PolicyAdapter:
@@ -31,15 +34,15 @@ def load_policy(
 ) -> PolicyAdapter:
     """Load a policy, ready to act, or raise PolicyError before anything moves.
 
-    model: "embedded", the tabletop policy that comes with the package; a folder of another
-    embedded policy; a checkpoint folder of a family in `families`; or a hub id (owner/name) of
-    one, with a revision.
+    model: "embedded", the tabletop policy that comes with the package; one of `SHIPPED_FLOWS`; a
+    folder of another embedded policy; a checkpoint folder of a family in `families`; or a hub id
+    (owner/name) of one, with a revision.
     """
     options = options or LoadOptions()
     warn_if_untested()
     if not model:
         raise PolicyError("model is empty: name 'embedded', a checkpoint folder or a hub id")
-    folder = None if model == EMBEDDED else existing_folder(model)
+    folder = None if model == EMBEDDED else SHIPPED_FLOWS.get(model) or existing_folder(model)
     if model != EMBEDDED and not (folder and is_embedded(folder)):
         source = locate(model, options.revision)
         return LOADERS[source.family.name](source, options, progress)

@@ -31,7 +31,7 @@ from vla_infoentropy_ros.training.chunks import HORIZON, Batch, ChunkPool
 from vla_infoentropy_ros.training.frames import CUBES, PLATES
 from vla_infoentropy_ros.training.packing import foreground_of
 from vla_infoentropy_ros.training.precision import mixed_precision
-from vla_infoentropy_ros.training.record import describe_machine
+from vla_infoentropy_ros.training.record import describe_machine, device_name
 from vla_infoentropy_ros.training.train import parameter_groups
 
 ACTION_SIZE = 7
@@ -303,7 +303,8 @@ class FlowTrainer:
         write_text(self.output / "policy.json", self._config().dump())
         record = {
             "revision": self.recipe.revision, "seed": self.recipe.seed,
-            "machine": describe_machine(), "horizon": HORIZON, "history": self.history,
+            "machine": describe_machine(), "device": device_name(self.device),
+            "horizon": HORIZON, "history": self.history,
             "parameters": sum(p.numel() for p in self.network.parameters()),
         }
         write_text(self.output / "training.json", json.dumps(record, indent=2) + "\n")

@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 _PACKAGES = ("torch", "transformers", "mujoco", "numpy", "safetensors")
 
 
@@ -20,6 +22,11 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
     }
+
+
+def device_name(device: torch.device) -> str:
+    """What computed, as its maker calls it; "cpu" for the processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def _version(name: str) -> str:
