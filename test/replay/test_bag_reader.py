@@ -3,16 +3,25 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sqlite3
+import struct
+import tracemalloc
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+import lz4.frame
 import pytest
 import zstandard
+from mcap.records import Chunk
+from mcap.stream_reader import StreamReader
+from mcap.writer import CompressionType
+from mcap.writer import Writer as McapWriter
 from rosbags.rosbag2 import Reader
 
-from test.replay.making import CASES, DATA, fingerprint, image_message, small_bag
+from test.replay.making import CASES, DATA, fingerprint, image_message, small_bag, text_message
 from vla_infoentropy_ros.replay.bag_reader import Bag
 from vla_infoentropy_ros.replay.bag_writer import RawMessage, write_bag
 from vla_infoentropy_ros.replay.errors import BagError
@@ -197,3 +206,53 @@ def test_a_bag_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
     with pytest.raises(BagError, match="is no bag"):
         small_bag(path)
     assert (path / "notes.txt").exists()
+
+
+def lz4_bag(path: Path, packed: Callable[[bytes], bytes]) -> Path:
+    """One chunk with one instruction, as ``packed`` makes it, cut off behind it."""
+    plain = io.BytesIO()
+    writer = McapWriter(plain, compression=CompressionType.NONE)
+    writer.start()
+    schema = writer.register_schema("std_msgs/msg/String", "ros2msg", b"string data")
+    channel = writer.register_channel("/instruction", "cdr", schema)
+    writer.add_message(channel, 10**9, text_message("put it there"), 10**9)
+    writer.finish()
+    plain.seek(0)
+    records = StreamReader(plain, emit_chunks=True).records
+    (chunk,) = (record for record in records if isinstance(record, Chunk))
+    data = packed(chunk.data)
+    body = struct.pack("<QQQII", 10**9, 10**9, len(chunk.data), 0, 3) + b"lz4"
+    body += struct.pack("<Q", len(data)) + data
+    path.write_bytes(b"\x89MCAP0\r\n" + b"\x01" + struct.pack("<QII", 8, 0, 0)
+                     + b"\x06" + struct.pack("<Q", len(body)) + body)
+    return path
+
+
+def claims_a_terabyte(data: bytes) -> bytes:
+    context = lz4.frame.create_compression_context()
+    begin = lz4.frame.compress_begin(context, source_size=10**12)
+    return bytes(begin) + lz4.frame.compress(data)[7 + 8 :]
+
+
+def grows(data: bytes) -> bytes:
+    return bytes(lz4.frame.compress(bytes(64 << 20), store_size=False))
+
+
+@pytest.mark.parametrize("packed", [claims_a_terabyte, grows, lambda data: data])
+def test_an_lz4_chunk_takes_no_more_than_its_header_says(
+    tmp_path: Path, packed: Callable[[bytes], bytes]
+) -> None:
+    path = lz4_bag(tmp_path / "bag.mcap", packed)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BagError, match=r"bag.mcap cannot be read: .*`mcap recover bag.mcap"):
+            Bag(path)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_lz4_chunk_is_read(tmp_path: Path) -> None:
+    path = lz4_bag(tmp_path / "bag.mcap", lz4.frame.compress)
+    with pytest.raises(BagError, match=r"cannot be read after 1.000 s.*was cut off"):
+        Bag(path)

@@ -11,7 +11,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 import apsw
 import mcap.exceptions
 import zstandard
+from lz4.frame import LZ4FrameDecompressor
 from mcap.data_stream import ReadDataStream
 from mcap.reader import SeekingReader
 from mcap.records import Channel as McapChannel
@@ -203,10 +204,16 @@ class McapStorage:
 
     def _unpacked(self, chunk: Chunk) -> list[McapRecord]:
         """The records of a chunk, if they are not too large, whatever its headers say."""
-        within("bag_chunk_bytes", chunk.uncompressed_size, f"a chunk of {self.path}", BagError)
+        size = chunk.uncompressed_size
+        within("bag_chunk_bytes", size, f"a chunk of {self.path}", BagError)
         if chunk.compression == "zstd":  # the library trusts the frame more than the header
-            size = zstandard.frame_content_size(chunk.data)
-            within("bag_chunk_bytes", size, f"a chunk of {self.path}", BagError)
+            told = zstandard.frame_content_size(chunk.data)
+            within("bag_chunk_bytes", told, f"a chunk of {self.path}", BagError)
+        elif chunk.compression == "lz4":  # and of this one neither asks for a limit
+            data = LZ4FrameDecompressor().decompress(chunk.data, max_length=size + 1)
+            if len(data) != size:
+                raise mcap.exceptions.McapError("a chunk of another size than its header says")
+            chunk = replace(chunk, compression="", data=data)
         return breakup_chunk(chunk, validate_crc=True)
 
     def _summary(self) -> Summary | None:
