@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gripper as ros2_control serves it: goals of control_msgs/action/GripperCommand."""
+"""The gripper as ros2_control serves it: goals of actions of control_msgs."""
 
 import sys
 from contextlib import contextmanager
@@ -28,9 +28,9 @@ HAND = {
 
 
 @contextmanager
-def serving(rig, robot, reach, **callbacks):
+def serving(rig, robot, reach, kind=None, **callbacks):
     """The gripper's controller, until the end of the test and no longer."""
-    kind = pytest.importorskip("control_msgs.action").GripperCommand
+    kind = kind or pytest.importorskip("control_msgs.action").GripperCommand
     server = rig.do(lambda: ActionServer(robot, kind, NAME, reach, **callbacks))
     try:
         yield
@@ -61,8 +61,6 @@ def handed(answer=GoalResponse.ACCEPT, serve=True):
             until(lambda: robot.camera.get_subscription_count(), "no one takes images")
             robot.say(WORDS)
             until(lambda: robot.status.instruction == WORDS, "not instructed")
-            assert robot.call(robot.enable, SetBool.Request(data=True)).success
-            robot.look()
             yield robot, goals
 
 
@@ -149,11 +147,50 @@ def test_a_refusal_does_not_outlive_its_fault():
         until(lambda: len(robot.actions) > count and not robot.status.fault, "still refuses")
 
 
-def test_without_the_controller_nothing_moves():
+def test_without_the_controller_the_robot_is_not_enabled():
     with handed(serve=False) as (robot, _):
-        until(lambda: robot.status.fault, "no fault", lambda: robot.status)
-        assert robot.status.fault_code == "gripper" and NAME in robot.status.fault_reason
+        answer = robot.call(robot.enable, SetBool.Request(data=True))
+        assert not answer.success and f"no action server {NAME}" in answer.message
+        robot.act()
         assert not any(twist.any() for twist in robot.twists)
+
+
+def test_a_controller_that_goes_away_stops_the_robot():
+    with driven(meet=False, **HAND) as (robot, node, rig):
+        with serving(rig, robot, lambda handle: handle.succeed()):
+            ready(robot, node, [])
+        until(lambda: not node.output._gripper.listeners(), "still seen")
+        until(lambda: robot.look() and robot.status.fault, "no fault", lambda: robot.status)
+        assert robot.status.fault_code == "gripper" and NAME in robot.status.fault_reason
+
+
+@pytest.mark.parametrize(
+    ("joint", "effort", "names", "efforts"),
+    [("", 0.0, [], []), ("finger", 20.0, ["finger"], [20.0])],
+)
+def test_a_parallel_gripper_takes_a_joint_state(joint, effort, names, efforts):
+    kind = pytest.importorskip("control_msgs.action").ParallelGripperCommand
+    commands = []
+
+    def reach(handle):
+        commands.append(handle.request.command)
+        handle.succeed()
+        return kind.Result(reached_goal=True)
+
+    hand = HAND | {
+        "command__gripper_action_type": "ParallelGripperCommand",
+        "command__gripper_joint": joint,
+        "command__gripper_max_effort": effort,
+    }
+    with driven(meet=False, **hand) as (robot, node, rig), serving(rig, robot, reach, kind):
+        ready(robot, node, commands)
+        turn_gripper(1.0)
+        robot.act()
+        until(lambda: commands, "no goal")
+    (command,) = commands
+    assert list(command.position) == pytest.approx([0.04])
+    assert list(command.name) == names and list(command.effort) == efforts
+    assert not command.velocity
 
 
 def test_the_package_is_named_where_it_is_missing(monkeypatch):

@@ -21,14 +21,29 @@ _CLOSE = 1e-9
 
 
 @dataclass(frozen=True)
+class Gripper:
+    """action: name of the server that its driver has. opened, closed: what it takes, m or rad."""
+
+    action: str
+    opened: float
+    closed: float
+
+    def opening(self, position: float) -> float:
+        """0 closed .. 1 open."""
+        return min(1.0, max(0.0, (position - self.closed) / (self.opened - self.closed)))
+
+
+@dataclass(frozen=True)
 class ArmModel:
     """base, tip: links of its URDF; the tip is where the fingers meet. ready: joint positions (n,)
-    rad over the tabletop, the hand down and the elbow up, from which every start pose is found."""
+    rad over the tabletop, the hand down and the elbow up, from which every start pose is found.
+    gripper: the one that is common with it; ``config/robots`` says from where its values are."""
 
     name: str
     base: str
     tip: str
     ready: tuple[float, ...]
+    gripper: Gripper
 
     @cached_property
     def urdf(self) -> str:
@@ -59,16 +74,19 @@ class ArmModel:
         raise KinematicsError(f"the {self.name} does not reach {position.tolist()} m, hand down")
 
 
+_FRANKA_HAND = Gripper("/franka_gripper/gripper_action", 0.04, 0.0)
+_ROBOTIQ_2F85 = Gripper("/robotiq_gripper_controller/gripper_cmd", 0.0, 0.8)
+_XARM_GRIPPER = Gripper("/xarm_gripper/gripper_action", 0.0, 0.85)
+_PANDA_READY = (0.0, -math.pi / 4, 0.0, -3 * math.pi / 4, 0.0, math.pi / 2, math.pi / 4)
+_UR_READY = (-0.25, -1.5, 2.0, -2.1, -math.pi / 2, -1.8)
+
 ARMS: Mapping[str, ArmModel] = {
     arm.name: arm
     for arm in (
-        ArmModel(
-            "panda",
-            "panda_link0",
-            "panda_hand_tcp",
-            (0.0, -math.pi / 4, 0.0, -3 * math.pi / 4, 0.0, math.pi / 2, math.pi / 4),
-        ),
-        ArmModel("ur5", "base_link", "gripper_tcp", (-0.25, -1.5, 2.0, -2.1, -math.pi / 2, -1.8)),
+        ArmModel("panda", "panda_link0", "panda_hand_tcp", _PANDA_READY, _FRANKA_HAND),
+        ArmModel("ur5", "base_link", "gripper_tcp", _UR_READY, _ROBOTIQ_2F85),
+        ArmModel("ur5e", "base_link", "gripper_tcp", _UR_READY, _ROBOTIQ_2F85),
+        ArmModel("xarm6", "link_base", "link_tcp", (0.0, -0.5, -1.0, 0.0, 1.5, 0.0), _XARM_GRIPPER),
     )
 }
 

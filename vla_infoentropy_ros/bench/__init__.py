@@ -7,6 +7,7 @@ from importlib import import_module
 
 BENCHES = {
     "abuse": "bombs and nonsense at a moving robot: gaps, time to zero, memory",
+    "arms": "episodes with an arm at the end: stand-ins of arms behind Servo or joint trajectories",
     "conditions": "patches that count as unchanged under noise, JPEG, exposure and shaking",
     "device": "everything about one device in one call: times, launches, memory, exactness",
     "episodes": "success in closed loop of every selector and option, on paired seeds",

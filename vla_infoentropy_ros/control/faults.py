@@ -20,6 +20,7 @@ TWO_COMMANDERS = "two_commanders"
 TWO_SOURCES = "two_sources"
 NO_SOLUTION = "no_solution"
 GRIPPER = "gripper"
+SERVO = "servo"
 INVALID_PARAMETER = "invalid_parameter"
 
 FAULT_CODES = {
@@ -36,6 +37,7 @@ FAULT_CODES = {
     TWO_SOURCES: "an input has more than one publisher",
     NO_SOLUTION: "the arm cannot follow the action: singular or at a joint limit",
     GRIPPER: "the gripper's action server is not there, or rejected a goal",
+    SERVO: "MoveIt Servo is not there, takes another unit or does not switch to twists",
     INVALID_PARAMETER: "somebody tried to change a parameter of a moving robot to a bad value",
 }
 

@@ -108,13 +108,28 @@ class CommandSettings:
     workspace_high: tuple[float, ...] = knob(
         (1.0, 1.0, 1.0), "highest x, y, z of the end effector in base_frame, m", length=3
     )
+    pose_source: str = knob(
+        "ee_pose",
+        "where the end effector's pose comes from: ee_pose = the topic; tf = the transforms from "
+        "base_frame to tool_frame on /tf and /tf_static, which drivers publish",
+        choices=("ee_pose", "tf"),
+    )
     pose_timeout_s: float = knob(
-        0.5, "oldest ee_pose or joint state that may be used, s", low=0.01, high=60.0
+        0.5, "oldest pose or joint state that may be used, s", low=0.01, high=60.0
     )
     gripper_action: str = knob(
         "",
-        "action server of the gripper (control_msgs/action/GripperCommand), such as "
-        "gripper_controller/gripper_cmd; empty: the topic gripper_command, 0 closed .. 1 open",
+        "action server of the gripper, such as gripper_controller/gripper_cmd; empty: the topic "
+        "gripper_command, 0 closed .. 1 open",
+    )
+    gripper_action_type: str = knob(
+        "GripperCommand",
+        "type of gripper_action in control_msgs/action: GripperCommand, or ParallelGripperCommand "
+        "as parallel_gripper_action_controller and newer drivers serve it",
+        choices=("GripperCommand", "ParallelGripperCommand"),
+    )
+    gripper_joint: str = knob(
+        "", "ParallelGripperCommand: name of the finger joint; empty: none is given, there is one"
     )
     gripper_open_position: float = knob(
         0.04, "what gripper_action takes as open, m or rad", low=-10.0, high=10.0
@@ -129,6 +144,11 @@ class CommandSettings:
     base_frame: str = knob("base_link", "TF name of the robot's base, for policies of frame base")
     tool_frame: str = knob(
         "tool0", "TF name of the end effector, for policies of frame end_effector"
+    )
+    servo: str = knob(
+        "",
+        "output twist: name of MoveIt Servo's node, such as /servo_node; it is asked whether it "
+        "takes speed units, and switched to twists. Empty: something else takes twist_command",
     )
     exclusive: bool = knob(True, "true: a second publisher on the command topic is a fault")
     shared_inputs: str = knob(
@@ -152,6 +172,11 @@ class CommandSettings:
                     f"command.{name}={frame!r} is no name that tf2 takes: it must not be empty, "
                     "begin with / or hold blanks"
                 )
+        if self.servo and self.output != "twist":
+            raise SettingError(
+                f"command.servo={self.servo!r} takes velocities, but command.output="
+                f"{self.output!r}: leave it empty, or set command.output to twist"
+            )
         unknown = sorted(self.shared - set(INPUTS))
         if unknown:
             raise SettingError(

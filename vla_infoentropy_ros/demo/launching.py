@@ -41,7 +41,7 @@ class NodeDiedError(RuntimeError):
 
 
 class Launch:
-    """``sim.launch.xml`` in a child process; use it as a context manager.
+    """A launch file in a child process; use it as a context manager.
 
     log: receives everything the nodes print. environment: added to our own. The launch runner
     gets SIGINT at the end, or when this process dies; whatever is left then is killed, found by a
@@ -123,10 +123,10 @@ class Launch:
         return f" The last lines of its log ({self.log}):\n{body}"
 
 
-def launch_command(arguments: Mapping[str, str]) -> list[str]:
-    """How to run ``sim.launch.xml``: by ``ros2 launch`` where this package is installed in ROS,
+def launch_command(arguments: Mapping[str, str], name: str = "sim") -> list[str]:
+    """How to run ``NAME.launch.xml``: by ``ros2 launch`` where this package is installed in ROS,
     else by our own runner, which reads the same file."""
-    file = share_directory() / "launch" / "sim.launch.xml"
+    file = share_directory() / "launch" / f"{name}.launch.xml"
     given = [f"{name}:={value}" for name, value in arguments.items()]
     if shutil.which("ros2") and _known_to_ros():
         return ["ros2", "launch", str(file), *given]

@@ -17,7 +17,6 @@ from vla_infoentropy_ros.demo.observer import EpisodeObserver
 from vla_infoentropy_ros.demo.recording import Recording
 from vla_infoentropy_ros.nodes.clients.episode_client import (
     POLICY,
-    SIM,
     EpisodeClient,
     GraphError,
 )
@@ -66,11 +65,11 @@ def measure(client: EpisodeClient, selectors: Sequence[str], seeds: Sequence[int
             for place in range(len(selectors)):
                 selector = selectors[(index + place) % len(selectors)]
                 episode = run_episode(client, selector, seed)
-                faults = faults + 1 if _faulty(episode) else 0
+                faults = faults + 1 if faulty(episode) else 0
                 if faults >= _MOST_FAULTS:
                     raise GraphError(f"{faults} episodes in a row could not be run; the last: "
                                      f"{episode.reason}")
-                if _faulty(episode):
+                if faulty(episode):
                     tqdm.write(f"seed {seed}, {selector}: {episode.reason}", file=sys.stderr)
                     client.clear_fault()
                 measured.episodes.append(episode)
@@ -97,13 +96,13 @@ def run_episode(client: EpisodeClient, selector: str, seed: int) -> EpisodeRecor
     """One episode of one selector, or variant such as ``attention_drift+window``."""
     plain, _, decode = selector.partition("+")
     client.set_parameters(POLICY, {"selector": plain, "session.decode": decode or "greedy"})
-    client.set_parameters(SIM, {"seed": seed})
+    client.set_parameters(client.sim, {"seed": seed})
     observer = EpisodeObserver(selector, seed)
     client.run_episode(observer, _STALL_S)
     return observer.record()
 
 
-def _faulty(episode: EpisodeRecord) -> bool:
+def faulty(episode: EpisodeRecord) -> bool:
     """Ended by something else than the task: a fault of the policy, a time-out, a stop."""
     return not episode.success and not episode.reason.startswith("step_limit")
 

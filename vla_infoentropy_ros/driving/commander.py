@@ -231,7 +231,7 @@ class Commander:
         cut = np.any(np.abs(inside - limited.twist) > 1e-9)
         opening = gripper_opening(values[6], convention.gripper)
         command = Command(inside, opening, period_s)
-        fault = self._sink.gripper_fault() or aim.plan(command, settings)
+        fault = self._sink.fault() or aim.plan(command, settings)
         if fault is not None:
             return self._refuse(fault)
         now_s = self._clock.steady_s()
@@ -372,7 +372,7 @@ class Commander:
     def enable(self, on: bool) -> tuple[bool, str]:
         """The operator's interlock."""
         with self.lock:
-            if on and (fault := self._crowd_fault()):
+            if on and (fault := self._crowd_fault() or self._sink.fault()):
                 return False, f"refused: {fault.reason}"
             answer = self.interlock.enable(on)
             if on:

@@ -14,6 +14,7 @@ from vla_infoentropy_ros.control.faults import STALE_STATE, Fault
 from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.control.watchdog import ahead_of_clock
 from vla_infoentropy_ros.driving.clock import Clock
+from vla_infoentropy_ros.driving.transforms import TransformError, Transforms
 from vla_infoentropy_ros.foreign.budgets import within
 from vla_infoentropy_ros.foreign.text import UserError, printable
 
@@ -57,6 +58,7 @@ class RobotState:
     def __init__(self, clock: Clock, settings: CommandSettings) -> None:
         self._clock, self._settings = clock, settings
         self.description = ""
+        self.transforms = Transforms()
         self._pose: tuple[Pose, _News] | None = None
         self._pose_problem = ""
         self._joints: dict[str, tuple[float, _News]] = {}
@@ -65,11 +67,12 @@ class RobotState:
     def configure(self, settings: CommandSettings) -> None:
         """Poses are to be in its base frame; one of another was no pose."""
         before, self._settings = self._settings, settings
-        if settings.base_frame != before.base_frame:
+        if (settings.base_frame, settings.tool_frame) != (before.base_frame, before.tool_frame):
             self._pose, self._pose_problem = None, ""
 
     def clock_jumped(self) -> None:
         """ROS time begins anew: take any stamp next."""
+        self.transforms.forget()
         if self._pose is not None:
             self._pose = self._pose[0], replace(self._pose[1], stamp_ns=0)
         self._joints = {
@@ -118,17 +121,41 @@ class RobotState:
 
     def pose(self, timeout_s: float) -> Pose | Fault:
         """The end effector's pose in the base frame, not older than ``timeout_s``."""
+        self._look_up()
         if self._pose_problem:
             return Fault(STALE_STATE, self._pose_problem)
         if self._pose is None:
-            return self._missing("ee_pose", None, timeout_s)
+            return self._missing(self._pose_source, None, timeout_s)
         pose, news = self._pose
         age_s = news.age_s(self._clock)
-        return pose if age_s <= timeout_s else self._missing("ee_pose", age_s, timeout_s)
+        return pose if age_s <= timeout_s else self._missing(self._pose_source, age_s, timeout_s)
+
+    def _look_up(self) -> None:
+        """Take the pose from TF, where that is its source."""
+        settings = self._settings
+        if settings.pose_source != "tf":
+            return
+        try:
+            place = self.transforms.find(settings.base_frame, settings.tool_frame)
+        except TransformError as error:
+            self._pose_problem = str(error)
+            return
+        pose = Pose(place.position, place.rotation)
+        self._pose_problem = self._problem(pose, "", place.stamp_ns)
+        if not self._pose_problem:
+            self._pose = pose, _News(place.arrival_s, place.stamp_ns)
+
+    @property
+    def _pose_source(self) -> str:
+        settings = self._settings
+        if settings.pose_source == "tf":
+            return f"the transform from {settings.base_frame} to {settings.tool_frame} in TF"
+        return "ee_pose"
 
     @property
     def last_pose(self) -> Pose | None:
         """The newest pose, however old; to stop by."""
+        self._look_up()
         return None if self._pose is None else self._pose[0]
 
     def joints(self, names: tuple[str, ...], timeout_s: float) -> NDArray[np.float64] | Fault:
@@ -184,12 +211,13 @@ class RobotState:
                 f"{base_frame!r}: transform it, or correct the parameter"
             )
         if ahead := self._ahead(stamp_ns):
-            return f"ee_pose cannot be used: {ahead}"
+            return f"{self._pose_source} cannot be used: {ahead}"
         # Written so that NaN fails as well.
         unit = abs(np.linalg.norm(pose.orientation) - 1.0) < _UNIT
         if np.isfinite(pose.position).all() and unit:
             return ""
         return (
-            f"ee_pose is no pose: position {tuple(pose.position.tolist())}, orientation "
-            f"(w, x, y, z) {pose.orientation}; need finite numbers and a unit quaternion"
+            f"{self._pose_source} is no pose: position {tuple(pose.position.tolist())}, "
+            f"orientation (w, x, y, z) {pose.orientation}; need finite numbers and a unit "
+            "quaternion"
         )

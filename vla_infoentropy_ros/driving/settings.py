@@ -103,7 +103,8 @@ _LIVE = ("selector", "schedule")
 # otherwise make this machine run a program of their choice.
 _AT_START = ("policy_factory", "model", "revision")
 _NOT_LIVE = (
-    "command.rate_hz", "command.output", "command.gripper_action", "command.execute_actions",
+    "command.rate_hz", "command.output", "command.gripper_action", "command.gripper_action_type",
+    "command.execute_actions", "command.pose_source", "command.servo",
 )  # fmt: skip
 
 

@@ -33,8 +33,8 @@ class CommandSink(Protocol):
         """The robot has stopped: whatever the gripper is told next is new."""
         ...
 
-    def gripper_fault(self) -> Fault | None:
-        """Why the gripper cannot be commanded."""
+    def fault(self) -> Fault | None:
+        """Why what was opened cannot be commanded: the gripper, or what stands before the arm."""
         ...
 
     def rivals(self) -> Crowd | None:
@@ -56,7 +56,7 @@ class NoRobot:
     def forget_grip(self) -> None: ...
     def flush(self) -> None: ...
 
-    def gripper_fault(self) -> Fault | None:
+    def fault(self) -> Fault | None:
         return None
 
     def rivals(self) -> Crowd | None:

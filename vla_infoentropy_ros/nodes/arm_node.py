@@ -43,12 +43,12 @@ class ArmNode(SimNode):
     def _declare(self) -> SimSettings:
         sim, arm, servo = arm_groups(declare_specs(self, arm_specs()))
         self.arm = StandInArm(ARMS[arm.arm], arm.controller, servo)
-        self._gripper = arm.gripper
+        self._gripper_type = arm.gripper_action_type
         return sim
 
     def _make_link(self) -> ArmLink:
         link = ArmLink(self, self.settings.policy, self.arm)
-        serve_gripper(self, self._gripper, link)
+        serve_gripper(self, self._gripper_type, self.arm.model.gripper, link)
         return link
 
     def _make_episode(self, spin: Spin) -> ArmEpisode:

@@ -13,8 +13,6 @@ from vla_infoentropy_ros.driving.parameter_specs import ParameterSpec, group_spe
 from vla_infoentropy_ros.knobs import check_knobs, knob
 from vla_infoentropy_ros.nodes.sim_settings import SimSettings
 
-GRIPPERS = ("topic", "gripper_command", "parallel_gripper_command")
-
 
 @dataclass(frozen=True)
 class ArmSettings:
@@ -27,11 +25,11 @@ class ArmSettings:
         "joint_trajectory_controller",
         choices=("twist", "trajectory"),
     )
-    gripper: str = knob(
-        "topic",
-        "how the gripper is told: topic = gripper_command, else this action on "
-        "gripper_controller/gripper_cmd",
-        choices=GRIPPERS,
+    gripper_action_type: str = knob(
+        "GripperCommand",
+        "what the gripper serves under the name that its driver gives it, beside the topic "
+        "gripper_command",
+        choices=("GripperCommand", "ParallelGripperCommand"),
     )
 
     def __post_init__(self) -> None:

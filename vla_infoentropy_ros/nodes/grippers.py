@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from typing import Any, Protocol
 
 from rclpy.action import ActionClient
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64
 
 from vla_infoentropy_ros.control.faults import GRIPPER, Fault
@@ -49,14 +51,29 @@ def check_gripper(settings: CommandSettings) -> None:
 
 
 def _action_type(settings: CommandSettings) -> Any:
+    name = settings.gripper_action_type
     try:
-        from control_msgs.action import GripperCommand
-    except ImportError as error:
+        return getattr(importlib.import_module("control_msgs.action"), name)
+    except (ImportError, AttributeError) as error:
         raise SettingError(
-            f"command.gripper_action={settings.gripper_action!r} needs the ROS package "
-            "control_msgs: install it, or leave the parameter empty for the topic gripper_command"
+            f"command.gripper_action={settings.gripper_action!r} needs {name} of the ROS package "
+            "control_msgs: install or update it, or leave the parameter empty for the topic "
+            "gripper_command"
         ) from error
-    return GripperCommand
+
+
+def _set(command: Any, opening: float, settings: CommandSettings) -> None:
+    """Fill a goal's command: of a GripperCommand, or a JointState with one joint."""
+    shut, wide = settings.gripper_closed_position, settings.gripper_open_position
+    position, effort = shut + opening * (wide - shut), settings.gripper_max_effort
+    if not isinstance(command, JointState):
+        command.position, command.max_effort = position, effort
+        return
+    command.position = [position]
+    if settings.gripper_joint:
+        command.name = [settings.gripper_joint]
+    if effort:  # empty: as its controller decides
+        command.effort = [effort]
 
 
 class TopicGripper:
@@ -83,7 +100,7 @@ class TopicGripper:
 
 
 class ActionGripper:
-    """control_msgs/action/GripperCommand; a goal whenever the opening changes."""
+    """An action of control_msgs, see `_action_type`; a goal whenever the opening changes."""
 
     def __init__(self, node: Any, settings: CommandSettings) -> None:
         self._type, self._name = _action_type(settings), settings.gripper_action
@@ -99,10 +116,8 @@ class ActionGripper:
         if self._opening is not None and abs(opening - self._opening) < _SAME:
             return
         self._opening = opening
-        shut, wide = settings.gripper_closed_position, settings.gripper_open_position
         goal = self._type.Goal()
-        goal.command.position = shut + opening * (wide - shut)
-        goal.command.max_effort = settings.gripper_max_effort
+        _set(goal.command, opening, settings)
         self._newest += 1
         number = self._newest
         answer = self._client.send_goal_async(goal)

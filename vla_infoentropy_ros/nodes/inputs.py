@@ -16,11 +16,12 @@ from std_msgs.msg import String
 from vla_infoentropy_ros.driving.driver import Driver
 from vla_infoentropy_ros.driving.images import PackedPicture, RawPicture
 from vla_infoentropy_ros.driving.robot_state import Pose, StateError
-from vla_infoentropy_ros.driving.settings import NodeSettings
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.nodes.bounded import subscribe
 from vla_infoentropy_ros.nodes.messages import to_ns
 from vla_infoentropy_ros.nodes.publishers import TopicSources
 from vla_infoentropy_ros.nodes.qos import CAMERA, LATCHED, NEWEST
+from vla_infoentropy_ros.nodes.tf_listener import TfListener
 
 
 class Inputs:
@@ -36,6 +37,7 @@ class Inputs:
         self._node, self._driver, self._sources = node, driver, sources
         self._cameras: dict[str, Any] = {}
         self._raw = True
+        self._tf: TfListener | None = None
         self._on_instruction = on_instruction
         self.problem = self.instruction_problem = ""
         told = SubscriptionEventCallbacks(
@@ -52,8 +54,11 @@ class Inputs:
     ) -> None:
         self._sources.add(topic, subscribe(self._node, kind, topic, callback, qos, **options))
 
-    def open(self, settings: NodeSettings, views: int) -> None:
-        """Subscribe to the cameras."""
+    def open(self, node_settings: PolicyNodeSettings, views: int) -> None:
+        """Subscribe to the cameras, and to TF where the pose comes from there."""
+        settings = node_settings.node
+        if node_settings.command.pose_source == "tf":
+            self._tf = TfListener(self._node, self._driver)
         self._raw = settings.image_transport == "raw"
         kind, suffix = (Image, "") if self._raw else (CompressedImage, "/compressed")
         qos = NEWEST if settings.image_reliability == "reliable" else CAMERA
@@ -76,11 +81,14 @@ class Inputs:
         return len(self._cameras) * self._raw
 
     def close(self) -> None:
-        """Unsubscribe from the cameras."""
+        """Unsubscribe from what `open` listens to."""
         for name, subscription in self._cameras.items():
             self._sources.remove(name)
             self._node.destroy_subscription(subscription)
         self._cameras = {}
+        if self._tf is not None:
+            self._tf.close()
+            self._tf = None
 
     def _instruction(self, message: String) -> None:
         self.instruction_problem = ""

@@ -18,6 +18,7 @@ from vla_infoentropy_ros.nodes.grippers import Gripper, make_gripper
 from vla_infoentropy_ros.nodes.messages import to_duration, to_time, to_twist_stamped
 from vla_infoentropy_ros.nodes.publishers import crowd
 from vla_infoentropy_ros.nodes.qos import NEWEST
+from vla_infoentropy_ros.nodes.servo_client import ServoClient
 
 _FLUSH = Duration(seconds=0.2)
 
@@ -36,19 +37,23 @@ class CommandPublishers:
         self._node = node
         self._arm: Any = None
         self._gripper: Gripper | None = None
+        self._servo: ServoClient | None = None
 
     def open(self, settings: CommandSettings) -> None:
         topic, kind = _TOPICS[settings.output]
         if self._arm is None:
             self._arm = self._node.create_publisher(kind, topic, NEWEST)
             self._gripper = make_gripper(self._node, settings)
+            self._servo = ServoClient(self._node, settings) if settings.servo else None
 
     def close(self) -> None:
-        arm, gripper, self._arm, self._gripper = self._arm, self._gripper, None, None
+        arm, parts = self._arm, (self._gripper, self._servo)
+        self._arm = self._gripper = self._servo = None
         if arm is not None:
             self._node.destroy_publisher(arm)
-        if gripper is not None:
-            gripper.close()
+        for part in parts:
+            if part is not None:
+                part.close()
 
     @property
     def closed(self) -> bool:
@@ -82,8 +87,9 @@ class CommandPublishers:
         if self._gripper is not None:
             self._gripper.forget()
 
-    def gripper_fault(self) -> Fault | None:
-        return None if self._gripper is None else self._gripper.fault()
+    def fault(self) -> Fault | None:
+        parts = (self._servo, self._gripper)
+        return next((fault for part in parts if part and (fault := part.fault())), None)
 
     def flush(self) -> None:
         if self._arm is not None:

@@ -37,9 +37,11 @@ from vla_infoentropy_ros.nodes.parameters import declare_specs
 from vla_infoentropy_ros.nodes.publishers import TopicSources
 from vla_infoentropy_ros.nodes.ros_clock import RosClock
 from vla_infoentropy_ros.nodes.runtime import StartupError, run, spin
+from vla_infoentropy_ros.nodes.servo_client import check_servo
 from vla_infoentropy_ros.nodes.start_arguments import StartArguments
 from vla_infoentropy_ros.nodes.stop_line import StopLine
 from vla_infoentropy_ros.nodes.telemetry import Telemetry
+from vla_infoentropy_ros.nodes.tf_listener import check_pose_source
 
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 _HOUSEKEEPING_S = 1.0
@@ -112,6 +114,8 @@ class PolicyNode(LifecycleNode):
         self._loading = True
         try:
             check_gripper(settings.command)
+            check_servo(settings.command)
+            check_pose_source(settings.command)
             runner = self.driver.load()
         except (ValueError, OSError) as error:
             self.get_logger().error(f"cannot configure: {printable(error, MESSAGE)}")
@@ -122,7 +126,7 @@ class PolicyNode(LifecycleNode):
             return _FAILURE
         finally:
             self._loading = False
-        self.inputs.open(settings.node, runner.policy.views)
+        self.inputs.open(settings, runner.policy.views)
         self._introduce(runner)
         self.changed()
         return _SUCCESS

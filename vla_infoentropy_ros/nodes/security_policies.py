@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vla_infoentropy_ros.foreign.markup import parse_xml
@@ -65,6 +65,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 """What else the policy node publishes, by ``command.output``; "": in a dry run for ever."""
 
+SERVO = Rights(
+    subscribe=("/tf", "/tf_static"),
+    request=("$(var servo)/get_parameters", "$(var servo)/switch_command_type"),
+)
+"""What the policy node needs besides before MoveIt Servo, by the name that the argument gives."""
+
 SIM_NODE = Rights(
     publish=(
         "/rosout", "/parameter_events", "/clock", "image", "ee_pose", "instruction", "episode",
@@ -92,19 +98,24 @@ class Launched:
 
     output: str
     sim: bool = False
+    servo: bool = False
 
     @property
     def nodes(self) -> dict[str, Rights]:
         """By name, the operator's tools among them."""
         commands = COMMANDS[self.output]
         policy = replace(POLICY_NODE, publish=(*POLICY_NODE.publish, *commands))
+        if self.servo:
+            policy = replace(
+                policy, subscribe=(*policy.subscribe, *SERVO.subscribe), request=SERVO.request
+            )
         simulator = {"sim_node": SIM_NODE} if self.sim else {}
         return {"policy_node": policy, "operator": OPERATOR, **simulator}
 
 
 LAUNCHES = {
     "vla": Launched("twist"),
-    "servo": Launched("twist"),
+    "servo": Launched("twist", servo=True),
     "bag": Launched(""),
     "gazebo": Launched("twist"),
     "sim": Launched("twist", sim=True),
@@ -118,7 +129,7 @@ def policy_xml(launch: str, arguments: Mapping[str, str] | None = None) -> str:
     """
     if launch not in LAUNCHES:
         raise UserError(f"{shown(launch)} is not among {', '.join(LAUNCHES)}")
-    namespace, remaps = _names(launch, arguments or {})
+    namespace, remaps, filled = _names(launch, arguments or {})
     root = ElementTree.Element("policy", version="0.2.0")
     enclaves = ElementTree.SubElement(root, "enclaves")
     for node, rights in LAUNCHES[launch].nodes.items():
@@ -131,7 +142,7 @@ def policy_xml(launch: str, arguments: Mapping[str, str] | None = None) -> str:
             ("services", "service", "reply"), ("services", "service", "request"),
             ("actions", "action", "execute"), ("actions", "action", "call"),
         ):  # fmt: skip
-            names = sorted(expanded(name, namespace, node, moved)
+            names = sorted(expanded(filled(name), namespace, node, moved)
                            for name in getattr(rights, permission))
             if names:
                 block = ElementTree.SubElement(profile, group, {permission: "ALLOW"})
@@ -155,8 +166,10 @@ def expanded(name: str, namespace: str, node: str, remaps: Mapping[str, str]) ->
     return name if name.startswith("/") else f"{place}/{name}"
 
 
-def _names(launch: str, given: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """Namespace and remaps of the policy node, with the arguments put in."""
+def _names(
+    launch: str, given: Mapping[str, str]
+) -> tuple[str, dict[str, str], Callable[[str], str]]:
+    """Namespace and remaps of the policy node, and what puts the arguments into a text."""
     path = share_directory() / "launch" / f"{launch}.launch.xml"
     root = parse_xml(path.read_text(encoding="utf-8"), str(path), "yaml_bytes", UserError)
     values = {arg.get("name", ""): arg.get("default", "") for arg in root.findall("arg")}
@@ -166,14 +179,14 @@ def _names(launch: str, given: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     values |= given
 
     def filled(text: str) -> str:
-        for name, value in values.items():
+        for name, value in reversed(values.items()):  # a default may name arguments before it
             text = text.replace(f"$(var {name})", value)
         return text
 
     (node,) = (each for each in root.iter("node") if each.get("name") == "policy_node")
     remaps = {filled(remap.get("from", "")): filled(remap.get("to", ""))
               for remap in node.findall("remap")}
-    return "/" + filled(node.get("namespace", "")).strip("/"), remaps
+    return "/" + filled(node.get("namespace", "")).strip("/"), remaps, filled
 
 
 def _argument(text: str) -> tuple[str, str]:

@@ -65,11 +65,13 @@ class EpisodeClient:
     """A node on one domain, spinning in a thread; use it as a context manager.
 
     check: called while waiting; raises when it is no use to wait any longer. namespace: that of
-    both nodes.
+    both nodes. sim: name of the one that runs the episodes.
     """
 
-    def __init__(self, domain: int, check: Callable[[], None], namespace: str = "") -> None:
-        self._check = check
+    def __init__(
+        self, domain: int, check: Callable[[], None], namespace: str = "", sim: str = SIM
+    ) -> None:
+        self._check, self.sim = check, sim
         # A context of its own leaves signals alone: they end the program in order, instead of
         # cutting the transport first.
         self._context = rclpy.Context()
@@ -85,9 +87,9 @@ class EpisodeClient:
         make(TokenSelection, f"{POLICY}/selection", self._on_selection, _QUEUE)
         make(EpisodeResult, "episode", self._on_episode, _LATCHED)
         self._set = {n: self.node.create_client(SetParameters, f"{n}/set_parameters")
-                     for n in (POLICY, SIM)}
+                     for n in (POLICY, sim)}
         self._get = self.node.create_client(GetParameters, f"{POLICY}/get_parameters")
-        self._start = self.node.create_client(Trigger, f"{SIM}/start_episode")
+        self._start = self.node.create_client(Trigger, f"{sim}/start_episode")
         self._clear = self.node.create_client(Trigger, f"{POLICY}/clear_fault")
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
@@ -165,7 +167,7 @@ class EpisodeClient:
         try:
             answer = self._call(self._start, Trigger.Request())
             if not answer.success:
-                raise GraphError(f"{SIM} does not start an episode: {answer.message}")
+                raise GraphError(f"{self.sim} does not start an episode: {answer.message}")
             while not self.wait(lambda: listener.result is not None, 1.0):
                 if time.monotonic() - listener.last_progress_s > stall_s:
                     raise GraphError(

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Episodes with an arm at the end: stand-ins of arms, by ``servo.launch.xml`` as on a robot.
+
+Limits of speed, acceleration and workspace are those of the launch file and its preset. Time stands
+still while the policy thinks; only the time-outs that the wall clock measures allow for a busy
+machine. Paired: every variant on every seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vla_infoentropy_ros.arms.models import ARMS
+from vla_infoentropy_ros.demo.cli import FIRST_SEED
+from vla_infoentropy_ros.demo.domain import DomainClaim
+from vla_infoentropy_ros.demo.launching import Launch, launch_command
+from vla_infoentropy_ros.report.machine import hardware, versions
+from vla_infoentropy_ros.report.statistics import latencies
+from vla_infoentropy_ros.share import share_directory
+from vla_infoentropy_ros.success_rates import wilson_interval
+
+VARIANTS = ("dense", "attention_drift+window")
+_PATIENT = {
+    "command.deadline_s": 30.0, "command.camera_timeout_s": 30.0,
+    "command.max_observation_age_s": 5.0, "command.pose_timeout_s": 30.0,
+}  # fmt: skip
+_PRESETS = {"ur5": "ur5e"}
+"""Of an arm that has none of its own: the frames have the same names."""
+_NODE = "servo_node"
+_READY_S = 300.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run, print a table, and write it as JSON where asked."""
+    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench arms", description=__doc__)
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["panda", "ur5"])
+    parser.add_argument("--controller", choices=("twist", "trajectory"), default="twist",
+                        help="MoveIt Servo's rules, or joint_trajectory_controller's")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), metavar="VARIANT")
+    parser.add_argument("--episodes", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=FIRST_SEED, help="first scene")
+    parser.add_argument("--logs", type=Path, default=Path("out/arms"), help="folder of the logs")
+    parser.add_argument("--json", metavar="FILE", help="write the table to a file as well")
+    options = parser.parse_args(argv)
+    machine = {"hardware": hardware(), "versions": versions()}  # the load before ours
+    seeds = range(options.seed, options.seed + options.episodes)
+    table = {arm: run_arm(arm, options, seeds) for arm in options.arms}
+    print(f"{'':32} {'success':>9} {'95 %':>13} {'steps':>6} {'ms':>6}")
+    for arm, rows in table.items():
+        for variant, row in rows.items():
+            low, high = row["interval"]
+            print(f"{arm + ' ' + variant:32} {row['successes']:>4} of {row['episodes']:<2}"
+                  f" {low:6.2f} {high:6.2f} {row['median_steps']:>6} {row['median_ms']:6.0f}")
+    if options.json:
+        command = f"python -m vla_infoentropy_ros bench arms {' '.join(argv)}".strip()
+        record = {"command": command, **machine, "controller": options.controller, "arms": table}
+        Path(options.json).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def run_arm(arm: str, options: argparse.Namespace, seeds: Sequence[int]) -> dict[str, Any]:
+    """All variants on all seeds with one arm."""
+    from vla_infoentropy_ros.demo.measuring import faulty, run_episode
+    from vla_infoentropy_ros.nodes.clients.episode_client import EpisodeClient
+    from vla_infoentropy_ros.nodes.middleware import local_environment
+
+    os.environ |= local_environment()
+    episodes: dict[str, list[Any]] = {variant: [] for variant in options.variants}
+    with DomainClaim() as claim, tempfile.TemporaryDirectory() as folder:
+        here = {"ROS_DOMAIN_ID": str(claim.domain)}
+        robot, policy = (
+            Launch(launch_command(arguments, name), options.logs / f"{arm}_{name}.log", here)
+            for name, arguments in _launches(arm, options.controller, Path(folder)).items()
+        )
+
+        def check() -> None:
+            robot.check()
+            policy.check()
+
+        with robot, policy, EpisodeClient(claim.domain, check, sim=_NODE) as client:
+            client.wait_until_ready(_READY_S)
+            for index, seed in enumerate(seeds):
+                for place in range(len(options.variants)):
+                    variant = options.variants[(index + place) % len(options.variants)]
+                    episode = run_episode(client, variant, seed)
+                    episodes[variant].append(episode)
+                    print(f"{arm} {variant} {seed}: {episode.reason}, {episode.steps} steps",
+                          file=sys.stderr)
+                    if faulty(episode):
+                        client.clear_fault()
+    return {variant: _row(ran) for variant, ran in episodes.items()}
+
+
+def _launches(arm: str, controller: str, folder: Path) -> dict[str, dict[str, str]]:
+    """Arguments by launch file: the robot's and the policy's."""
+    config = yaml.safe_load((share_directory() / "config" / "policy.yaml").read_text("utf-8"))
+    config["/**"]["ros__parameters"] |= _PATIENT
+    parameters = folder / "policy.yaml"
+    parameters.write_text(yaml.safe_dump(config), encoding="utf-8")
+    servo = f"/{_NODE}" if controller == "twist" else ""
+    return {
+        "arm": {"arm": arm, "controller": controller, "episodes": "0", "enable_policy": "true"},
+        "servo": {
+            "robot": _PRESETS.get(arm, arm), "servo": servo, "output": controller,
+            "model": "embedded", "device": "cpu", "dtype": "float32", "use_sim_time": "true",
+            "dry_run": "false", "params_file": str(parameters),
+        },
+    }  # fmt: skip
+
+
+def _row(episodes: Sequence[Any]) -> dict[str, Any]:
+    won = [episode for episode in episodes if episode.success]
+    steps = sorted(episode.steps for episode in won)
+    times = sorted(latencies(episodes))
+    return {
+        "successes": len(won),
+        "episodes": len(episodes),
+        "interval": wilson_interval(len(won), len(episodes)),
+        "median_steps": steps[len(steps) // 2] if steps else 0,
+        "median_ms": times[len(times) // 2] if times else float("nan"),
+        "outcomes": [_outcome(episode) for episode in episodes],
+    }
+
+
+def _outcome(episode: Any) -> Mapping[str, Any]:
+    return {"seed": episode.seed, "instruction": episode.instruction, "steps": episode.steps,
+            "reason": episode.reason}
