@@ -14,7 +14,8 @@ command -v "$python" >/dev/null 2>&1 || fail "no $python found. Install Python 3
 "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' ||
   fail "$("$python" --version) is outside the pinned packages' range, 3.11 to 3.13. Name another: make PYTHON=python3.12"
 
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv" ||
+# One that was interrupted may have a Python, and no pip yet.
+"$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$venv" ||
   fail "the venv module is missing. On Debian or Ubuntu: apt-get install python3-venv"
 
 echo "set-up: installing the pinned packages into $venv (once; a few minutes)"

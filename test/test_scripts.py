@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Set-up installs nothing outside its own folder without being told."""
+"""Set-up installs nothing outside its own folder without being told, and goes on from anywhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "check_system.sh"
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
 @pytest.mark.parametrize(("told", "installs"), [("", False), ("yes", False), ("install", True)])
@@ -22,7 +22,32 @@ def test_system_packages_are_installed_only_when_told(
         stand_in.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}",
                    "SYSTEM_PACKAGES": told}
-    done = subprocess.run(["sh", str(SCRIPT), "/bin/false"], env=environment, check=False,
-                          capture_output=True, text=True)
+    done = subprocess.run(["sh", str(SCRIPTS / "check_system.sh"), "/bin/false"], env=environment,
+                          check=False, capture_output=True, text=True)
     assert done.returncode == 1 and "sudo apt-get install libegl1" in done.stderr
     assert (tmp_path / "called").exists() == installs
+
+
+def test_an_environment_without_pip_is_made_again(tmp_path: Path) -> None:
+    """What an interrupted set-up leaves."""
+    venv, log = tmp_path / "venv", tmp_path / "called"
+
+    def program(path: Path, pip: int) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            f'#!/bin/sh\necho "{path.name} $*" >> {log}\n'
+            f'case "$*" in "-m pip --version") exit {pip};; '
+            f'"-m venv {venv}") cp {tmp_path}/whole {venv}/bin/python;; esac\n'
+        )
+        path.chmod(0o755)
+        return path
+
+    program(tmp_path / "whole", pip=0)
+    program(venv / "bin" / "python", pip=1)
+    environment = {**os.environ, "PYTHON": str(program(tmp_path / "system", pip=1))}
+    for _ in range(2):
+        subprocess.run(["sh", str(SCRIPTS / "setup_venv.sh"), str(venv)], env=environment,
+                       check=True, capture_output=True)
+    made = [line for line in log.read_text().splitlines() if "-m venv" in line]
+    assert made == [f"system -m venv {venv}"], "once"
+    assert log.read_text().count("whole -m vla_infoentropy_ros.ros_setup") == 2

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from vla_infoentropy_ros.ros_setup import __main__ as setup
 from vla_infoentropy_ros.ros_setup import interfaces, wheels
 from vla_infoentropy_ros.ros_setup.errors import SetupError
 from vla_infoentropy_ros.ros_setup.source import Source, find_source
@@ -65,11 +66,34 @@ def test_generations_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     environment(ros_rclpy="7.1.6", ros_std_msgs="5.3.6", numpy="2.0")
     wheels.check_generation(lock)
     environment(ros_rclpy="9.1.2", ros_std_msgs="5.3.6")
-    with pytest.raises(SetupError, match=r"ros-rclpy 9.1.2 instead of 7.1.6.*pip install"):
+    with pytest.raises(SetupError, match=r"ros-rclpy 9.1.2 instead of 7.1.6.*make again"):
         wheels.check_generation(lock)
     environment(ros_rclpy="7.1.6")
     with pytest.raises(SetupError, match="ros-std-msgs missing instead of"):
         wheels.check_generation(lock)
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_wheels_are_installed_and_repaired_again_only_where_they_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: bool
+) -> None:
+    steps: list[str] = []
+
+    def install(command: list[str], check: bool) -> SimpleNamespace:
+        steps.append(command[-1])
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(setup.subprocess, "run", install)
+    monkeypatch.setattr(wheels, "prepare", lambda prefix: steps.append("prepare"))
+    monkeypatch.setattr(wheels, "check_generation", lambda lock: steps.append("check"))
+    monkeypatch.setattr(wheels, "differences", lambda lock: [])
+    once = [str(setup.ROOT / wheels.LOCK), "prepare", "check"]
+    setup._install_wheels(tmp_path)
+    assert steps == once
+    if spoilt:  # by a pip install of another generation
+        monkeypatch.setattr(wheels, "differences", lambda lock: ["ros-rclpy 9.1.2"])
+    setup._install_wheels(tmp_path)
+    assert steps == once + (once if spoilt else ["check"])
 
 
 def test_exported_files_name_the_headers_of_this_machine(tmp_path: Path) -> None:

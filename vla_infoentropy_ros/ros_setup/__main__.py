@@ -39,7 +39,9 @@ def main() -> int:
 def _install_wheels(prefix: Path) -> None:
     lock = ROOT / wheels.LOCK
     done, text = prefix / "build" / "wheels.lock", lock.read_text(encoding="utf-8")
-    if not (done.is_file() and done.read_text(encoding="utf-8") == text):
+    recorded = done.is_file() and done.read_text(encoding="utf-8") == text
+    if not recorded or wheels.differences(lock):
+        done.unlink(missing_ok=True)  # until all is done, the repairs too
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         install += ["--no-deps", "--require-hashes", "-r", str(lock)]
         if subprocess.run(install, check=False).returncode:

@@ -33,11 +33,8 @@ def pins(lock: Path) -> dict[str, str]:
     return dict(_PIN.findall(lock.read_text(encoding="utf-8")))
 
 
-def check_generation(lock: Path) -> None:
-    """Raise SetupError unless exactly the locked versions of all ``ros-*`` are installed.
-
-    Jazzy and Kilted lie under the same names in the index; one of the other breaks the rest.
-    """
+def differences(lock: Path) -> list[str]:
+    """A phrase for each ``ros-*`` wheel whose version is not the locked one."""
     wanted = pins(lock)
     installed = {
         name: distribution.version
@@ -45,15 +42,22 @@ def check_generation(lock: Path) -> None:
         if (name := re.sub(r"[-_.]+", "-", distribution.metadata["Name"] or "").lower())
         in wanted
     }
-    wrong = [
+    return [
         f"{name} {installed.get(name, 'missing')} instead of {version}"
         for name, version in wanted.items()
         if installed.get(name) != version
     ]
-    if wrong:
+
+
+def check_generation(lock: Path) -> None:
+    """Raise SetupError unless exactly the locked versions of all ``ros-*`` are installed.
+
+    Jazzy and Kilted lie under the same names in the index; one of the other breaks the rest.
+    """
+    if wrong := differences(lock):
         raise SetupError(
             f"{len(wrong)} ROS 2 wheels are not those of {lock.name} ({wrong[0]}), and generations "
-            f"do not mix: python -m pip install --no-deps --require-hashes -r {lock.name}"
+            "do not mix: rm .venv/.ready and run make again, which puts the locked ones back"
         )
 
 
