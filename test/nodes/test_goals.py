@@ -11,6 +11,7 @@ from vla_infoentropy_ros.action import ExecuteInstruction
 
 from test.nodes.harness import GATE, HELD, WORDS, begin_a_step, driven, until
 from test.nodes.policies import SCRIPT
+from vla_infoentropy_ros.driving.goal import Reason
 
 pytestmark = pytest.mark.usefixtures("ros")
 
@@ -212,3 +213,8 @@ def test_a_goal_needs_the_operator_but_not_in_a_dry_run():
         assert robot.act().dry_run
         user.ended(future, GoalStatus.STATUS_SUCCEEDED, Result.STEP_LIMIT)
         rig.do(user.client.destroy)
+
+
+def test_the_words_of_the_message_are_those_of_driving():
+    for reason in Reason:
+        assert getattr(Result, reason.name) == reason.value

@@ -20,6 +20,7 @@ from std_srvs.srv import SetBool, Trigger
 from vla_infoentropy_ros.control import faults
 from vla_infoentropy_ros.control.faults import Fault
 from vla_infoentropy_ros.driving.driver import Driver, Step
+from vla_infoentropy_ros.driving.goal import Goals, Reason
 from vla_infoentropy_ros.driving.in_force import in_force
 from vla_infoentropy_ros.driving.intake import Frame
 from vla_infoentropy_ros.driving.live_settings import LiveSettings
@@ -29,7 +30,7 @@ from vla_infoentropy_ros.foreign.text import MESSAGE, printable, quoted_lines, s
 from vla_infoentropy_ros.msg import InferenceStatus
 from vla_infoentropy_ros.nodes.bounded import answering
 from vla_infoentropy_ros.nodes.diagnostics import Diagnostics
-from vla_infoentropy_ros.nodes.goals import Goals, Result
+from vla_infoentropy_ros.nodes.goals import GoalServer
 from vla_infoentropy_ros.nodes.grippers import check_gripper
 from vla_infoentropy_ros.nodes.inputs import Inputs
 from vla_infoentropy_ros.nodes.outputs import CommandPublishers
@@ -65,7 +66,8 @@ class PolicyNode(LifecycleNode):
         self.diagnostics = Diagnostics(self)
         self.inputs = Inputs(self, self.driver, self.sources, self._on_instruction)
         self.add_on_set_parameters_callback(self._on_set)
-        self._goals = Goals(self, self.driver)
+        self._goals = Goals(self.driver)
+        self._goal_server = GoalServer(self, self._goals)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_HOUSEKEEPING_S, self._housekeeping, clock=steady)
         operator = {
@@ -165,7 +167,7 @@ class PolicyNode(LifecycleNode):
 
     def _halt(self) -> bool:
         """Zero command, then no more; false if the step in progress did not end."""
-        self._goals.end(Result.STOPPED)
+        self._goals.end(Reason.STOPPED)
         self._stop_line.rest()
         return self.driver.deactivate()
 
@@ -187,11 +189,11 @@ class PolicyNode(LifecycleNode):
 
     def _on_instruction(self, text: str) -> None:
         if not self.driver.follows(text):  # a latched topic repeats itself
-            self._goals.end(Result.SUPERSEDED)
+            self._goals.end(Reason.SUPERSEDED)
             self.driver.instruction(text)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._goals.end(Result.RESET)
+        self._goals.end(Reason.RESET)
         self.driver.reset()
         active = response.success = self.driver.active
         response.message = (
@@ -287,7 +289,7 @@ class PolicyNode(LifecycleNode):
     def clock_jumped(self) -> None:
         self.get_logger().warning("ROS time jumped backwards: a new episode begins")
         self._goals.tick()  # a fault of the jump is the better reason
-        self._goals.end(Result.RESET)
+        self._goals.end(Reason.RESET)
 
     def changed(self, step: Step | None = None) -> InferenceStatus:
         """Tell the status, with the figures of ``step``, else of the last one."""
