@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 
 from vla_infoentropy_ros.engine.requirements import RequirementError, check_transformers
+from vla_infoentropy_ros.interrupting import terminable
 
 COMMANDS = {
     "demo": ("vla_infoentropy_ros.demo", "simulated robot and policy node, with a report"),
@@ -20,12 +21,17 @@ COMMANDS = {
 
 
 def main(argv: list[str]) -> int:
-    """Dispatch to a command's ``main(argv) -> int``; 2 for an unknown one."""
+    """Dispatch to a command's ``main(argv) -> int``; 2 for an unknown one, 130 after an interrupt
+    that it does not take itself, such as one while torch is being imported."""
     if argv and argv[0] in COMMANDS:
         try:
-            if argv[0] != "doctor":  # which says it among other things
-                check_transformers()
-            return int(import_module(COMMANDS[argv[0]][0]).main(argv[1:]) or 0)
+            with terminable():
+                if argv[0] != "doctor":  # which says it among other things
+                    check_transformers()
+                return int(import_module(COMMANDS[argv[0]][0]).main(argv[1:]) or 0)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
         except RequirementError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1

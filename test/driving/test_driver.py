@@ -193,8 +193,23 @@ def test_what_cannot_be_used_is_counted_and_told(bench, name):
     told = [reason for _, reason in rig.heard.rejections]
     assert reason in told[0] and "stamp is zero" in told[1] and "ahead of this node" in told[2]
     assert rig.driver.intake.counters.frames_rejected == 3 and not rig.heard.steps
+    missing = "not enabled; call ~/enable with data: true"
+    waits = rig.driver.detail()
+    assert waits == f"waits for an image; image rejected: {told[2]}"
     rig.look()
-    assert len(rig.heard.steps) == 1
+    assert len(rig.heard.steps) == 1 and rig.driver.detail() == missing
+    rig.look()
+    assert "image dropped: same stamp as the last" in rig.driver.detail()
+
+
+def test_an_image_that_could_not_be_read_is_told_until_one_can(bench):
+    rig = bench(image_transport="compressed")
+    rig.driver.image(PackedPicture("jpeg", b"\xff\xd8" + b"\xff" * 1000), rig.clock.now_ns(), "c")
+    reason = rig.heard.rejections[-1][1]
+    assert f"; image rejected: {reason}" in rig.driver.detail()
+    rig.clock.pass_s(0.1)
+    rig.look()
+    assert "rejected" not in rig.driver.detail()
 
 
 def test_blanks_around_an_instruction_are_no_other_instruction(bench):

@@ -104,7 +104,7 @@ class TestReading:
         file = command[command.index("--params-file") + 1]
         loaded = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
         assert loaded == {"/**": {"ros__parameters": {"s": "1.0", "b": True}}}
-        assert command[1:3] == ["-m", "vla_infoentropy_ros.nodes.policy_node"]
+        assert command[1:4] == ["-m", "vla_infoentropy_ros.start_node", "policy_node"]
         assert {"__node:=n", "__ns:=/a", "x:=y"} <= set(command)
 
     def test_arguments_from_command_line(self, launch_file: Callable[[str], Path]) -> None:

@@ -51,3 +51,18 @@ def test_a_request_of_many_parameters_is_refused_before_the_work():
             SetParametersAtomically, "policy_node/set_parameters_atomically"
         )
         assert "10,000 entries" in robot.call(client, together).result.reason
+
+
+def test_what_is_set_atomically_is_judged_together():
+    """Each of the two would be refused beside the other's old value."""
+    with driven(**HELD) as (robot, node, _):
+        robot.drive()
+        box = {"command.workspace_low": [2.0] * 3, "command.workspace_high": [3.0] * 3}
+        asked = [Parameter(name, value=value).to_parameter_msg() for name, value in box.items()]
+        client = robot.create_client(
+            SetParametersAtomically, "policy_node/set_parameters_atomically"
+        )
+        answer = robot.call(client, SetParametersAtomically.Request(parameters=asked))
+        assert answer.result.successful, answer.result.reason
+        assert node.driver.settings.command.workspace_low == (2.0,) * 3
+        assert not robot.status.fault

@@ -34,7 +34,8 @@ def process(**overrides):
         arguments += ["-p", f"{name}:={text}"]
     domain = str(rclpy.utilities.get_default_context().get_domain_id())
     child = subprocess.Popen(
-        [sys.executable, "-m", "vla_infoentropy_ros.nodes.policy_node", "--ros-args", *arguments],
+        [sys.executable, "-m", "vla_infoentropy_ros.start_node", "policy_node", "--ros-args",
+         *arguments],
         env=os.environ
         | {"PYTHONPATH": child_path(), "ROS_DOMAIN_ID": domain, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,

@@ -88,7 +88,7 @@ def test_a_node_that_loads_a_policy_answers_a_signal(number, tmp_path):
         "    print('LOADING', flush=True)\n    time.sleep(600)\n"
     )
     node = subprocess.Popen(
-        [sys.executable, "-m", "vla_infoentropy_ros.nodes.policy_node", "--ros-args",
+        [sys.executable, "-m", "vla_infoentropy_ros.start_node", "policy_node", "--ros-args",
          "-p", "policy_factory:=slow_factory:load"],
         env=os.environ | {"PYTHONPATH": child_path(tmp_path)}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip

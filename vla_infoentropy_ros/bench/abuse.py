@@ -105,7 +105,8 @@ def _command() -> list[str]:
         "command.max_observation_age_s": 5.0,
     }
     arguments = [part for name, value in values.items() for part in ("-p", f"{name}:={value}")]
-    return [sys.executable, "-m", "vla_infoentropy_ros.nodes.policy_node", "--ros-args", *arguments]
+    node = [sys.executable, "-m", "vla_infoentropy_ros.start_node", "policy_node"]
+    return [*node, "--ros-args", *arguments]
 
 
 def _measure(options: argparse.Namespace, child: subprocess.Popen[bytes]) -> dict[str, Row]:

@@ -26,8 +26,8 @@ from vla_infoentropy_ros.demo.output import (
     write_outputs,
 )
 from vla_infoentropy_ros.foreign.text import UserError
+from vla_infoentropy_ros.interrupting import terminable
 from vla_infoentropy_ros.replay.errors import BagError
-from vla_infoentropy_ros.replay.interrupting import terminable
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.report.records import RunRecord
 

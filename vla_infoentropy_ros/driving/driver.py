@@ -275,7 +275,11 @@ class Driver:
         return self.clock.steady_s() - self._stepped_s <= gap_s
 
     def detail(self) -> str:
-        """What is missing for the robot to move, one sentence; empty if nothing is."""
+        """What is missing for the robot to move, and why the last image could not be used, one
+        sentence; empty if nothing is."""
+        return "; ".join(filter(None, (self._missing(), self.intake.unused)))
+
+    def _missing(self) -> str:
         state, runner = self.state, self.runner
         if state is State.UNCONFIGURED:
             return "no policy loaded: configure the node"
@@ -301,10 +305,11 @@ class Driver:
 
     def decoded(self, frame: Frame) -> None:
         self.commander.decoded(frame.arrival_s, True)
+        self.intake.decoded()
 
     def frame_rejected(self, frame: Frame, reason: str) -> None:
         self.commander.decoded(frame.arrival_s, False)
-        self.intake.reject("image", reason)
+        self.intake.decoded(reason)
 
     def step_done(self, frame: Frame, result: StepResult, instruction: str) -> None:
         commander = self.commander

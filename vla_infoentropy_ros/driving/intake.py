@@ -74,6 +74,7 @@ class Intake:
     def __init__(self, clock: Clock, listener: InputListener) -> None:
         self.counters = InputCounters()
         self._clock, self._listener = clock, listener
+        self._unfit = self._undecodable = ""
         self._lock = threading.RLock()
         self._guard = StampGuard()
         self._views, self._tolerance_s = 1, 0.0
@@ -84,6 +85,7 @@ class Intake:
         """A policy of so many views is loaded."""
         with self._lock:
             self.counters = InputCounters()
+            self._unfit = self._undecodable = ""
             self._views, self._tolerance_s = views, settings.sync_tolerance_s
             self._arrivals = {view: Arrivals() for view in VIEWS}
             self._wrist = None
@@ -133,12 +135,14 @@ class Intake:
                 problem = self._stamp_problem(stamp_ns, command.max_clock_skew_s)
                 pictures = () if problem else self._complete(picture, stamp_ns)
         except ImageError as error:
-            self.reject("image", str(error))
+            self._reject("image", str(error))
             return None
         if problem:
             self.drop()
+            self._unfit = f"image dropped: {problem}"
             self._listener.dropped(problem)
             return None
+        self._unfit = ""
         return Frame(pictures, stamp_ns, frame_id, arrival_s, generation)
 
     def wrist_image(self, picture: Picture, stamp_ns: int, frame_id: str = "") -> None:
@@ -148,13 +152,27 @@ class Intake:
         try:
             _check(picture, frame_id)
         except ImageError as error:
-            self.reject("wrist image", str(error))
+            self._reject("wrist image", str(error))
             return
         with self._lock:
             self._wrist = picture, stamp_ns
 
-    def reject(self, what: str, reason: str) -> None:
-        """Count and say that an image cannot be used."""
+    @property
+    def unused(self) -> str:
+        """Why the last image, or the last that was decoded, could not be used; empty if it was."""
+        return self._unfit or self._undecodable
+
+    def decoded(self, reason: str = "") -> None:
+        """An image was decoded, or could not be for this reason."""
+        self._undecodable = reason and f"image rejected: {reason}"
+        if reason:
+            self._count("image", reason)
+
+    def _reject(self, what: str, reason: str) -> None:
+        self._unfit = f"{what} rejected: {reason}"
+        self._count(what, reason)
+
+    def _count(self, what: str, reason: str) -> None:
         with self._lock:
             self.counters.frames_rejected += 1
         self._listener.rejected(what, reason)

@@ -37,7 +37,8 @@ def command_line(process: Process, scratch: Path, index: int) -> list[str]:
             f"{process.where}: {PACKAGE} has no executable '{process.executable}'. "
             f"Available: {', '.join(available_executables()) or 'none'}"
         )
-    command = [sys.executable, "-m", f"{PACKAGE}.nodes.{process.executable}", *process.arguments]
+    command = [sys.executable, "-m", f"{PACKAGE}.start_node", process.executable]
+    command += process.arguments
     command += ["--ros-args"]
     if process.name:
         command += ["-r", f"__node:={process.name}"]

@@ -6,7 +6,6 @@ Run under the name servo_node it answers for MoveIt Servo: its topic, its servic
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -86,7 +85,3 @@ class ArmNode(SimNode):
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of the executable ``arm_node``."""
     return run("arm_node", ArmNode, args)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import traceback
 from collections.abc import Sequence
@@ -299,7 +298,3 @@ class PolicyNode(LifecycleNode):
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of the executable ``policy_node``."""
     return run("policy_node", PolicyNode, args, parameter_specs())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

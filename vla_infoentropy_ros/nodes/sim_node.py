@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -173,7 +172,3 @@ class SimNode(Node):
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of the executable ``sim_node``."""
     return run("sim_node", SimNode, args)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from vla_infoentropy_ros.driving.settings import NodeSettings, PolicyNodeSettings
 from vla_infoentropy_ros.foreign.text import UserError
+from vla_infoentropy_ros.interrupting import terminable
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.replay.errors import BagError
-from vla_infoentropy_ros.replay.interrupting import terminable
 from vla_infoentropy_ros.replay.opening import open_recording
 from vla_infoentropy_ros.replay.output import (
     BAG,
