@@ -214,12 +214,14 @@ class PolicyNode(LifecycleNode):
         self.changed()
         return response
 
-    def create_service(self, kind: Any, name: str, callback: Any, **options: Any) -> Any:
+    def create_service(
+        self, srv_type: Any, srv_name: str, callback: Any, **options: Any
+    ) -> Any:
         """As every node does, rclpy's own services included; see `bounded.answering`."""
         answer = answering(
-            self, name, callback, lambda reason: self.driver.commander.refused_change(reason)
+            self, srv_name, callback, lambda reason: self.driver.commander.refused_change(reason)
         )
-        return super().create_service(kind, name, answer, **options)
+        return super().create_service(srv_type, srv_name, answer, **options)
 
     def _on_set(self, changes: list[Parameter]) -> SetParametersResult:
         """The callback for rclpy: nothing changes unless all of it is valid together."""
