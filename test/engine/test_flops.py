@@ -13,8 +13,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from test.models.tiny_openvla import write_tiny_openvla
+from test.tiny_policy import TinyPolicy
 from vla_infoentropy_ros.bench import flops as bench
-from vla_infoentropy_ros.bench import published
+from vla_infoentropy_ros.bench import published, real_frames
 from vla_infoentropy_ros.engine import heads
 from vla_infoentropy_ros.engine.flops import (
     LlamaShape,
@@ -31,6 +32,7 @@ from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import PlanError, Pruning, Stage, TokenPlan
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla import load_openvla
+from vla_infoentropy_ros.replay.errors import BagError
 from vla_infoentropy_ros.selection import SelectionSettings
 from vla_infoentropy_ros.share import share_directory
 
@@ -139,7 +141,7 @@ def test_results_are_integers_and_bad_shapes_are_refused() -> None:
 def test_published_totals_are_met(capsys: pytest.CaptureFixture[str]) -> None:
     names = ("dense", "paper_vla_cache", "paper_infoentropy")
     chosen = [word for name in names for word in ("--preset", name)]
-    assert bench.main([*chosen, "--skip-check"]) == 0
+    assert bench.main([*chosen, "--skip-check", "--recordings"]) == 0
     out = capsys.readouterr().out
     for total in ("1.864", "1.355", "1.214"):
         assert f"published {total}" in out
@@ -240,7 +242,7 @@ def test_a_total_that_could_be_fitted_may_yet_be_contradicted(
     name: str, total: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(bench.PUBLISHED, name, total * 1e12)
-    assert bench.main(["--preset", "dense", "--skip-check"]) == 1
+    assert bench.main(["--preset", "dense", "--skip-check", "--recordings"]) == 1
     out = capsys.readouterr().out
     assert ("OUTSIDE" if name == "dense" else "CONTRADICTED") in out
 
@@ -253,15 +255,41 @@ def test_predictions_use_no_total(monkeypatch: pytest.MonkeyPatch) -> None:
     cache = SelectionSettings(cache_static=128, cache_evicted=64)
     assert published.independent_cache(cache, 256) == 96
     monkeypatch.setattr(published, "PUBLISHED", {"dense": 1.864e12})
-    found = published.predictions(info, cache, 256, lambda r: 10 * r, lambda r: 20 * r)
+    on_frames = {"kitchen": {"paper_vla_cache": 80, "paper_infoentropy": 110}}
+    found = published.predictions(info, cache, 256, lambda r: 10 * r, lambda r: 20 * r, on_frames)
     assert [(each.name, each.macs) for each in found[:2]] == [
         ("paper_vla_cache", 20 * 96), ("paper_infoentropy", 10 * 56)]
-    assert len(found) == 7 and all(each.holds for each in found)
+    assert [(each.name, each.macs, each.where) for each in found[7:]] == [
+        ("paper_vla_cache", 1600, "kitchen"), ("paper_infoentropy", 1100, "kitchen")]
+    assert len(found) == 9 and all(each.holds for each in found)
+
+
+def test_reuse_that_was_counted_may_contradict_a_total(capsys: pytest.CaptureFixture[str]) -> None:
+    low = published.Prediction("paper_infoentropy", 20, int(1.7e12), "kitchen")
+    assert published.print_check(1, 2 * 10**12, [low], {"paper_infoentropy": 106}) == [
+        "paper_infoentropy"]
+    assert "kitchen" in capsys.readouterr().out
+
+
+def test_reuse_is_counted_on_the_frames_of_a_camera() -> None:
+    bag = Path(__file__).parents[1] / "data/bags/bridge_ep00_mcap"
+    settings = SelectionSettings(
+        k1=1, k2=2, static_cap=12, patch_block=1, cache_static=12, cache_evicted=3)
+    presets = {"paper_infoentropy": settings, "paper_vla_cache": settings}
+    seen = real_frames.pictures(bag)
+    assert len(seen) == 10 and seen[0].shape == (64, 64, 3)
+    found = real_frames.reused(TinyPolicy(), [seen[0]] * 3, presets)
+    # Nothing moves: what is reused is the static cap without what is important.
+    assert 9 <= found["paper_infoentropy"] <= 11 and 9 <= found["paper_vla_cache"] <= 12
+    moving = real_frames.reused(TinyPolicy(), [*seen[:1], 255 - seen[0], *seen[:1]], presets)
+    assert moving == {"paper_infoentropy": 0, "paper_vla_cache": 0}
+    with pytest.raises(BagError, match="takes two or more"):
+        real_frames.pictures(bag.parent / "piper_arm_one_frame.mcap")
 
 
 def test_a_missed_total_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(bench.PUBLISHED, "paper_infoentropy", 0.1e12)  # no token count gives it
-    assert bench.main(["--preset", "paper_infoentropy", "--skip-check"]) == 1
+    assert bench.main(["--preset", "paper_infoentropy", "--skip-check", "--recordings"]) == 1
     assert "MISSED" in capsys.readouterr().out

@@ -31,6 +31,7 @@ from vla_infoentropy_ros.bench.published import (
     print_check,
 )
 from vla_infoentropy_ros.bench.random_policy import OPENVLA_7B
+from vla_infoentropy_ros.bench.real_frames import counted
 from vla_infoentropy_ros.engine import heads
 from vla_infoentropy_ros.engine.flops import (
     LlamaShape,
@@ -58,6 +59,7 @@ from vla_infoentropy_ros.share import share_directory
 
 VISUAL, ACTION = 256, 7
 _ASSUMED_PASSES = 2
+_RECORDINGS = "test/data/bags/bridge_*"  # real cameras
 
 
 @dataclass(frozen=True)
@@ -122,14 +124,14 @@ def presets(
     def layer(number: int) -> int:
         return scaled_layer(number, shape.layers)
 
-    def reusing(reused: int, from_layer: int) -> tuple[tuple[int, int], ...]:
-        later = (layer(from_layer), VISUAL - reused)
+    def reusing(tokens: int, from_layer: int) -> tuple[tuple[int, int], ...]:
+        later = (layer(from_layer), VISUAL - tokens)
         return ((0, VISUAL), later) if later[0] else (later,)
 
-    def staged(reused: int) -> tuple[tuple[int, int], ...]:
+    def staged(tokens: int) -> tuple[tuple[int, int], ...]:
         numbers = cached.cache_layers
         return ((0, VISUAL), *(
-            (layer(number), VISUAL - round(place / len(numbers) * reused))
+            (layer(number), VISUAL - round(place / len(numbers) * tokens))
             for place, number in enumerate(numbers, 1)
         ))
 
@@ -308,6 +310,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench flops", description=__doc__.partition("\n")[0])
     parser.add_argument("--preset", action="append", choices=[*known, "all"],
                         help="may be repeated; default all")
+    parser.add_argument("--recordings", nargs="*", type=Path, metavar="BAG",
+                        help="count reuse on their frames, to predict the totals (default: those "
+                        f"of a checkout, {_RECORDINGS})")
     parser.add_argument("--skip-check", action="store_true",
                         help="do not run the engine on the meta device (some seconds a preset)")
     args = parser.parse_args(argv)
@@ -327,7 +332,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                  step.total)
         print(f"  {name:24}" + "".join(f"{part / 1e12:8.3f}" for part in parts)
               + f"{step.total / dense[1]:10.1%}" + (_passes(known[name]) if passes else ""))
-    failed += _contradicted(share / "config", known, counter)
+    bags = sorted(share.glob(_RECORDINGS)) if args.recordings is None else args.recordings
+    failed += _contradicted(share / "config", known, counter, bags)
     print("\nwhat was assumed and what was fitted")
     for name in names:
         print(f"  {name}: " + f"\n  {' ' * len(name)}  ".join(known[name].notes))
@@ -336,7 +342,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _contradicted(config: Path, known: Mapping[str, Preset], counter: Counter) -> list[str]:
+def _contradicted(
+    config: Path, known: Mapping[str, Preset], counter: Counter, bags: Sequence[Path]
+) -> list[str]:
     info, _ = read_config(config / "paper_infoentropy.yaml")
     cache, _ = read_config(config / "paper_vla_cache.yaml")
     shape = counter.shape
@@ -349,16 +357,17 @@ def _contradicted(config: Path, known: Mapping[str, Preset], counter: Counter) -
         preset = known[name]
         whole = VISUAL - preset.fresh[-1][1]
 
-        def macs(reused: int) -> int:
+        def macs(tokens: int) -> int:
             return counter.macs(replace(preset, fresh=tuple(
-                (layer, VISUAL - round((VISUAL - count) * reused / whole))
+                (layer, VISUAL - round((VISUAL - count) * tokens / whole))
                 for layer, count in preset.fresh
             )))
 
         return macs
 
+    on_frames = counted(bags, {"paper_infoentropy": info, "paper_vla_cache": cache})
     found = predictions(
-        info, cache, VISUAL, reusing("paper_infoentropy"), reusing("paper_vla_cache"))
+        info, cache, VISUAL, reusing("paper_infoentropy"), reusing("paper_vla_cache"), on_frames)
     fitted = {name: VISUAL - known[name].fresh[-1][1] for name in PUBLISHED}
     return print_check(*dense_range(dense), found, fitted)
 
