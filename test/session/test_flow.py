@@ -11,7 +11,7 @@ import torch
 
 from test.models.tiny_flow import tiny_flow_policy
 from test.session.helpers import REUSING, SMALL
-from test.tiny_policy import frames
+from test.tiny_policy import TinyPolicy, frames
 from vla_infoentropy_ros.engine.heads import Turn
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
@@ -60,6 +60,26 @@ def test_the_dense_session_gives_the_heads_chunks() -> None:
         np.testing.assert_allclose(result.action.chunk, expected, atol=1e-7)
         np.testing.assert_array_equal(result.action.values, result.action.chunk[0])
         assert result.decoder_passes == 1 + 4 and result.flops > 0
+
+
+def test_fewer_euler_steps_are_fewer_passes_and_other_actions() -> None:
+    session, picture = session_of("dense"), pictures(1)[0]
+    usual = session.step([picture])
+    session.set_options(SessionOptions(euler_steps=2))
+    session.reset("new_episode")
+    fewer = session.step([picture])
+    assert (usual.decoder_passes, fewer.decoder_passes) == (1 + 4, 1 + 2)
+    assert 0 < np.abs(usual.action.chunk - fewer.action.chunk).max() < 1
+    per_step = (usual.flops - fewer.flops) / 2
+    assert fewer.flops > per_step > 0
+    session.set_options(SessionOptions(euler_steps=4))
+    session.reset("new_episode")
+    np.testing.assert_array_equal(session.step([picture]).action.chunk, usual.action.chunk)
+
+
+def test_a_policy_that_acts_by_tokens_takes_no_euler_steps() -> None:
+    with pytest.raises(SettingError, match=r"euler_steps=3: .* acts by tokens"):
+        Session(TinyPolicy(), build_selector("dense"), SessionOptions(euler_steps=3))
 
 
 @pytest.mark.parametrize("selector", REUSING)

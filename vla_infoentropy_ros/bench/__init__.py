@@ -12,6 +12,7 @@ BENCHES = {
     "device": "everything about one device in one call: times, launches, memory, exactness",
     "episodes": "success in closed loop of every selector and option, on paired seeds",
     "flops": "true FLOPs and the papers' MACs of every preset, against the published totals",
+    "flow": "what fewer Euler steps, and a start from the last chunk, do to actions of a flow",
     "launches": "kernels that one action launches, of each variant and of plain generation",
     "replay": "memory and time of a replay of ten minutes of a 640x480 camera at 30 Hz",
     "libero": "the papers' benchmark: every selector on equal initial states, with controls",

@@ -87,6 +87,15 @@ ROWS = {
     # Everything or nothing: the picture of a whole cache is as old as its last keyframe.
     "everything every 2nd step": Row("stale", settings={"keyframe_every": 2}),
     "everything every 3rd step": Row("stale", settings={"keyframe_every": 3}),
+    **{
+        f"{name}, {steps} Euler steps": replace(row, options={"euler_steps": steps})
+        for name, row in (
+            ("dense", Row("dense")),
+            ("attention_drift 48", Row("attention_drift")),
+            ("attention_drift 32", Row("attention_drift", settings={"fresh_tokens": 32})),
+        )
+        for steps in (2, 4)
+    },
     # Nats; fires at about one step in thirty.
     "attention_drift 32, gate 2.9": Row(
         "attention_drift", settings={"fresh_tokens": 32}, options={"entropy_gate": 2.9}),

@@ -101,9 +101,10 @@ class FlowHead:
         decoder.fill(prompt[None], plan)
         turn.watch.lap("prefill")
         self.expert.begin(decoder, turn.state)
-        chunk = integrate(self.expert, decoder, self.noise(turn.t).to(prompt.device), self.steps)
+        steps = turn.euler_steps or self.steps
+        chunk = integrate(self.expert, decoder, self.noise(turn.t).to(prompt.device), steps)
         turn.watch.lap("decode")
-        return Flowed(chunk[0], passes=1 + self.steps)
+        return Flowed(chunk[0], passes=1 + steps)
 
     def noise(self, t: int) -> torch.Tensor:
         """(1, H, a) float32, that of step ``t`` of an episode."""
@@ -117,14 +118,17 @@ class FlowHead:
                 lambda: self.expert.velocity(decoder, chunk, 1.0)
             )
         filled = fill_cost(decoder, plan)
-        return Cost(decision.passes, filled.flops + self.steps * self._flops[decoder], filled.macs)
+        expert = (decision.passes - 1) * self._flops[decoder]
+        return Cost(decision.passes, filled.flops + expert, filled.macs)
 
 
 def integrate(
-    expert: FlowExpert, decoder: PartialDecoder, noise: torch.Tensor, steps: int
+    expert: FlowExpert, decoder: PartialDecoder, noise: torch.Tensor, steps: int,
+    begins: float = 1.0,
 ) -> torch.Tensor:
-    """Noise (1, H, a) at time 1 to a chunk at time 0, in ``steps`` equal Euler steps."""
-    chunk, delta = noise, -1.0 / steps
+    """What there is (1, H, a) at flow time ``begins``, at 1 noise, to a chunk at time 0, in
+    ``steps`` equal Euler steps."""
+    chunk, delta = noise, -begins / steps
     for step in range(steps):
-        chunk = chunk + delta * expert.velocity(decoder, chunk, 1.0 + step * delta)
+        chunk = chunk + delta * expert.velocity(decoder, chunk, begins + step * delta)
     return chunk

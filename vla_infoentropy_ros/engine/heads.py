@@ -21,12 +21,13 @@ from vla_infoentropy_ros.engine.stopwatch import Stopwatch
 class Turn:
     """One step as a head sees it. t: steps of the episode before it. draft: (A - 1,) int64, action
     tokens to verify, or None. state: (S,) float32, the robot's, normalised, or None. watch: laps
-    "prefill" and "decode" are the head's."""
+    "prefill" and "decode" are the head's. euler_steps: of a flow, 0 for the policy's own."""
 
     t: int
     draft: torch.Tensor | None
     state: torch.Tensor | None
     watch: Stopwatch
+    euler_steps: int = 0
 
 
 class Decision(Protocol):

@@ -23,6 +23,9 @@ class SessionOptions:
     entropy_gate: float = knob(0.0, "nats; a step whose action tokens have a larger mean entropy "
                                "is run again with everything recomputed; 0 = off",
                                low=0.0, high=100.0)
+    euler_steps: int = knob(0, "policies that act by flow: Euler steps from noise to a chunk of "
+                            "actions, each a pass of the action expert; 0 = as many as the policy "
+                            "says", low=0, high=1000)
 
     def __post_init__(self) -> None:
         check_knobs(self)

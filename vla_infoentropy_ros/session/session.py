@@ -60,6 +60,13 @@ class Session:
         self._ridge = 0
         self._episode = Episode("first_frame")
 
+    @property
+    def decoder(self) -> PartialDecoder:
+        """That of the instruction in force, with what the last step left in its cache."""
+        if self._decoder is None:
+            raise PolicyError("no instruction: call set_instruction first")
+        return self._decoder
+
     def set_instruction(self, text: str) -> None:
         """Follow ``text`` from the next step on; other tokens than before reset, the same ones in
         another spelling do not.
@@ -180,7 +187,7 @@ class Session:
         assert self._text is not None
         draft = self._episode.draft if self.options.decode == "window" else None
         prompt = torch.cat((self._bos, visual, self._text))
-        turn = heads.Turn(self.steps, draft, None, watch)
+        turn = heads.Turn(self.steps, draft, None, watch, self.options.euler_steps)
         return self.policy.head.act(decoder, prompt, plan, turn)
 
     def _unsure(self, decoded: heads.Decision) -> bool:
@@ -267,8 +274,13 @@ class Session:
 
 
 def check_fit(policy: PolicyAdapter, selector: Selector, options: SessionOptions) -> None:
-    """Raise SettingError for what a policy that acts by flow, and not by tokens, cannot do."""
+    """Raise SettingError for what a policy cannot do that acts by flow, or one by tokens."""
     if policy.head.reads_output:
+        if options.euler_steps:
+            raise SettingError(
+                f"euler_steps={options.euler_steps}: {policy.name} acts by tokens and takes no "
+                "Euler steps; set it to 0"
+            )
         return
     if selector.prunes:
         raise SettingError(
