@@ -45,7 +45,7 @@ def test_a_working_checkpoint_passes_again_and_again(folder: Path, dtype: str) -
     for _ in range(2):
         report = run_selftest(policy)
         assert report.passed, report.reason
-        assert len(report.checks) == 13 and report.reason == ""
+        assert len(report.checks) == 14 and report.reason == ""
 
 
 @pytest.mark.parametrize("gripper", ["one_is_open", "one_is_closed", "minus_one_is_open"])

@@ -28,7 +28,7 @@ class TinyPolicy:
     grouped queries."""
 
     name, revision, norm_key = "tiny", "random", "none"
-    bos_token_id = 1
+    bos_token_id, proprioception = 1, None
     convention = ActionConvention("rpy", "one_is_open", "base", 0.2)
 
     def __init__(self, seed: int = 0, dtype: torch.dtype = torch.float32, kv_heads: int = 4,

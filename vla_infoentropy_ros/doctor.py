@@ -130,7 +130,7 @@ def renderer() -> Finding:
 
 def memory(model: Path | None) -> Finding:
     """Free memory against what a checkpoint's weights take."""
-    from vla_infoentropy_ros.models.openvla.environment import free_bytes, parse_device
+    from vla_infoentropy_ros.models.environment import free_bytes, parse_device
 
     free = free_bytes(parse_device("cpu"))
     told = "unknown" if free is None else f"{free / 1e9:.1f} GB free"

@@ -115,8 +115,8 @@ def run_selftest(policy: PolicyAdapter, instruction: str = "") -> SelfTestReport
     probe = _Probe(policy, instruction or _example(policy))
     questions: tuple[Callable[[], str], ...] = (
         probe.norm_key, probe.convention, probe.training_set, probe.prompt, probe.vocabulary,
-        probe.vision, probe.image_matters, probe.instruction_matters, probe.repeatable,
-        probe.tower_calls, probe.action, probe.increments, probe.gripper,
+        probe.vision, probe.image_matters, probe.instruction_matters, probe.state_matters,
+        probe.repeatable, probe.tower_calls, probe.action, probe.increments, probe.gripper,
     )
     checks: list[Check] = []
     for question in questions:
@@ -140,7 +140,7 @@ class _Probe:
 
     def __init__(self, policy: PolicyAdapter, instruction: str) -> None:
         self.policy, self.instruction = policy, instruction
-        self._answers: dict[tuple[int, str], torch.Tensor] = {}
+        self._answers: dict[tuple[int, str, float], torch.Tensor] = {}
         self._last: list[Action] = []
 
     def norm_key(self) -> str:
@@ -230,6 +230,14 @@ class _Probe:
             )
         return f"the same words in another order differ by {difference:.3g} in the answer"
 
+    def state_matters(self) -> str:
+        if self.policy.proprioception is None:
+            return "not asked: the policy takes no robot state"
+        difference = float((self._answer(0) - self._answer(0, away=1.0)).abs().max())
+        if difference == 0.0:
+            raise _Failed("another robot state gives the same answer: it does not reach the action")
+        return f"a robot state one scale away differs by {difference:.3g} in the answer"
+
     def repeatable(self) -> str:
         first = self._answer(0)
         self._answers.clear()
@@ -253,8 +261,9 @@ class _Probe:
             session.set_instruction(self.instruction)
             counted.calls = 0  # building a session may measure the tower; frames are what counts
             inner.clear()
-            session.step(self._pictures(0))
-            self._last = [session.step(self._pictures(255)).action]
+            state = neutral_state(self.policy)
+            session.step(self._pictures(0), state=state)
+            self._last = [session.step(self._pictures(255), state=state).action]
         finally:
             if hook is not None:
                 hook.remove()
@@ -320,23 +329,29 @@ class _Probe:
         with torch.inference_mode():
             return self.policy.embed_vision(self.policy.preprocess(self._pictures(level)).pixels)
 
-    def _answer(self, level: int, instruction: str = "") -> torch.Tensor:
-        """The numbers that the action is read from, of one step with nothing reused."""
-        asked = (level, instruction or self.instruction)
+    def _answer(self, level: int, instruction: str = "", away: float = 0.0) -> torch.Tensor:
+        """The numbers that the action is read from, of one step with nothing reused.
+
+        away: of a robot state, from the middle of those trained with, in its scale.
+        """
+        asked = (level, instruction or self.instruction, away)
         if asked not in self._answers:
             backbone, head = self.policy.backbone, self.policy.head
             device = backbone.device
             text = self.policy.tokenize(asked[1]).token_ids.to(device)
-            bos = torch.tensor([self.policy.bos_token_id], device=device)
+            taken = self.policy.proprioception
+            state = None if taken is None else torch.full((taken.size,), away, device=device)
             with torch.inference_mode():
                 visual = self._embed(level)
                 layout = head.layout(visual.shape[0], text.shape[0])
                 embed = backbone.embed_tokens
+                leading = [self.policy.bos_token_id] * layout.bos
+                bos = torch.tensor(leading, dtype=torch.int64, device=device)
                 decided = head.act(
                     PartialDecoder(backbone, layout, ()),
                     torch.cat([embed(bos), visual, embed(text)]),
                     TokenPlan.dense(visual.shape[0], device),
-                    Turn(0, None, None, Stopwatch(device)),
+                    Turn(0, None, state, Stopwatch(device)),
                 )
             self._answers[asked] = decided.evidence()
         return self._answers[asked]
@@ -354,6 +369,11 @@ class _CountingPolicy:
     def embed_vision(self, pixels: torch.Tensor) -> torch.Tensor:
         self.calls += 1
         return self._policy.embed_vision(pixels)
+
+
+def neutral_state(policy: PolicyAdapter) -> NDArray[np.float64] | None:
+    """The middle of the robot states that a policy was trained with; None for one without."""
+    return None if policy.proprioception is None else policy.proprioception.offset
 
 
 def _example(policy: PolicyAdapter) -> str:

@@ -69,7 +69,7 @@ def test_each_view_is_counted_by_itself(bench) -> None:  # type: ignore[no-untyp
         stamp_ns = rig.clock.now_ns() + index * 33_333_333
         rig.driver.image(picture(), stamp_ns, "camera")
         if index != 15:
-            rig.driver.wrist_image(picture(), stamp_ns, "wrist")
+            rig.driver.further_image("wrist_image", picture(), stamp_ns, "wrist")
     assert rig.driver.intake.lost == {"image": 2, "wrist_image": 3}
     rig.driver.intake.open(rig.driver.settings.node, 1)
     assert rig.driver.intake.lost == {"image": 0}

@@ -230,10 +230,10 @@ def test_blanks_around_an_instruction_are_no_other_instruction(bench):
 def test_a_wrist_image_of_another_time(bench):
     rig = bench(model="two_views")
     rig.look()
-    rig.driver.wrist_image(picture(1), rig.clock.now_ns())
+    rig.driver.further_image("wrist_image", picture(1), rig.clock.now_ns())
     rig.clock.pass_s(0.2)
     rig.look()
-    rig.driver.wrist_image(picture(1), rig.clock.now_ns() - 1)
+    rig.driver.further_image("wrist_image", picture(1), rig.clock.now_ns() - 1)
     rig.look(rig.clock.now_ns() + 1)
     told = [reason for _, reason in rig.heard.rejections]
     assert "no wrist_image has arrived" in told[0] and "0.200 s apart" in told[1]

@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from test.models.tiny_openvla import tiny_tokenizer, write_tiny_openvla
+from vla_infoentropy_ros.models import environment
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.load_options import LoadOptions
-from vla_infoentropy_ros.models.openvla import OpenVLAPolicy, environment, load_openvla
+from vla_infoentropy_ros.models.openvla import OpenVLAPolicy, load_openvla
 
 KEY = LoadOptions(unnorm_key="bridge_orig")
 
@@ -167,7 +168,7 @@ def test_config_damaged_or_missing(folder: Path) -> None:
 
 def test_too_little_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "vla_infoentropy_ros.models.openvla.policy.free_bytes", lambda device: 1000
+        "vla_infoentropy_ros.models.network_weights.free_bytes", lambda device: 1000
     )
     _refused(folder, "0.0 GB are free", "dtype=bfloat16")
     assert (environment.free_bytes(torch.device("cpu")) or 0) > 1_000_000

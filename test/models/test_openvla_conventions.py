@@ -13,24 +13,24 @@ from hypothesis import strategies as st
 
 from test.models.tiny_openvla import VOCAB, write_tiny_openvla
 from vla_infoentropy_ros.control.conventions import gripper_opening, rotation_vector
-from vla_infoentropy_ros.models.load_options import (
-    GRIPPER_CONVENTIONS,
-    ROTATION_CONVENTIONS,
-    LoadOptions,
-)
-from vla_infoentropy_ros.models.openvla import load_openvla
-from vla_infoentropy_ros.models.openvla.conventions import (
+from vla_infoentropy_ros.models.conventions import (
     convert_gripper,
     convert_rotation,
     gripper_range,
 )
-from vla_infoentropy_ros.models.openvla.datasets import (
+from vla_infoentropy_ros.models.datasets import (
     DATASETS,
     RATES_HZ,
     TrainingConventions,
     assumptions,
     conventions_for,
 )
+from vla_infoentropy_ros.models.load_options import (
+    GRIPPER_CONVENTIONS,
+    ROTATION_CONVENTIONS,
+    LoadOptions,
+)
+from vla_infoentropy_ros.models.openvla import load_openvla
 
 component = st.floats(-1.7, 1.7, allow_nan=False)
 

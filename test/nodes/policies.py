@@ -15,6 +15,7 @@ import numpy as np
 from test.tiny_policy import TinyPolicy
 from vla_infoentropy_ros.models.adapter import Action, PolicyError
 from vla_infoentropy_ros.models.load_options import LoadOptions
+from vla_infoentropy_ros.models.proprioception import Proprioception
 
 STEP = (0.02, 0.0, -0.01, 0.0, 0.0, 0.1, 1.0)
 """What the scripted policy does: m and rad per 0.2 s, gripper open."""
@@ -54,13 +55,16 @@ class ScriptedPolicy(TinyPolicy):
 
 def load(model: str, options: LoadOptions) -> ScriptedPolicy:
     """A policy_factory. ``model`` slow takes 0.2 s per step; two_views needs a wrist camera;
-    chunks decides four actions at once. Of the options, the control period and the rotation are
-    heeded."""
+    chunks decides four actions at once; with_state:N takes N numbers of the robot. Of the options,
+    the control period and the rotation are heeded."""
     if model == "missing":
         raise PolicyError("model=missing: no such checkpoint; give an existing folder")
     if model == "slow":
         SCRIPT.delay_s = 0.2
-    policy = ScriptedPolicy(views=2 if model == "two_views" else 1)
+    policy = ScriptedPolicy(views={"two_views": 2, "three_views": 3}.get(model, 1))
+    if model.startswith("with_state"):
+        size = int(model.partition(":")[2] or 3)
+        policy.proprioception = Proprioception(np.zeros(size), np.ones(size))
     if model == "chunks":
         policy.head.horizon = 4
     own = policy.convention

@@ -33,7 +33,7 @@ def test_a_wrist_camera_that_dies_stops_though_the_other_lives():
         def both():
             stamp = robot.now_ns()
             wrist.publish(image(stamp))
-            until(lambda: node.driver.intake._wrist is not None, "no wrist image")
+            until(lambda: node.driver.intake._further, "no wrist image")
             look(stamp)
 
         robot.look = both

@@ -346,13 +346,13 @@ def test_two_cameras_must_belong_together():
 
         stamp = robot.now_ns()
         wrist.publish(image(stamp - 200_000_000))
-        until(lambda: node.driver.intake._wrist is not None, "no wrist image")
+        until(lambda: node.driver.intake._further, "no wrist image")
         robot.look(stamp)
         rig.do(node.changed)
         until(lambda: robot.status.frames_rejected == 1, "an old wrist image was used")
         stamp = robot.now_ns()
         wrist.publish(image(stamp))
-        until(lambda: node.driver.intake._wrist[1] == stamp, "no wrist image")
+        until(lambda: node.driver.intake._further["wrist_image"][1] == stamp, "no wrist image")
         robot.look(stamp + 1)
         until(lambda: robot.actions, "no action", lambda: robot.status)
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("ros")
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATIONS = [
-    {"model": "two_views", "image_transport": transport, "command.output": output,
+    {"model": "three_views", "image_transport": transport, "command.output": output,
      "command.dry_run": not output, "use_sim_time": output == "pose"}
     for transport, output in (("raw", "twist"), ("compressed", "pose"), ("raw", "trajectory"))
 ] + [{"command.dry_run": True}]

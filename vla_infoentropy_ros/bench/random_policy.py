@@ -25,9 +25,9 @@ from vla_infoentropy_ros.models.adapter import (
     PromptTokens,
     VisionInput,
 )
+from vla_infoentropy_ros.models.environment import TORCH_DTYPES, parse_device
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig, TowerConfig
-from vla_infoentropy_ros.models.openvla.environment import TORCH_DTYPES, parse_device
 from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel
 from vla_infoentropy_ros.models.preprocessing import Preprocessing
 
@@ -76,7 +76,7 @@ class RandomPolicy:
     """`PolicyAdapter` of OpenVLA's layout; words become tokens by a checksum."""
 
     revision, norm_key = "random", "none"
-    views, bos_token_id = 1, 1
+    views, bos_token_id, proprioception = 1, 1, None
     convention = ActionConvention("rpy", "one_is_open", "base", 0.2)
 
     def __init__(self, name: str, options: LoadOptions) -> None:

@@ -16,7 +16,8 @@ _MORE_IS_WIDER = (
     "pose_timeout_s", "execute_actions",
 )  # fmt: skip
 INPUTS = (
-    "image", "wrist_image", "instruction", "ee_pose", "joint_states", "robot_description", "clock",
+    "image", "wrist_image", "third_image", "instruction", "ee_pose", "joint_states",
+    "robot_description", "clock",
 )  # fmt: skip
 """What a skin may listen to, by the names that `shared_inputs` takes."""
 _LESS_IS_WIDER = ("workspace_low", "limit_workspace", "exclusive")

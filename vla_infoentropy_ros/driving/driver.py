@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from vla_infoentropy_ros.control import faults
@@ -60,7 +60,7 @@ class Audience(Protocol):
         ...
 
     def rejected(self, what: str, reason: str) -> None:
-        """what: image or wrist image; it is counted."""
+        """what: topic of the camera; it is counted."""
         ...
 
     def dropped(self, reason: str) -> None:
@@ -180,6 +180,7 @@ class Driver:
         frame = self.intake.image(
             picture, stamp_ns, frame_id, commander.settings, commander.generation
         )
+        frame = self._with_state(frame)
         commander.saw(arrival_s, frame is not None)
         runner = self.runner
         if frame is not None and self.active and runner is not None and self._offer(runner, frame):
@@ -191,10 +192,23 @@ class Driver:
         self._offered_s = frame.arrival_s
         return not self.commander.wants_chunk(interval_s) or runner.post(frame)
 
-    def wrist_image(self, picture: Picture, stamp_ns: int, frame_id: str = "") -> None:
-        """An image of the second camera."""
+    def _with_state(self, frame: Frame | None) -> Frame | None:
+        """With the robot's state, where the policy takes it; None where that is not known."""
+        source = self.settings.state
+        if frame is None or not source.source:
+            return frame
+        state = source.read(self.robot, self.commander.settings.pose_timeout_s)
+        if isinstance(state, Fault):
+            self.intake.reject("image", state.reason)
+            return None
+        return replace(frame, state=state)
+
+    def further_image(
+        self, view: str, picture: Picture, stamp_ns: int, frame_id: str = ""
+    ) -> None:
+        """An image of a further camera, by its topic."""
         self._look_at_clock()
-        self.intake.wrist_image(picture, stamp_ns, frame_id)
+        self.intake.further_image(view, picture, stamp_ns, frame_id)
 
     def follows(self, text: str) -> bool:
         """Whether `instruction` has been told these words already, in whatever spelling."""

@@ -20,7 +20,7 @@ from vla_infoentropy_ros.driving.images import ImageError, Picture
 from vla_infoentropy_ros.driving.settings import NodeSettings
 from vla_infoentropy_ros.foreign.budgets import within
 
-VIEWS = ("image", "wrist_image")
+VIEWS = ("image", "wrist_image", "third_image")
 """Topics of the cameras, in the order of a policy's views."""
 
 
@@ -30,7 +30,7 @@ class Frame:
 
     pictures: one per view. stamp_ns: ROS time of the first. frame_id: of its camera. arrival_s:
     steady time. generation: of the episode it belongs to; a result of an older one must not move
-    the robot.
+    the robot. state: the robot's when it arrived, (S,), for a policy that takes one.
     """
 
     pictures: tuple[Picture, ...]
@@ -38,6 +38,7 @@ class Frame:
     frame_id: str
     arrival_s: float
     generation: int
+    state: NDArray[np.float64] | None = None
 
     def decode(self) -> Sequence[NDArray[np.uint8]]:
         """The images, (h, w, 3) uint8 RGB, one per view. Raises ImageError."""
@@ -57,7 +58,7 @@ class InputListener(Protocol):
     """Told, by the thread in which it happens, what was not used."""
 
     def rejected(self, what: str, reason: str) -> None:
-        """what: image or wrist image."""
+        """what: topic of the camera."""
         ...
 
     def dropped(self, reason: str) -> None:
@@ -68,7 +69,7 @@ class InputListener(Protocol):
 class Intake:
     """Judges what comes, by rules that are the same for every skin.
 
-    Nothing is decoded here: `image` and `wrist_image` look at sizes, names and stamps.
+    Nothing is decoded here: `image` and `further_image` look at sizes, names and stamps.
     """
 
     def __init__(self, clock: Clock, listener: InputListener) -> None:
@@ -79,7 +80,7 @@ class Intake:
         self._guard = StampGuard()
         self._views, self._tolerance_s = 1, 0.0
         self._arrivals = {view: Arrivals() for view in VIEWS}
-        self._wrist: tuple[Picture, int] | None = None
+        self._further: dict[str, tuple[Picture, int]] = {}  # newest by topic, with its stamp
 
     def open(self, settings: NodeSettings, views: int) -> None:
         """A policy of so many views is loaded."""
@@ -88,7 +89,7 @@ class Intake:
             self._unfit = self._undecodable = ""
             self._views, self._tolerance_s = views, settings.sync_tolerance_s
             self._arrivals = {view: Arrivals() for view in VIEWS}
-            self._wrist = None
+            self._further = {}
             self._guard.reset()
 
     def begin(self) -> None:
@@ -102,7 +103,7 @@ class Intake:
             jumped = self._guard.clock_jumped(self._clock.now_ns())
             if jumped:
                 self._guard.reset()
-                self._wrist = None
+                self._further = {}
             return jumped
 
     @property
@@ -135,7 +136,7 @@ class Intake:
                 problem = self._stamp_problem(stamp_ns, command.max_clock_skew_s)
                 pictures = () if problem else self._complete(picture, stamp_ns)
         except ImageError as error:
-            self._reject("image", str(error))
+            self.reject("image", str(error))
             return None
         if problem:
             self.drop()
@@ -145,17 +146,19 @@ class Intake:
         self._unfit = ""
         return Frame(pictures, stamp_ns, frame_id, arrival_s, generation)
 
-    def wrist_image(self, picture: Picture, stamp_ns: int, frame_id: str = "") -> None:
-        """The newest image of the second camera; it waits for one of the first."""
+    def further_image(
+        self, view: str, picture: Picture, stamp_ns: int, frame_id: str = ""
+    ) -> None:
+        """The newest image of a further camera, one of `VIEWS`; it waits for one of the first."""
         with self._lock:
-            self._arrivals["wrist_image"].saw(stamp_ns)
+            self._arrivals[view].saw(stamp_ns)
         try:
             _check(picture, frame_id)
         except ImageError as error:
-            self._reject("wrist image", str(error))
+            self.reject(view, str(error))
             return
         with self._lock:
-            self._wrist = picture, stamp_ns
+            self._further[view] = picture, stamp_ns
 
     @property
     def unused(self) -> str:
@@ -168,7 +171,8 @@ class Intake:
         if reason:
             self._count("image", reason)
 
-    def _reject(self, what: str, reason: str) -> None:
+    def reject(self, what: str, reason: str) -> None:
+        """Count and say that an image cannot be used."""
         self._unfit = f"{what} rejected: {reason}"
         self._count(what, reason)
 
@@ -191,18 +195,21 @@ class Intake:
 
     def _complete(self, picture: Picture, stamp_ns: int) -> tuple[Picture, ...]:
         """The pictures that make one observation."""
-        if self._views == 1:
-            return (picture,)
-        if self._wrist is None:
-            raise ImageError("the policy needs a wrist camera, but no wrist_image has arrived")
-        wrist, wrist_ns = self._wrist
-        apart_s = abs(stamp_ns - wrist_ns) / 1e9
-        if apart_s > self._tolerance_s:
-            raise ImageError(
-                f"the newest wrist_image is {apart_s:.3f} s apart from it "
-                f"(sync_tolerance_s={self._tolerance_s})"
-            )
-        return (picture, wrist)
+        pictures = [picture]
+        for view in VIEWS[1 : self._views]:
+            if view not in self._further:
+                raise ImageError(
+                    f"the policy looks through {self._views} cameras, but no {view} has arrived"
+                )
+            further, taken_ns = self._further[view]
+            apart_s = abs(stamp_ns - taken_ns) / 1e9
+            if apart_s > self._tolerance_s:
+                raise ImageError(
+                    f"the newest {view} is {apart_s:.3f} s apart from it "
+                    f"(sync_tolerance_s={self._tolerance_s})"
+                )
+            pictures.append(further)
+        return tuple(pictures)
 
 
 def _check(picture: Picture, frame_id: str) -> None:

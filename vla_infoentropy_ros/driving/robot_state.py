@@ -199,8 +199,8 @@ class RobotState:
         how_old = "never arrived" if age_s is None else f"is {age_s:.2f} s old"
         return Fault(
             STALE_STATE,
-            f"{topic} {how_old} (command.pose_timeout_s={timeout_s}), but command.output or "
-            "command.limit_workspace needs it; publish it or change these",
+            f"{topic} {how_old} (command.pose_timeout_s={timeout_s}), but command.output, "
+            "command.limit_workspace or state.source needs it; publish it or change these",
         )
 
     def _problem(self, pose: Pose, frame: str, stamp_ns: int) -> str:

@@ -18,7 +18,7 @@ from vla_infoentropy_ros.driving.worker import MakeWorker, Work, Worker
 from vla_infoentropy_ros.foreign.text import MESSAGE, printable, quoted_lines
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.memory import release_device_memory
-from vla_infoentropy_ros.selftest import run_selftest
+from vla_infoentropy_ros.selftest import neutral_state, run_selftest
 from vla_infoentropy_ros.session import Session, StepResult
 
 _STOP_TIMEOUT_S = 10.0
@@ -48,6 +48,7 @@ class PolicyRunner:
         """Loads the policy and tests it; raises what the loader raises."""
         self._listener, self._make_worker = listener, make_worker
         self.policy = (load_policy or load)(settings)
+        settings.state.check(self.policy.proprioception)
         self.self_test_ms = self_test(self.policy, settings)
         self._session: Session | None = Session(
             self.policy, settings.build_selector(), settings.session
@@ -160,7 +161,9 @@ class PolicyRunner:
         try:
             images = frame.decode()
             self._listener.decoded(frame)
-            result = self._session.step(images, frame.stamp_ns, frame.frame_id)
+            result = self._session.step(
+                images, frame.stamp_ns, frame.frame_id, frame.state
+            )
         except ImageError as error:
             self._listener.frame_rejected(frame, str(error))
             return
@@ -194,5 +197,6 @@ def self_test(policy: Any, settings: PolicyNodeSettings) -> float:
     images = [rng.integers(0, 256, (224, 224, 3), dtype=np.uint8) for _ in range(policy.views)]
     session = Session(policy, settings.build_selector(), settings.session)
     session.set_instruction(instruction)
-    session.step(images)
-    return float(session.step(images).latency_ms)
+    state = neutral_state(policy)
+    session.step(images, state=state)
+    return float(session.step(images, state=state).latency_ms)

@@ -14,6 +14,7 @@ from vla_infoentropy_ros.driving.parameter_specs import (
     group_specs,
     unknown_parameter,
 )
+from vla_infoentropy_ros.driving.state_input import StateSettings
 from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS, SelectionSettings, build_selector
@@ -54,7 +55,7 @@ class NodeSettings:
         choices=("best_effort", "reliable"),
     )
     sync_tolerance_s: float = knob(
-        0.1, "largest difference of stamps between image and wrist_image, s", low=0.0, high=10.0
+        0.1, "largest difference of stamps between images of one moment, s", low=0.0, high=10.0
     )
     max_rate_hz: float = knob(
         0.0,
@@ -95,6 +96,7 @@ GROUPS: dict[str, tuple[str, Any]] = {
     "load": ("", LoadOptions),
     "selection": ("selection.", SelectionSettings),
     "session": ("session.", SessionOptions),
+    "state": ("state.", StateSettings),
     "command": ("command.", CommandSettings),
 }
 _LIVE_GROUPS = ("selection", "session", "command")
@@ -129,6 +131,7 @@ class PolicyNodeSettings:
     load: LoadOptions = field(default_factory=LoadOptions)
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     session: SessionOptions = field(default_factory=SessionOptions)
+    state: StateSettings = field(default_factory=StateSettings)
     command: CommandSettings = field(default_factory=CommandSettings)
 
     def __post_init__(self) -> None:

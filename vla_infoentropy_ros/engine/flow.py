@@ -31,9 +31,14 @@ class FlowExpert(Protocol):
         """Of a sequence with so many visual and text tokens; its action rows are the expert's."""
         ...
 
+    def state_rows(self, state: torch.Tensor | None) -> torch.Tensor | None:
+        """Embeddings (layout.state, d) of the rows behind the text; state: (S,) as in `Turn`. None
+        where the layout has no such rows."""
+        ...
+
     def begin(self, decoder: PartialDecoder, state: torch.Tensor | None) -> None:
-        """A prefix was computed anew; state: (S,) as in `Turn`. Called before the first velocity
-        of a step, for what all of them share."""
+        """A prefix was computed anew; state: as above. Called before the first velocity of a
+        step, for what all of them share."""
         ...
 
     def velocity(
@@ -98,6 +103,9 @@ class FlowHead:
     ) -> Flowed:
         if plan.pruning is not None:
             raise PlanError("a flow policy's expert reads every visual token: none can be pruned")
+        behind = self.expert.state_rows(turn.state)
+        if behind is not None:
+            prompt = torch.cat((prompt, behind))
         decoder.fill(prompt[None], plan)
         turn.watch.lap("prefill")
         self.expert.begin(decoder, turn.state)

@@ -77,8 +77,8 @@ class ActionHead(Protocol):
     def act(
         self, decoder: PartialDecoder, prompt: torch.Tensor, plan: TokenPlan, turn: Turn
     ) -> Decision:
-        """prompt: (S, d), embeddings of all rows before the action, of which ``plan`` says which
-        to compute."""
+        """prompt: (S, d), embeddings of all rows up to the text's end, of which ``plan`` says
+        which to compute."""
         ...
 
     def cost(self, decoder: PartialDecoder, plan: TokenPlan, decision: Any) -> Cost:

@@ -7,7 +7,7 @@ are fewer, since at batch 1 a GPU waits for each to be launched.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch.nn import functional
@@ -18,6 +18,16 @@ check_transformers()  # before the names below, which other releases lack
 
 from transformers.integrations.sdpa_attention import sdpa_attention_forward  # noqa: E402
 from transformers.models.llama.modeling_llama import LlamaRMSNorm  # noqa: E402
+
+
+@runtime_checkable
+class ReadsPrefix(Protocol):
+    """Attention of an expert's layer that looks at the prefix in a way of its own, and keeps no
+    keys and values in the cache."""
+
+    def across(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows (1, n, d), normed, to what they read, (1, n, d)."""
+        ...
 
 
 def normed(norm: Any, hidden: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,14 @@ from typing import Any
 import torch
 from transformers import LlamaModel
 
-from vla_infoentropy_ros.engine.layer import attended, normed, projected, rotated, split
+from vla_infoentropy_ros.engine.layer import (
+    ReadsPrefix,
+    attended,
+    normed,
+    projected,
+    rotated,
+    split,
+)
 from vla_infoentropy_ros.engine.layout import Layout
 from vla_infoentropy_ros.engine.plan import PlanError, TokenPlan
 from vla_infoentropy_ros.engine.probe import Attention, QueryTape, attention_to
@@ -154,15 +161,21 @@ class PartialDecoder:
         self, index: int, hidden: torch.Tensor, rows: _Rows, layer: Any = None
     ) -> torch.Tensor:
         layer = layer or self.layers[index]
-        attention = layer.self_attn
         entering = normed(layer.input_layernorm, hidden)
+        hidden = hidden + self._attend(index, layer.self_attn, entering, rows)
+        computed: torch.Tensor = layer.mlp(normed(layer.post_attention_layernorm, hidden))
+        return hidden + computed
+
+    def _attend(
+        self, index: int, attention: Any, entering: torch.Tensor, rows: _Rows
+    ) -> torch.Tensor:
+        if isinstance(attention, ReadsPrefix):
+            return attention.across(entering)
         query, key, value = projected(attention, entering, rows.rotary)
         self._tape.record(index, query)
         self.cache.write(index, rows.positions, key, value)
         keys, values = self.cache.read(index, rows.length)
-        hidden = hidden + attended(attention, query, keys, values, rows.mask)
-        computed: torch.Tensor = layer.mlp(normed(layer.post_attention_layernorm, hidden))
-        return hidden + computed
+        return attended(attention, query, keys, values, rows.mask)
 
     def _rows(
         self, chosen: torch.Tensor | slice, length: int, visible: torch.Tensor | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from transformers import LlamaForCausalLM, LlamaModel
 
 from vla_infoentropy_ros.engine.heads import ActionHead
 from vla_infoentropy_ros.foreign.text import UserError
+
+if TYPE_CHECKING:  # which raises this module's error
+    from vla_infoentropy_ros.models.proprioception import Proprioception
 
 
 class PolicyError(UserError, ValueError):
@@ -94,10 +97,15 @@ class PolicyAdapter(Protocol):
     norm_key: str  # which statistics un-normalise the action
     views: int
     grid: tuple[int, int]  # (rows, cols) of visual tokens per view
-    bos_token_id: int
+    bos_token_id: int  # of the rows before the visual tokens, where its head's layout has some
     backbone: LlamaModel  # or what is built like one
     head: ActionHead
     convention: ActionConvention
+
+    @property
+    def proprioception(self) -> Proprioception | None:
+        """What it takes of the robot's state; None: nothing."""
+        ...
 
     def preprocess(self, images: Sequence[NDArray[np.uint8]]) -> VisionInput:
         """V images (h, w, 3) uint8 RGB of any size; raises PolicyError for anything else."""

@@ -65,6 +65,12 @@ class LoadOptions:
         "osc_pose",
         choices=("", *ROTATION_CONVENTIONS),
     )
+    trained_gripper: str = knob(
+        "",
+        "how the gripper was recorded for training; empty: one_is_open, as in every set of "
+        "OpenVLA's; for SmolVLA minus_one_is_open with osc_pose",
+        choices=("", *GRIPPER_CONVENTIONS),
+    )
     action_units: str = knob(
         "",
         "units of the training set's actions: si = m and rad, osc_pose = robosuite's controller "
@@ -79,6 +85,11 @@ class LoadOptions:
     image_rotation: str = knob(
         "", "turn of the camera picture before anything else; empty: none",
         choices=("", *IMAGE_ROTATIONS),
+    )
+    cameras: str = knob(
+        "",
+        "names of the cameras on image, wrist_image, third_image, commas between; refused unless "
+        "they are those of training, in its order; empty: not checked",
     )
     control_period_s: float = knob(
         0.0,

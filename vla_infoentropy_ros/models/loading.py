@@ -9,8 +9,8 @@ from pathlib import Path
 
 from vla_infoentropy_ros.engine.requirements import warn_if_untested
 from vla_infoentropy_ros.models.adapter import PolicyAdapter, PolicyError
+from vla_infoentropy_ros.models.environment import TORCH_DTYPES, parse_device
 from vla_infoentropy_ros.models.load_options import LoadOptions
-from vla_infoentropy_ros.models.openvla.environment import TORCH_DTYPES, parse_device
 from vla_infoentropy_ros.models.source import Source, existing_folder, is_embedded, locate
 
 EMBEDDED = "embedded"
@@ -25,8 +25,16 @@ def _openvla(source: Source, options: LoadOptions, progress: bool) -> PolicyAdap
     return load_source(source, options, progress=progress)
 
 
+def _smolvla(source: Source, options: LoadOptions, progress: bool) -> PolicyAdapter:
+    from vla_infoentropy_ros.models.smolvla.policy import load_source
+
+    return load_source(source, options, progress=progress)
+
+
 # By the name of a family that runs; each imports its network only when it is asked for.
-LOADERS: dict[str, Callable[[Source, LoadOptions, bool], PolicyAdapter]] = {"OpenVLA": _openvla}
+LOADERS: dict[str, Callable[[Source, LoadOptions, bool], PolicyAdapter]] = {
+    "OpenVLA": _openvla, "SmolVLA": _smolvla,
+}
 
 
 def load_policy(

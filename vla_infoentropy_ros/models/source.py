@@ -51,9 +51,13 @@ class Source:
     @property
     def deciding(self) -> list[str]:
         """The files that decide an action."""
-        beside = [name for name in self.contents.names
-                  if re.fullmatch(self.family.side_weights, name)]
-        return sorted({*self.contents.matching("*.json"), *self.weights, *beside})
+        return sorted({*self.contents.matching("*.json"), *self.weights, *self.beside})
+
+    @property
+    def beside(self) -> list[str]:
+        """Small weight files beside the model's own."""
+        return [name for name in self.contents.names
+                if re.fullmatch(self.family.side_weights, name)]
 
     @property
     def absent(self) -> list[str]:
@@ -126,7 +130,10 @@ def _from_hub(model: str, revision: str) -> Source:
     files = list(listed)
     small = [name for name in files if "/" not in name and name.endswith(SMALL_FILES)]
     folder = _fetch(model, revision, small)
-    return Source.of(Contents.of_listing(model, folder, files), revision, listed)
+    source = Source.of(Contents.of_listing(model, folder, files), revision, listed)
+    if source.beside:
+        _fetch(model, revision, source.beside)
+    return source
 
 
 def _hash_of(entry: Any) -> str:

@@ -15,6 +15,7 @@ from std_msgs.msg import String
 
 from vla_infoentropy_ros.driving.driver import Driver
 from vla_infoentropy_ros.driving.images import PackedPicture, RawPicture
+from vla_infoentropy_ros.driving.intake import VIEWS
 from vla_infoentropy_ros.driving.robot_state import Pose, StateError
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.nodes.bounded import subscribe
@@ -63,17 +64,17 @@ class Inputs:
         kind, suffix = (Image, "") if self._raw else (CompressedImage, "/compressed")
         qos = NEWEST if settings.image_reliability == "reliable" else CAMERA
         self.problem = ""
-        callbacks = {"image": self._image, "wrist_image": self._wrist_image}
-        for name, callback in list(callbacks.items())[:views]:
-            topic = name + suffix
+        for view in VIEWS[:views]:
+            topic = view + suffix
+            callback = self._image if view == VIEWS[0] else functools.partial(self._further, view)
             events = SubscriptionEventCallbacks(
                 incompatible_qos=functools.partial(self._incompatible, topic)
             )
             camera = self._node.create_subscription(
                 kind, topic, callback, qos, event_callbacks=events
             )
-            self._cameras[name] = camera
-            self._sources.add(name, camera)
+            self._cameras[view] = camera
+            self._sources.add(view, camera)
 
     @property
     def cameras(self) -> int:
@@ -111,8 +112,8 @@ class Inputs:
     def _image(self, message: Any) -> None:
         self._driver.image(self._picture(message), *_origin(message))
 
-    def _wrist_image(self, message: Any) -> None:
-        self._driver.wrist_image(self._picture(message), *_origin(message))
+    def _further(self, view: str, message: Any) -> None:
+        self._driver.further_image(view, self._picture(message), *_origin(message))
 
     def _picture(self, message: Any) -> RawPicture | PackedPicture:
         return RawPicture.of(message) if self._raw else PackedPicture.of(message)

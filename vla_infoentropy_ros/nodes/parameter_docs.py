@@ -29,6 +29,7 @@ def document() -> str:
         "load": "how the policy is loaded",
         "selection": "selection of tokens",
         "session": "how steps run",
+        "state": "the robot's state, for policies that take it",
         "command": "commands to the robot",
     }
     for group, title in titles.items():

@@ -52,6 +52,7 @@ POLICY_NODE = Rights(
     publish=("/rosout", "/parameter_events", "/diagnostics", "action", *_own(_TELLING)),
     subscribe=(
         "/clock", "image", "image/compressed", "wrist_image", "wrist_image/compressed",
+        "third_image", "third_image/compressed",
         "instruction", "ee_pose", "joint_states", "robot_description",
     ),
     reply=_own((*_SWITCHES, *_LIFECYCLE, *_PARAMETERS)),

@@ -13,9 +13,11 @@ from vla_infoentropy_ros.replay.bag_reader import Bag, Recorded
 from vla_infoentropy_ros.replay.errors import BagError
 from vla_infoentropy_ros.replay.recording import (
     COMPRESSED,
+    EE_POSE,
     EPISODE_END,
     EVER_NS,
     INSTRUCTION,
+    JOINT_STATES,
     RAW,
     Event,
     RecordedAction,
@@ -31,16 +33,20 @@ from vla_infoentropy_ros.replay.types import (
     stamp_ns,
 )
 
+STATES = {JOINT_STATES: "sensor_msgs/msg/JointState", EE_POSE: "geometry_msgs/msg/PoseStamped"}
+"""Types of the topics that hold the robot's state."""
+
 
 class BagRecording:
     """An open bag with its topics chosen. Raises BagError where there is nothing to choose.
 
     image_topics: those wanted, () for all. instruction_topic: "" for the only String topic that
-    is called instruction, if there is one.
+    is called instruction, if there is one. states: joint_states or ee_pose, for topics so called.
     """
 
     def __init__(
-        self, path: Path, image_topics: Sequence[str] = (), instruction_topic: str = ""
+        self, path: Path, image_topics: Sequence[str] = (), instruction_topic: str = "",
+        states: Sequence[str] = (),
     ) -> None:
         self.path = path
         self._bag = Bag(path)
@@ -53,6 +59,7 @@ class BagRecording:
             self.cameras: Sequence[str] = choose(path, found, image_topics, None)
             self.images = self._bag.count(self.cameras[0])
             self._instruction = self._choose_instruction(instruction_topic)
+            self._states = [topic for kind in states for topic in self._choose_states(kind)]
         except BaseException:
             self.close()
             raise
@@ -64,7 +71,7 @@ class BagRecording:
     @property
     def _listened(self) -> list[str]:
         told = [self._instruction] * bool(self._instruction)
-        return [*self.cameras, *told, *self._bag.topics(EPISODE)]
+        return [*self.cameras, *told, *self._states, *self._bag.topics(EPISODE)]
 
     def events(self, window: Window) -> Iterator[Event]:
         self._whole = window.whole
@@ -98,8 +105,18 @@ class BagRecording:
             return Event(time_ns, INSTRUCTION, str(message.data))
         if type_name == EPISODE:
             return Event(time_ns, EPISODE_END)
+        if type_name in STATES.values():
+            return Event(time_ns, next(k for k, v in STATES.items() if v == type_name), message)
         kind = RAW if type_name == RAW_IMAGE else COMPRESSED
         return Event(time_ns, kind, message, self.cameras.index(topic))
+
+    def _choose_states(self, kind: str) -> list[str]:
+        found = self._bag.topics(STATES[kind])
+        named = [topic for topic in found if topic.rsplit("/", 1)[-1] == kind]
+        if not named:
+            raise BagError(f"no {STATES[kind]} on a topic called {kind} in {self.path}, which "
+                           f"--state-source needs; there is {', '.join(found) or 'none at all'}")
+        return named
 
     def _choose_instruction(self, wanted: str) -> str:
         found = self._bag.topics(STRING)

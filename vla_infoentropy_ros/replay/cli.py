@@ -15,7 +15,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.driving.settings import NodeSettings, PolicyNodeSettings
+from vla_infoentropy_ros.driving.state_input import StateSettings, add_state_arguments
 from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.interrupting import terminable
 from vla_infoentropy_ros.knobs import SettingError
@@ -86,7 +88,9 @@ def replay(options: argparse.Namespace) -> Outcome:
     """Replay, write what was asked for, and judge it."""
     tolerance = parse_tolerances(options.tolerance)
     settings = PolicyNodeSettings(
-        node=NodeSettings(schedule=options.schedule), selection=read_assignments(options.set)
+        node=NodeSettings(schedule=options.schedule), selection=read_assignments(options.set),
+        state=StateSettings.from_arguments(options),
+        command=CommandSettings(base_frame=options.base_frame),
     )
     check_schedule(options.schedule)
     loading = LoadOptions.from_arguments(options)
@@ -257,5 +261,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tolerance", action="append", default=[], metavar="NAME=X",
                         help="exit with 3 if actions differ by more: dx, ..., dyaw, gripper, "
                         "translation, rotation; in m, rad, openings")
+    parser.add_argument("--base-frame", default=CommandSettings().base_frame, metavar="NAME",
+                        help="frame that ee_pose was recorded in (default: %(default)s)")
+    add_state_arguments(parser)
     add_load_arguments(parser)
     return parser

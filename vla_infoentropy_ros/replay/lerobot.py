@@ -19,12 +19,14 @@ from vla_infoentropy_ros.replay.errors import BagError, counted
 from vla_infoentropy_ros.replay.recording import (
     COMPRESSED,
     INSTRUCTION,
+    JOINT_STATES,
     RAW,
     Event,
     RecordedAction,
     Window,
     choose,
     compressed_image,
+    joint_states,
     raw_image,
 )
 
@@ -37,16 +39,20 @@ except ImportError as missing:
                    "pip install 'vla_infoentropy_ros[lerobot]'") from missing
 
 _DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+STATE = "observation.state"
 _VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 
 
 class LeRobotEpisode:
     """Episode ``number``; its frames are stamped from one period on. cameras: image features.
+    state: whether its observation.state comes too, as joints by the names that meta/info.json has.
 
     Raises BagError for a dataset of another version, without cameras or without that episode.
     """
 
-    def __init__(self, path: Path, number: int, cameras: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: Path, number: int, cameras: Sequence[str] = (), state: bool = False
+    ) -> None:
         self.path, self.notes, self._number = path, list[str](), number
         info = read_json(path / "meta" / "info.json", BagError)
         version = str(info.get("codebase_version", "none")) if isinstance(info, dict) else "none"
@@ -64,6 +70,7 @@ class LeRobotEpisode:
         if not self._kinds or not 0.001 <= self._fps <= 1000.0:
             raise BagError(f"{path} has no features of dtype image or video, or no sane fps "
                            f"({self._fps:g})")
+        self._joints = _state_names(path, info["features"].get(STATE)) if state else []
         self.cameras: Sequence[str] = choose(path, sorted(self._kinds), cameras, None)
         self._episode = self._row()
         self.images = int(self._episode["length"])
@@ -101,8 +108,13 @@ class LeRobotEpisode:
         streams = [self._pictures(camera) for camera in self.cameras]
         # The first camera comes last: it is what begins a step.
         order = [*range(1, len(streams)), 0]
+        states = self._states() if self._joints else iter(())
         for index in range(self.images):
             taken_ns = (index + 1) * period_ns
+            state = next(states, None)
+            if state is not None and window.start_ns <= index * period_ns < window.end_ns:
+                message = joint_states(taken_ns, self._joints, state)
+                yield Event(taken_ns, JOINT_STATES, message)
             for view in order:
                 content = next(streams[view], None)
                 if content is None:
@@ -125,6 +137,12 @@ class LeRobotEpisode:
         if self._kinds[camera] == "image":
             return self._from_table(camera)
         return self._from_video(camera)
+
+    def _states(self) -> Iterator[list[float]]:
+        file = self._place(_DATA, "data")
+        for row in self._rows(file, ["episode_index", STATE]):
+            if row["episode_index"] == self._number:
+                yield [float(value) for value in row[STATE]]
 
     def _from_table(self, camera: str) -> Iterator[bytes]:
         file = self._place(_DATA, "data")
@@ -178,3 +196,14 @@ class LeRobotEpisode:
                 for camera, found in self._delivered.items() if found != self.images]
 
     def close(self) -> None: ...
+
+
+def _state_names(path: Path, feature: Any) -> list[str]:
+    """What the numbers of a state are called: a list, or lists by kind."""
+    names = feature.get("names") if isinstance(feature, Mapping) else None
+    if isinstance(names, Mapping):
+        names = [name for part in names.values() if isinstance(part, list) for name in part]
+    if not isinstance(names, list) or not names:
+        raise BagError(f"{path}/meta/info.json has no {STATE} with names, which --state-source "
+                       "needs; record the dataset with its state")
+    return [str(name) for name in names]

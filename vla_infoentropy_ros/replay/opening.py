@@ -9,7 +9,7 @@ from pathlib import Path
 from vla_infoentropy_ros.replay.bag_recording import BagRecording
 from vla_infoentropy_ros.replay.errors import BagError
 from vla_infoentropy_ros.replay.picture_folder import PictureFolder, pictures_in
-from vla_infoentropy_ros.replay.recording import Recording
+from vla_infoentropy_ros.replay.recording import EE_POSE, JOINT_STATES, Recording
 
 
 def open_recording(options: argparse.Namespace) -> Recording:
@@ -20,10 +20,20 @@ def open_recording(options: argparse.Namespace) -> Recording:
 
         if options.instruction_topic:
             raise BagError("--instruction-topic: a LeRobot dataset has tasks, no topics")
-        return LeRobotEpisode(path, options.episode, options.image_topic)
+        if options.state_source == EE_POSE:
+            raise BagError("--state-source ee_pose: a LeRobot dataset holds its state as numbers "
+                           "by name; give joint_states, and --state-joints in their order")
+        return LeRobotEpisode(
+            path, options.episode, options.image_topic, bool(options.state_source)
+        )
     if path.is_dir() and pictures_in(path):
         if options.instruction_topic or options.image_topic:
             raise BagError("--image-topic and --instruction-topic: a folder of pictures has no "
                            "topics; give its --instruction")
+        if options.state_source:
+            raise BagError("--state-source: a folder of pictures holds no robot state")
         return PictureFolder(path, options.rate)
-    return BagRecording(path, options.image_topic, options.instruction_topic)
+    states = [options.state_source] * bool(options.state_source)
+    if options.state_source == EE_POSE and options.state_joints:
+        states.append(JOINT_STATES)
+    return BagRecording(path, options.image_topic, options.instruction_topic, states)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vla_infoentropy_ros.replay.errors import BagError
 
 RAW, COMPRESSED, INSTRUCTION, EPISODE_END = "raw", "compressed", "instruction", "episode_end"
+JOINT_STATES, EE_POSE = "joint_states", "ee_pose"
 EVER_NS = 2**63 - 1
 
 
@@ -23,7 +24,8 @@ class Event(NamedTuple):
     """Something that reaches the policy at a time of recording.
 
     kind: one of the above. content: for images a message with the fields of sensor_msgs/Image or
-    CompressedImage, for an instruction its text. view: which of the chosen cameras, 0 first.
+    CompressedImage, for an instruction its text, for the robot's state one with the fields of
+    sensor_msgs/JointState or geometry_msgs/PoseStamped. view: which of the chosen cameras, 0 first.
     """
 
     time_ns: int
@@ -104,6 +106,11 @@ def choose(path: Path, found: Sequence[str], wanted: Sequence[str], views: int |
 def _header(taken_ns: int, frame_id: str) -> Any:
     stamp = SimpleNamespace(sec=taken_ns // 10**9, nanosec=taken_ns % 10**9)
     return SimpleNamespace(stamp=stamp, frame_id=frame_id)
+
+
+def joint_states(taken_ns: int, names: Sequence[str], positions: Sequence[float]) -> Any:
+    """What sensor_msgs/JointState holds, of a recording that has no messages."""
+    return SimpleNamespace(header=_header(taken_ns, ""), name=list(names), position=list(positions))
 
 
 def compressed_image(taken_ns: int, frame_id: str, form: str, data: bytes) -> Any:

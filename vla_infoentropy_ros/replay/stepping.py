@@ -19,12 +19,21 @@ from vla_infoentropy_ros.control.faults import Fault
 from vla_infoentropy_ros.driving.clock import SetClock
 from vla_infoentropy_ros.driving.driver import Driver, Step
 from vla_infoentropy_ros.driving.images import ImageError, PackedPicture, Picture, RawPicture
-from vla_infoentropy_ros.driving.intake import Frame
+from vla_infoentropy_ros.driving.intake import VIEWS, Frame
+from vla_infoentropy_ros.driving.robot_state import Pose
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.sink import NoRobot
 from vla_infoentropy_ros.driving.worker import Inline
 from vla_infoentropy_ros.replay.errors import BagError, counted
-from vla_infoentropy_ros.replay.recording import EPISODE_END, INSTRUCTION, RAW, Event
+from vla_infoentropy_ros.replay.recording import (
+    COMPRESSED,
+    EE_POSE,
+    EPISODE_END,
+    INSTRUCTION,
+    JOINT_STATES,
+    RAW,
+    Event,
+)
 from vla_infoentropy_ros.replay.threads import Ahead
 from vla_infoentropy_ros.replay.types import stamp_ns
 from vla_infoentropy_ros.variants import Variant
@@ -167,6 +176,8 @@ class Replay:
                 self._clock.set_ns(event.time_ns)
                 if event.kind == INSTRUCTION:
                     self._instruct(str(event.content))
+                elif event.kind in (JOINT_STATES, EE_POSE):
+                    self._hear_state(event)
                 elif event.kind == EPISODE_END:
                     for driver in self._drivers.values():
                         driver.reset()
@@ -179,7 +190,7 @@ class Replay:
         """On the reading thread."""
         images = 0
         for event in events:
-            if event.kind in (INSTRUCTION, EPISODE_END):
+            if event.kind not in (RAW, COMPRESSED):
                 yield _Shown(event)
                 continue
             skipped = not event.view and images % self._every > 0
@@ -216,7 +227,7 @@ class Replay:
 
     def _unused(self) -> int:
         first = next(iter(self._ears.values())).account
-        rejected = sum(n for r, n in first.rejected.items() if not r.startswith("wrist image: "))
+        rejected = sum(n for r, n in first.rejected.items() if not r.startswith(VIEWS[1:]))
         told = first.used + rejected + first.dropped.total() + first.failed.total()
         return self.images - self._skipped - told
 
@@ -225,6 +236,16 @@ class Replay:
             for driver in self._drivers.values():
                 driver.instruction(text)
 
+    def _hear_state(self, event: Event) -> None:
+        message, taken_ns = event.content, stamp_ns(event.content.header.stamp)
+        for driver in self._drivers.values():
+            if event.kind == JOINT_STATES:
+                driver.robot.hear_joints(message.name, message.position, taken_ns)
+                continue
+            at, turn = message.pose.position, message.pose.orientation
+            pose = Pose(np.array([at.x, at.y, at.z]), (turn.w, turn.x, turn.y, turn.z))
+            driver.robot.hear_pose(pose, str(message.header.frame_id), taken_ns)
+
     def _look(self, shown: _Shown) -> Moment | None:
         event, picture, skipped = shown
         assert picture is not None
@@ -232,7 +253,7 @@ class Replay:
         taken_ns, frame_id = stamp_ns(header.stamp), str(header.frame_id)
         if event.view:
             for driver in self._drivers.values():
-                driver.wrist_image(picture, taken_ns, frame_id)
+                driver.further_image(VIEWS[event.view], picture, taken_ns, frame_id)
             return None
         self.images += 1
         if skipped:

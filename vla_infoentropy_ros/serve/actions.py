@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vla_infoentropy_ros.control.conventions import gripper_opening, rotation_vector
 from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.models.adapter import Action, ActionConvention
-from vla_infoentropy_ros.models.openvla.conventions import OSC_POSE_SCALE
+from vla_infoentropy_ros.models.conventions import OSC_POSE_SCALE
 
 FORMS = ("policy", "osc_pose")
 OSC_POSE_PERIOD_S = 0.05

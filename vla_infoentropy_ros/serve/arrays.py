@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from vla_infoentropy_ros.driving.images import PackedPicture, Picture, RawPicture
 from vla_infoentropy_ros.foreign.text import shown
+from vla_infoentropy_ros.models.json_fields import is_number
 from vla_infoentropy_ros.serve.service import RequestError
 
+_FLOATS = ("<f4", "<f8", "float32", "float64")
 _BYTES = ("|u1", "u1", "uint8")
 
 
@@ -37,6 +39,21 @@ def picture_of(value: Any, name: str) -> Picture:
         picture = _raw_picture(value, name)
     picture.check()
     return picture
+
+
+def state_of(value: Any) -> NDArray[np.float64] | None:
+    """A robot state (S,) that was sent as a list of numbers or as an array; None for none. How
+    many there are and whether they are finite, the policy judges."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping) and value.get("dtype") in _FLOATS:
+        data = (_from_base64(value["__numpy__"], "state") if "__numpy__" in value
+                else _bytes(value.get("data"), "state"))
+        if len(data) % np.dtype(value["dtype"]).itemsize == 0:
+            return np.frombuffer(data, value["dtype"]).astype(np.float64)
+    if isinstance(value, (list, tuple)) and all(map(is_number, value)):
+        return np.array(value, dtype=np.float64)
+    raise RequestError(f"state={shown(value)}: send a list of numbers or an array of floats")
 
 
 def _raw_picture(value: Mapping[str, Any], name: str) -> Picture:

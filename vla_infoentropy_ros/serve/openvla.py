@@ -24,11 +24,11 @@ from urllib.parse import parse_qs, urlsplit
 from vla_infoentropy_ros.foreign.budgets import limit
 from vla_infoentropy_ros.foreign.text import UserError, one_line, shown
 from vla_infoentropy_ros.serve.access import Access
-from vla_infoentropy_ros.serve.arrays import numpy_json, picture_of
+from vla_infoentropy_ros.serve.arrays import numpy_json, picture_of, state_of
 from vla_infoentropy_ros.serve.pages import JSON, page
 from vla_infoentropy_ros.serve.service import BusyError, Client, RequestError, Service
 
-PICTURES = ("image", "wrist_image")
+PICTURES = ("image", "wrist_image", "third_image")
 PATHS = ("/act", "/reset")
 SILENCE_S = 30.0  # a client that says nothing for so long in mid-request is left
 NAME_CHARACTERS = 64
@@ -159,7 +159,8 @@ class _Handler(BaseHTTPRequestHandler):
             )
         pictures = [picture_of(request.get(field), field) for field in PICTURES[: policy.views]]
         with self.episodes.client(name) as client:
-            answer = client.act(pictures, request.get("instruction", ""), time.monotonic_ns())
+            answer = client.act(pictures, request.get("instruction", ""), time.monotonic_ns(),
+                                state_of(request.get("state")))
         text = json.dumps(numpy_json(answer.values))
         return (json.dumps(text) if twice else text).encode()
 

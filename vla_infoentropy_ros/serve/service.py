@@ -72,16 +72,17 @@ class Service:
 
     def _step(
         self, session: Session, pictures: Sequence[Picture], instruction: str,
-        stamp_ns: int | None,
+        stamp_ns: int | None, state: NDArray[np.float64] | None,
     ) -> Answer:
         views = self.policy.views
         if len(pictures) != views:
             raise RequestError(f"{len(pictures)} pictures sent; this policy looks at {views}")
         words = instruction_words(instruction)
         images = [picture.rgb() for picture in pictures]
+        taken = None if self.policy.proprioception is None else state
         with self._turn:
             session.set_instruction(words)
-            result = session.step(images, stamp_ns)
+            result = session.step(images, stamp_ns, state=taken)
         self.metrics.stepped(result)
         return Answer(self.form.write(result.action), result.report.fresh, result.latency_ms,
                       result.macs)
@@ -100,15 +101,16 @@ class Client:
         self._service.metrics.episodes.inc()
 
     def act(self, pictures: Sequence[Picture], instruction: str,
-            stamp_ns: int | None = None) -> Answer:
+            stamp_ns: int | None = None, state: NDArray[np.float64] | None = None) -> Answer:
         """The policy's answer to one picture per view; another instruction than before begins a
         new episode.
 
         stamp_ns: when the pictures came, on a clock that never runs back, where time passes for
-        the robot meanwhile; a simulator waits, and has none. Raises UserError in one sentence; the
+        the robot meanwhile; a simulator waits, and has none. state: the robot's (S,), for a
+        policy that takes one; others do not look at it. Raises UserError in one sentence; the
         next step then recomputes everything.
         """
-        return self._service._step(self._session, pictures, instruction, stamp_ns)
+        return self._service._step(self._session, pictures, instruction, stamp_ns, state)
 
     def close(self) -> None:
         """Leave; a second time does nothing."""

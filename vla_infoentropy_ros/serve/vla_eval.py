@@ -23,7 +23,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 from vla_infoentropy_ros.foreign.budgets import limit
 from vla_infoentropy_ros.foreign.text import UserError, one_line, shown
 from vla_infoentropy_ros.serve.access import Access
-from vla_infoentropy_ros.serve.arrays import ndarray_message, picture_of
+from vla_infoentropy_ros.serve.arrays import ndarray_message, picture_of, state_of
 from vla_infoentropy_ros.serve.pages import page
 from vla_infoentropy_ros.serve.service import Answer, Client, RequestError, Service
 
@@ -125,7 +125,8 @@ class VlaEvalServer:
         wanted = self._service.policy.views
         names = sorted(map(str, images), key=lambda name: WRIST in name)[:wanted]
         pictures = [picture_of(images[name], f"images[{shown(name)}]") for name in names]
-        return client.act(pictures, payload.get("task_description", ""))
+        return client.act(pictures, payload.get("task_description", ""),
+                          state=state_of(payload.get("states")))
 
     def _hello(self) -> dict[str, Any]:
         policy = self._service.policy

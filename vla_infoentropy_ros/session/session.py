@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vla_infoentropy_ros.engine import heads
 from vla_infoentropy_ros.engine.cost import Cost, probe_flops_of
@@ -102,15 +102,18 @@ class Session:
         self._episode = Episode(reason)
 
     def step(
-        self, images: Sequence[NDArray[np.uint8]], stamp_ns: int | None = None, source: str = ""
+        self, images: Sequence[NDArray[np.uint8]], stamp_ns: int | None = None, source: str = "",
+        state: ArrayLike | None = None,
     ) -> StepResult:
         """Camera images, one per view, (h, w, 3) uint8 RGB, to an action.
 
         stamp_ns: when the frame was taken, on one clock; frames further apart than
         ``frame_gap_limit_s``, or running backwards, share no cache. source: which camera it was
-        taken by, any name; images of another source or size share no cache either. Raises
-        PolicyError for images the policy cannot take or a missing instruction, StepError when the
-        network gives NaN; after any exception the next step recomputes everything.
+        taken by, any name; images of another source or size share no cache either. state: the
+        robot's, (S,) as the policy's ``proprioception`` takes it, None where it takes none.
+        Raises PolicyError for images or a state the policy cannot take or a missing instruction,
+        StepError when the network gives NaN; after any exception the next step recomputes
+        everything.
         """
         if self._decoder is None:
             raise PolicyError("no instruction: call set_instruction before the first step")
@@ -119,14 +122,14 @@ class Session:
         if self._episode.holes and self.selector.reuses:
             invalidated = invalidated or "pruned_step"
         with torch.inference_mode():
-            result = self._run(self._decoder, images, source, invalidated)
+            result = self._run(self._decoder, images, source, self._normalised(state), invalidated)
         self._episode.invalid, self._episode.holes = "", result.report.pruned > 0
         self.steps += 1
         return result
 
     def _run(
         self, decoder: PartialDecoder, images: Sequence[NDArray[np.uint8]], source: str,
-        invalidated: str,
+        state: torch.Tensor | None, invalidated: str,
     ) -> StepResult:
         watch = Stopwatch(self._device)
         seen = self.policy.preprocess(images)
@@ -144,12 +147,12 @@ class Session:
         patches = patches_of(seen.image.to(self._device), self.policy.grid)
         selection = self._select(patches, visual, invalidated)
         watch.lap("select")
-        decoded = self._act(decoder, visual, selection.plan, watch)
+        decoded = self._act(decoder, visual, selection.plan, state, watch)
         cost = Cost()
         if self._unsure(decoded) and selection.plan.fresh.shape[0] < self._visual:
             cost = self.policy.head.cost(decoder, selection.plan, decoded)
             selection, invalidated = self._everything(visual), "entropy_gate"
-            decoded = self._act(decoder, visual, selection.plan, watch)
+            decoded = self._act(decoder, visual, selection.plan, state, watch)
         memory = self._remember(decoder, selection, visual, patches, decoded.next_draft())
         # Of the picture too: a token that is kept today is not read, and its NaN would not show.
         finite, numbers = decoded.finite() & torch.isfinite(visual).all(), decoded.numbers()
@@ -181,13 +184,22 @@ class Session:
             image=seen.image.cpu().numpy(),
         )
 
+    def _normalised(self, state: ArrayLike | None) -> torch.Tensor | None:
+        taken = self.policy.proprioception
+        if taken is not None:
+            return taken.normalise(state).to(self._device)
+        if state is not None:
+            raise PolicyError(f"a robot state was given, which {self.policy.name} does not take")
+        return None
+
     def _act(
-        self, decoder: PartialDecoder, visual: torch.Tensor, plan: TokenPlan, watch: Stopwatch
+        self, decoder: PartialDecoder, visual: torch.Tensor, plan: TokenPlan,
+        state: torch.Tensor | None, watch: Stopwatch,
     ) -> heads.Decision:
         assert self._text is not None
         draft = self._episode.draft if self.options.decode == "window" else None
         prompt = torch.cat((self._bos, visual, self._text))
-        turn = heads.Turn(self.steps, draft, None, watch, self.options.euler_steps)
+        turn = heads.Turn(self.steps, draft, state, watch, self.options.euler_steps)
         return self.policy.head.act(decoder, prompt, plan, turn)
 
     def _unsure(self, decoded: heads.Decision) -> bool:
@@ -248,7 +260,8 @@ class Session:
         layers = self.selector.needs(self._depth).resolve(self._depth)
         with torch.inference_mode():
             self._text = embed(ids)
-            self._bos = embed(torch.tensor([self.policy.bos_token_id], device=self._device))
+            leading = [self.policy.bos_token_id] * layout.bos
+            self._bos = embed(torch.tensor(leading, dtype=torch.int64, device=self._device))
             self._decoder = PartialDecoder(self.policy.backbone, layout, layers)
         self._measure(self._decoder)
 

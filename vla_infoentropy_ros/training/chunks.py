@@ -25,7 +25,7 @@ from tqdm import tqdm
 from vla_infoentropy_ros.models.action_codec import ActionStats
 from vla_infoentropy_ros.models.embedded import EmbeddedPolicy
 from vla_infoentropy_ros.models.embedded.policy import normalise_pixels
-from vla_infoentropy_ros.models.openvla.environment import parse_device
+from vla_infoentropy_ros.models.environment import parse_device
 from vla_infoentropy_ros.sim.tabletop import Tabletop
 from vla_infoentropy_ros.sim.tasks import parse_instruction
 from vla_infoentropy_ros.training.collect import CollectJob, Lane

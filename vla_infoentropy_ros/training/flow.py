@@ -24,7 +24,7 @@ from vla_infoentropy_ros.models.embedded import EmbeddedPolicy, PolicyConfig
 from vla_infoentropy_ros.models.embedded.config import FlowConfig
 from vla_infoentropy_ros.models.embedded.flow_network import FlowNetwork, PrefixKeys
 from vla_infoentropy_ros.models.embedded.weights_file import write_text, write_weights
-from vla_infoentropy_ros.models.openvla.environment import parse_device
+from vla_infoentropy_ros.models.environment import parse_device
 from vla_infoentropy_ros.sim.expert import MAX_STEP
 from vla_infoentropy_ros.sim.tasks import Goal
 from vla_infoentropy_ros.training.chunks import HORIZON, Batch, ChunkPool

@@ -68,6 +68,9 @@ class TabletopExpert:
     def layout(self, visual: int, text: int) -> Layout:
         return Layout(visual, text, self.horizon, together=True, action_blocks=(self.horizon,))
 
+    def state_rows(self, state: torch.Tensor | None) -> torch.Tensor | None:
+        return None
+
     def begin(self, decoder: PartialDecoder, state: torch.Tensor | None) -> None:
         self._visible = None
         if self.sees == "images":

@@ -40,6 +40,7 @@ class EmbeddedBase:
     """
 
     views = 1
+    proprioception = None
 
     def __init__(
         self, config: PolicyConfig, network: EmbeddedNetwork | FlowNetwork | None = None

@@ -162,10 +162,17 @@ class OpenVLAModel(nn.Module):
         return self.projector(self.vision_backbone(pixels))
 
 
-def unused_parameters(config: OpenVLAConfig) -> re.Pattern[str]:
+def published_name(name: str) -> str:
+    """Without the prefix that a merged LoRA or a wrapped model leaves, and with the published
+    name of a layer scale."""
+    name = name.removeprefix("module.").removeprefix("base_model.model.")
+    return re.sub(r"\.(ls[12])\.gamma$", r".\1.scale_factor", name)
+
+
+def unused_parameters(config: OpenVLAConfig) -> str:
     """Names that a published checkpoint holds and this module, on purpose, does not."""
     dino, siglip = (tower.depth - 1 for tower in config.towers)
-    return re.compile(
+    return (
         rf"vision_backbone\.featurizer\.(blocks\.{dino}\.|norm\.|head\.)"
         rf"|vision_backbone\.fused_featurizer\.(blocks\.{siglip}\.|norm\.|attn_pool\.|head\.)"
         r"|.*\.rotary_emb\.inv_freq$"

@@ -17,7 +17,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from vla_infoentropy_ros.engine.flops import mlp_flops, vit_flops
 from vla_infoentropy_ros.engine.heads import ActionHead, TokenHead
-from vla_infoentropy_ros.foreign.text import MESSAGE, one_line, printable
+from vla_infoentropy_ros.foreign.text import MESSAGE, printable
 from vla_infoentropy_ros.models.action_codec import ActionCodec
 from vla_infoentropy_ros.models.action_statistics import DOF, action_stats
 from vla_infoentropy_ros.models.adapter import (
@@ -27,37 +27,30 @@ from vla_infoentropy_ros.models.adapter import (
     PromptTokens,
     VisionInput,
 )
-from vla_infoentropy_ros.models.json_fields import REMEDY, Fields
-from vla_infoentropy_ros.models.load_options import LoadOptions
-from vla_infoentropy_ros.models.openvla.checkpoint import (
-    check_table,
-    fill,
-    published_name,
-)
-from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
-from vla_infoentropy_ros.models.openvla.conventions import (
+from vla_infoentropy_ros.models.conventions import (
     OSC_POSE_SCALE,
     convert_gripper,
     convert_rotation,
 )
-from vla_infoentropy_ros.models.openvla.datasets import (
+from vla_infoentropy_ros.models.datasets import (
     TrainingConventions,
     assumptions,
     conventions_for,
 )
-from vla_infoentropy_ros.models.openvla.environment import (
-    TORCH_DTYPES,
-    check_memory,
-    free_bytes,
-    parse_device,
+from vla_infoentropy_ros.models.json_fields import Fields
+from vla_infoentropy_ros.models.load_options import LoadOptions
+from vla_infoentropy_ros.models.network_weights import build_network, load_pinned
+from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
+from vla_infoentropy_ros.models.openvla.modeling import (
+    OpenVLAModel,
+    published_name,
+    unused_parameters,
 )
-from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel, unused_parameters
 from vla_infoentropy_ros.models.openvla.picture_config import read_preprocessing
 from vla_infoentropy_ros.models.openvla.prompt import Prompt
 from vla_infoentropy_ros.models.openvla.statistics import choose_key, read_norm_stats
 from vla_infoentropy_ros.models.preprocessing import Preprocessing
-from vla_infoentropy_ros.models.source import Source, locate, pinned_revision
-from vla_infoentropy_ros.models.weight_files import read_table
+from vla_infoentropy_ros.models.source import Source, locate
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +64,7 @@ class OpenVLAPolicy:
 
     name = "openvla"
     views = 1
+    proprioception = None
     example_instruction = "pick up the red block"
 
     def __init__(
@@ -178,18 +172,18 @@ def load_source(source: Source, options: LoadOptions, *, progress: bool = True) 
     What the options leave open of how the checkpoint was trained is taken from the table in
     `datasets`.
     """
-    device = parse_device(options.device)
-    if source.absent or not options.revision:  # no pin that should speak first
-        _Parts.read(source.folder, options)  # here too, since fetching or hashing 15 GB takes long
-    revision = pinned_revision(source, options.revision, progress=progress)
-    parts = _Parts.read(source.folder, options)  # what was pinned
-    network = _load_network(
-        parts.config, source, device, TORCH_DTYPES[options.dtype], progress=progress
-    )
-    if pinned_revision(source, options.revision) != revision:
-        raise PolicyError(
-            f"{source.folder} changed while it was loaded; let it be completed, then load"
+
+    def build(parts: _Parts, device: torch.device, dtype: torch.dtype) -> OpenVLAModel:
+        network = build_network(
+            source, lambda: OpenVLAModel(parts.config), unused_parameters(parts.config), device,
+            dtype, published_name=published_name, progress=progress,
         )
+        # Not a parameter and not in any checkpoint: the rotary frequencies, float32 by design.
+        backbone = network.language_model.model
+        backbone.rotary_emb = LlamaRotaryEmbedding(parts.config.llama).to(device)
+        return network
+
+    parts, network, revision = load_pinned(source, options, _Parts.read, build, progress=progress)
     policy = OpenVLAPolicy(
         parts.config, network, parts.prompt, parts.preprocessing, parts.norm_stats, parts.norm_key,
         revision=revision, trained=parts.trained, assumed=assumptions(parts.norm_key, options),
@@ -217,6 +211,7 @@ class _Parts:
 
     @classmethod
     def read(cls, folder: Path, options: LoadOptions) -> _Parts:
+        _refuse_options(options)
         config = OpenVLAConfig.read(folder)
         norm_stats = read_norm_stats(folder, config.norm_stats)
         norm_key = choose_key(norm_stats.values, options.unnorm_key)
@@ -233,26 +228,17 @@ class _Parts:
         return cls(config, norm_stats, norm_key, trained, prompt, preprocessing)
 
 
-def _load_network(
-    config: OpenVLAConfig, source: Source, device: torch.device, dtype: torch.dtype,
-    *, progress: bool,
-) -> OpenVLAModel:
-    try:
-        with torch.device("meta"):
-            network = OpenVLAModel(config)
-    except Exception as error:  # sizes that fit each on its own and not together
+def _refuse_options(options: LoadOptions) -> None:
+    if options.trained_gripper not in ("", "one_is_open"):
         raise PolicyError(
-            f"{source.folder / 'config.json'} describes a network that cannot be built "
-            f"({one_line(f'{type(error).__name__}: {error}')}); {REMEDY}"
-        ) from error
-    table = read_table(source.folder, source.weights, published_name)
-    check_table(table, network, unused_parameters(config))
-    needed = sum(parameter.numel() for parameter in network.parameters()) * dtype.itemsize
-    check_memory(needed, device, dtype, free_bytes(device))
-    fill(network, table, device, dtype, progress=progress)
-    # Not a parameter and not in any checkpoint: the rotary frequencies, float32 by design.
-    network.language_model.model.rotary_emb = LlamaRotaryEmbedding(config.llama).to(device)
-    return network.eval().requires_grad_(False)
+            f"trained_gripper={options.trained_gripper!r}: OpenVLA's data loader makes 1 = open of "
+            "every set; leave it empty"
+        )
+    if options.cameras:
+        raise PolicyError(
+            f"cameras={options.cameras!r}: an OpenVLA checkpoint has one camera and no name for "
+            "it; leave it empty"
+        )
 
 
 def _check_vocabulary(config: OpenVLAConfig, prompt: Prompt) -> None:

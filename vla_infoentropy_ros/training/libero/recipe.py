@@ -9,8 +9,8 @@ from typing import Any
 from vla_infoentropy_ros.knobs import check_knobs, knob
 from vla_infoentropy_ros.libero.suites import INSTRUCTIONS
 from vla_infoentropy_ros.libero.world import CAMERA
+from vla_infoentropy_ros.models.conventions import OSC_POSE_SCALE
 from vla_infoentropy_ros.models.embedded import Architecture, PolicyConfig
-from vla_infoentropy_ros.models.openvla.conventions import OSC_POSE_SCALE
 
 NORM_KEY = "libero"
 CONTROL_PERIOD_S = 0.05

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in an environment of LeRobot's own: a checkpoint folder and an observation to a chunk.
+
+    python lerobot_oracle.py FOLDER OBSERVATION.npz CHUNK.npy
+
+Its own processors, its own network, its own weights file; the vision-language model's sizes and
+tokenizer come from the folder in place of the hub.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+import types
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from unittest.mock import MagicMock
+
+import numpy as np
+import torch
+
+try:
+    import torchvision  # noqa: F401
+except ImportError:  # imported by its data sets' pictures, which nothing here looks at
+    for name in ("torchvision", "torchvision.transforms", "torchvision.transforms.v2",
+                 "torchvision.transforms.functional", "torchvision.transforms.v2.functional"):
+        sys.modules[name] = MagicMock(__spec__=ModuleSpec(name, None), __version__="0.0")
+
+from lerobot.configs.types import FeatureType, PolicyFeature
+from lerobot.policies.smolvla import smolvlm_with_expert
+from lerobot.policies.smolvla.configuration_smolvla import SmolVLAConfig
+from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy
+from lerobot.processor import PolicyProcessorPipeline
+from lerobot.processor.converters import (
+    policy_action_to_transition,
+    transition_to_policy_action,
+)
+from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerFast
+
+
+def network(folder: Path) -> SmolVLAPolicy:
+    settings = json.loads((folder / "config.json").read_text())
+    for name in ("type", "normalization_mapping", "input_features", "output_features"):
+        settings.pop(name)
+    features = [
+        {name: PolicyFeature(FeatureType(each["type"]), tuple(each["shape"]))
+         for name, each in json.loads((folder / "config.json").read_text())[part].items()}
+        for part in ("input_features", "output_features")
+    ]
+    with tempfile.TemporaryDirectory() as vlm:
+        shutil.copy(folder / "vlm_config.json", Path(vlm) / "config.json")
+        signs = types.SimpleNamespace(fake_image_token_id=1, global_image_token_id=2)
+        smolvlm_with_expert.AutoProcessor = MagicMock()
+        smolvlm_with_expert.AutoProcessor.from_pretrained.return_value.tokenizer = signs
+        config = SmolVLAConfig(
+            **settings | {"vlm_model_name": vlm},
+            input_features=features[0], output_features=features[1],
+        )
+        policy = SmolVLAPolicy(config)
+    missing, extra = policy.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    assert not missing and not extra, (missing, extra)
+    return policy.eval()
+
+
+def main() -> None:
+    folder, observation = Path(sys.argv[1]), dict(np.load(sys.argv[2]))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"), pad_token="<|endoftext|>"
+    )
+    before = PolicyProcessorPipeline.from_pretrained(
+        folder, config_filename="policy_preprocessor.json",
+        overrides={"tokenizer_processor": {"tokenizer": tokenizer}},
+    )
+    after = PolicyProcessorPipeline.from_pretrained(
+        folder, config_filename="policy_postprocessor.json",
+        to_transition=policy_action_to_transition, to_output=transition_to_policy_action,
+    )
+    noise, task = torch.from_numpy(observation.pop("noise")), str(observation.pop("task"))
+    raw = {
+        name: torch.from_numpy(value).permute(2, 0, 1).float() / 255 if value.ndim == 3
+        else torch.from_numpy(value).float()
+        for name, value in observation.items()
+    }
+    with torch.no_grad():
+        batch = before(raw | {"task": task})
+        chunk = network(folder).predict_action_chunk(batch, noise=noise)
+    np.save(sys.argv[3], after(chunk)[0].numpy())
+
+
+main()

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The prompt of SmolVLA and pi0: the instruction's words and a line end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from vla_infoentropy_ros.foreign.text import one_line
+from vla_infoentropy_ros.models.adapter import PolicyError, PromptTokens
+from vla_infoentropy_ros.models.instruction import check_length, check_pieces, instruction_words
+from vla_infoentropy_ros.models.tokenizer_rules import check_tokenizer
+
+AFTER = "\n"
+
+
+class NewlinePrompt:
+    """Instruction to the token ids behind the visual tokens.
+
+    max_tokens: that training cut its prompts to. vocabulary: rows of the embedding table.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, max_tokens: int, vocabulary: int
+    ) -> None:
+        self.tokenizer, self.max_tokens = tokenizer, max_tokens
+        self.reserved = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
+        if len(tokenizer) > vocabulary:
+            raise PolicyError(
+                f"tokenizer.json has {len(tokenizer)} tokens, the model {vocabulary}; take the "
+                "tokenizer.json of the model that the policy was made of"
+            )
+
+    @classmethod
+    def load(cls, folder: Path, max_tokens: int, vocabulary: int, origin: str) -> NewlinePrompt:
+        """From ``tokenizer.json``; origin: where a checkpoint without one takes it from."""
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise PolicyError(
+                f"{path} is missing, and policies of this kind are published without it: copy "
+                f"tokenizer.json of {origin} into a folder together with the checkpoint, and name "
+                "that folder as model"
+            )
+        try:
+            check_tokenizer(path)
+            tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path))
+        except PolicyError:
+            raise
+        except Exception as error:  # the Rust library raises bare Exception
+            raise PolicyError(f"{path} cannot be read: {one_line(error)}") from error
+        return cls(tokenizer, max_tokens, vocabulary)
+
+    def encode(self, instruction: str) -> PromptTokens:
+        """As in training; the words themselves marked for the selectors."""
+        words = instruction_words(instruction)
+        encoded = self.tokenizer(words + AFTER, return_offsets_mapping=True)
+        ids, spans = list(encoded["input_ids"]), list(encoded["offset_mapping"])
+        inside = [start < len(words) and end > start for start, end in spans]
+        unknown = self.tokenizer.unk_token_id
+        if unknown is not None and unknown in ids:
+            raise PolicyError(f"instruction={instruction!r} has characters the tokenizer lacks")
+        said = [index for index, within_words in zip(ids, inside, strict=True) if within_words]
+        check_pieces(
+            instruction, said, self.reserved,
+            lambda index: str(self.tokenizer.convert_ids_to_tokens(index)),
+        )
+        check_length(instruction, len(ids), self.max_tokens)
+        return PromptTokens(torch.tensor(ids), torch.tensor(inside))

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SmolVLA, from checkpoints in LeRobot's layout."""

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sizes of a SmolVLA checkpoint, by its config.json and that of the model that it was made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.models.families import CONFIG
+from vla_infoentropy_ros.models.json_fields import Fields, read_json
+from vla_infoentropy_ros.models.lerobot.features import Features
+
+VLM_CONFIG = "vlm_config.json"
+# The vision-language model's sizes, which no SmolVLA checkpoint holds. What of them shows in the
+# weights' shapes is checked on loading.
+VLMS: dict[str, dict[str, Any]] = {
+    "HuggingFaceTB/SmolVLM2-500M-Video-Instruct": {
+        "text_config": {
+            "hidden_size": 960, "intermediate_size": 2560, "num_attention_heads": 15,
+            "num_key_value_heads": 5, "head_dim": 64, "vocab_size": 49280, "rms_norm_eps": 1e-5,
+        },
+        "vision_config": {
+            "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
+            "num_attention_heads": 12, "patch_size": 16, "image_size": 512,
+        },
+        "scale_factor": 4,
+    },
+}
+
+
+@dataclass(frozen=True)
+class TextSizes:
+    """Of the language model; its expert has the same heads."""
+
+    width: int
+    mlp_width: int
+    heads: int
+    key_heads: int
+    head_width: int
+    vocabulary: int
+    epsilon: float
+
+    @classmethod
+    def read(cls, fields: Fields) -> TextSizes:
+        width, heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
+        sizes = cls(
+            width, fields.integer("intermediate_size"), heads,
+            fields.integer("num_key_value_heads", heads),
+            fields.integer("head_dim", max(1, width // heads)), fields.integer("vocab_size"),
+            fields.number("rms_norm_eps", 1e-5),
+        )
+        if heads % sizes.key_heads or sizes.head_width % 2:
+            raise PolicyError(
+                f"{fields.file}: {fields.where}num_key_value_heads={sizes.key_heads} must divide "
+                f"num_attention_heads={heads}, and head_dim={sizes.head_width} be even"
+            )
+        return sizes
+
+
+@dataclass(frozen=True)
+class VisionSizes:
+    """Of the vision tower. image, patch: px. shuffle: edge of the squares of patches that become
+    one visual token."""
+
+    width: int
+    mlp_width: int
+    layers: int
+    heads: int
+    patch: int
+    image: int
+    shuffle: int
+
+    @classmethod
+    def read(cls, config: Fields) -> VisionSizes:
+        fields = config.object("vision_config")
+        sizes = cls(
+            fields.integer("hidden_size"), fields.integer("intermediate_size", 3072),
+            fields.integer("num_hidden_layers", 12, high=1000),
+            fields.integer("num_attention_heads", 16), fields.integer("patch_size"),
+            fields.integer("image_size"), config.integer("scale_factor", 2),
+        )
+        if sizes.width % sizes.heads or sizes.image % (sizes.patch * sizes.shuffle):
+            raise PolicyError(
+                f"{fields.file}: {fields.where}num_attention_heads={sizes.heads} must divide "
+                f"hidden_size={sizes.width}, and patch_size x scale_factor={sizes.patch} x "
+                f"{sizes.shuffle} image_size={sizes.image}"
+            )
+        return sizes
+
+    @property
+    def side(self) -> int:
+        """Visual tokens per row and per column."""
+        return self.image // (self.patch * self.shuffle)
+
+
+@dataclass(frozen=True)
+class SmolVLAConfig:
+    """layers: of the language model that are run, and of the expert. self_every: of so many expert
+    layers the first sees the actions too, the others the prefix alone; 0: all do that, 1: none."""
+
+    features: Features
+    text: TextSizes
+    vision: VisionSizes
+    layers: int
+    expert_width: int
+    self_every: int
+    horizon: int
+    euler_steps: int
+    state_size: int
+    action_size: int
+    periods: tuple[float, float]
+    most_tokens: int
+    vlm: str
+
+    @classmethod
+    def read(cls, folder: Path) -> SmolVLAConfig:
+        """Raises PolicyError for a setting that this package does not have."""
+        config = Fields(CONFIG, read_json(folder / CONFIG))
+        for name in ("adapt_to_pi_aloha", "use_delta_joint_actions_aloha"):
+            if config.flag(name, False):
+                config.refuse(name, "false: its actions are joint angles of ALOHA's two arms")
+        if config.flag("add_image_special_tokens", False):
+            config.refuse("add_image_special_tokens", "false, as in published checkpoints")
+        vlm_name = config.text("vlm_model_name")
+        vlm = _vlm(folder, vlm_name)
+        text, vision = TextSizes.read(vlm.object("text_config")), VisionSizes.read(vlm)
+        resized = config.numbers("resize_imgs_with_padding", 2, [512, 512])
+        if resized != [vision.image, vision.image]:
+            config.refuse("resize_imgs_with_padding", f"[{vision.image}, {vision.image}], the "
+                          "vision tower's own size")
+        layers = config.integer("num_vlm_layers", 16, high=1000)
+        experts = config.integer("num_expert_layers", -1, low=-1)
+        if experts > 0 and experts != layers:
+            config.refuse("num_expert_layers", f"num_vlm_layers={layers}, or 0 for as many")
+        found = cls(
+            Features.read(config), text, vision, layers,
+            int(text.width * config.number("expert_width_multiplier", 0.75)),
+            _self_every(config), config.integer("chunk_size", 50, high=1000),
+            config.integer("num_steps", 10, high=1000),
+            config.integer("max_state_dim", 32), config.integer("max_action_dim", 32),
+            (config.number("min_period", 4e-3), config.number("max_period", 4.0)),
+            config.integer("tokenizer_max_length", 48), vlm_name,
+        )
+        found._check(config)
+        return found
+
+    def _check(self, config: Fields) -> None:
+        if self.features.state > self.state_size or self.features.action > self.action_size:
+            raise PolicyError(
+                f"{CONFIG}: max_state_dim={self.state_size} and max_action_dim={self.action_size} "
+                f"are less than the {self.features.state} and {self.features.action} of its "
+                "features"
+            )
+        if self.expert_width % 2 or self.expert_width < 2:
+            config.refuse("expert_width_multiplier", "such that the expert's width is even")
+
+    @property
+    def expert_mlp_width(self) -> int:
+        """8/3 of the width, rounded up to a multiple of 256."""
+        return -(-int(4 * int(2 * self.expert_width / 3)) // 256) * 256
+
+    def crosses(self, layer: int) -> bool:
+        """Whether that expert layer reads the prefix alone."""
+        return self.self_every == 0 or layer % self.self_every != 0
+
+
+def _self_every(config: Fields) -> int:
+    if config.choice("attention_mode", ("cross_attn", "self_attn"), "cross_attn") == "self_attn":
+        return 1
+    return max(0, config.integer("self_attn_every_n_layers", 2, low=-1))
+
+
+def _vlm(folder: Path, name: str) -> Fields:
+    """The vision-language model's config.json: beside the checkpoint, or one that is known."""
+    path = folder / VLM_CONFIG
+    if path.is_file():
+        return Fields(VLM_CONFIG, read_json(path))
+    if name in VLMS:
+        return Fields(f"sizes of {name}", VLMS[name])
+    raise PolicyError(
+        f"{folder}: {CONFIG} says vlm_model_name={name!r}, whose sizes are in no table; copy its "
+        f"config.json here as {VLM_CONFIG}"
+    )
