@@ -125,9 +125,10 @@ class TestReading:
         path = launch_file("""
             <arg name="record" default="false"/>
             <executable cmd="recorder" if="$(var record)"/>
+            <executable cmd="window" unless="$(var record)"/>
             <node pkg="vla_infoentropy_ros" exec="sim_node" if="True"/>
         """)
-        assert [process.name for process in read(path).processes] == ["sim_node"]
+        assert [process.name for process in read(path).processes] == ["window", "sim_node"]
         names = [process.name for process in read(path, record="1").processes]
         assert names == ["recorder", "sim_node"]
         with pytest.raises(LaunchError, match=r"<executable> has if='perhaps'; use one of true"):
@@ -323,6 +324,18 @@ class TestRunning:
         assert "[bad-2] process has died: exit code 7" in output
         assert "test.launch.xml:" in output
         assert "good got SIGINT" in output
+
+    def test_one_that_the_others_are_nothing_without_ends_them(
+        self, launch_file: Callable[[str], Path], child: str, start: Callable[..., Launched]
+    ) -> None:
+        path = launch_file(f"""
+            <executable cmd="{child} left polite" name="left"/>
+            <executable cmd="{child} world finish" name="world" on_exit="shutdown"/>
+        """)
+        code, output = start(path).finish()
+        assert code == 0 and "left got SIGINT" in output
+        with pytest.raises(LaunchError, match="on_exit='respawn'"):
+            read(launch_file('<executable cmd="world" on_exit="respawn"/>'))
 
     def test_stubborn_process_is_killed(
         self, launch_file: Callable[[str], Path], child: str, start: Callable[..., Launched]

@@ -14,6 +14,7 @@ from vla_infoentropy_ros.control.faults import FAULT_CODES
 from vla_infoentropy_ros.driving.parameter_specs import group_specs
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings, parameter_specs
 from vla_infoentropy_ros.nodes.arm_settings import arm_specs
+from vla_infoentropy_ros.nodes.gantry_node import GantrySettings
 from vla_infoentropy_ros.nodes.parameter_docs import document
 from vla_infoentropy_ros.nodes.sim_settings import SimSettings
 from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS
@@ -31,7 +32,9 @@ def test_the_parameter_page_is_generated_from_the_declarations():
 
 
 @pytest.mark.parametrize(
-    "spec", [*parameter_specs(), *arm_specs()], ids=lambda spec: spec.name
+    "spec",
+    [*parameter_specs(), *arm_specs(), *group_specs("", GantrySettings)],
+    ids=lambda spec: spec.name,
 )
 def test_every_parameter_is_documented(spec):
     assert spec.doc, "a parameter without documentation"
@@ -67,6 +70,7 @@ def test_launch_files_set_only_parameters_that_exist(path):
         "policy_node": {spec.name for spec in parameter_specs()} | {"use_sim_time"},
         "sim_node": {spec.name for spec in group_specs("", SimSettings)},
         "arm_node": {spec.name for spec in arm_specs()},
+        "gantry_node": {"use_sim_time"},
     }
     for node in ElementTree.parse(path).getroot().iter("node"):
         for parameter in node.iter("param"):
@@ -97,7 +101,7 @@ def test_the_bridge_of_gazebo_stays_in_its_namespace():
     bridged = yaml.safe_load((ROOT / "config" / "gazebo_bridge.yaml").read_text())
     names = [entry["ros_topic_name"] for entry in bridged]
     assert [name for name in names if name.startswith("/")] == ["/clock"]
-    assert {"image", "twist_command"} < set(names)
+    assert {"image", "joint_states", "gantry/x"} < set(names)
 
 
 def test_a_bag_plays_no_commands():

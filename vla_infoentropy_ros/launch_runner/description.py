@@ -45,7 +45,8 @@ class Process:
     """One process to start.
 
     package: empty for <executable>. namespace: absolute, or empty where none was given.
-    parameters: ParameterFile or (name, value), in the order given: later ones win.
+    parameters: ParameterFile or (name, value), in the order given: later ones win. ends_all: the
+    others are stopped when it ends, however it does.
     """
 
     where: str
@@ -57,6 +58,7 @@ class Process:
     parameters: tuple[Any, ...] = ()
     remaps: tuple[tuple[str, str], ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    ends_all: bool = False
 
 
 class Description:
@@ -114,7 +116,8 @@ class Description:
 
     def _node(self, element: Element) -> None:
         element.allow(
-            {"pkg", "exec", "name", "namespace", "args", "ros_args", "output", "if"},
+            {"pkg", "exec", "name", "namespace", "args", "ros_args", "output", "if", "unless",
+             "on_exit"},
             {"param", "remap"},
         )
         if not self._wanted(element):
@@ -133,11 +136,12 @@ class Description:
                 parameters=tuple(self._parameter(child) for child in of["param"]),
                 remaps=tuple(self._remap(child) for child in of["remap"]),
                 environment=dict(self._environment),
+                ends_all=self._ends_all(element),
             )
         )
 
     def _executable(self, element: Element) -> None:
-        element.allow({"cmd", "args", "name", "output", "if"}, set())
+        element.allow({"cmd", "args", "name", "output", "if", "unless", "on_exit"}, set())
         if not self._wanted(element):
             return
         command = (*self._words(element, "cmd"), *self._words(element, "args"))
@@ -145,15 +149,31 @@ class Description:
             raise element.error("has an empty 'cmd'.")
         name = self._text(element, "name", Path(command[0]).name)
         self.processes.append(
-            Process(element.where, name, arguments=command, environment=dict(self._environment))
+            Process(
+                element.where,
+                name,
+                arguments=command,
+                environment=dict(self._environment),
+                ends_all=self._ends_all(element),
+            )
         )
 
     def _wanted(self, element: Element) -> bool:
         """What its condition says, in the words that ros2 launch takes; true without one."""
-        text = self._text(element, "if", "true").strip().lower()
+        return self._truth(element, "if", "true") and not self._truth(element, "unless", "false")
+
+    def _truth(self, element: Element, name: str, default: str) -> bool:
+        text = self._text(element, name, default).strip().lower()
         if text not in _TRUTH:
-            raise element.error(f"has if={text!r}; use one of {', '.join(_TRUTH)}.")
+            raise element.error(f"has {name}={text!r}; use one of {', '.join(_TRUTH)}.")
         return _TRUTH[text]
+
+    def _ends_all(self, element: Element) -> bool:
+        """Whether all end where this process does."""
+        text = self._text(element, "on_exit", "")
+        if text not in ("", "shutdown"):
+            raise element.error(f"has on_exit={text!r}; use shutdown, or leave it away.")
+        return text == "shutdown"
 
     def _namespace(self, element: Element) -> str:
         name = self._text(element, "namespace", "").rstrip("/")

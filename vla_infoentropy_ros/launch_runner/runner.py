@@ -196,6 +196,8 @@ class Runner:
             self._fail(f"{end} has died: {_described(code)} ({item.spec.where})")
         else:
             self._say("INFO", f"{end} has finished cleanly [pid {item.popen.pid}]")
+            if item.spec.ends_all and not self._stopping:
+                self._stop(0)
 
     def _fail(self, text: str) -> None:
         """Note a failure; without one of its nodes a robot system must not carry on."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vla_infoentropy_ros.foreign.markup import parse_xml
 from vla_infoentropy_ros.foreign.text import UserError, shown
@@ -81,6 +81,15 @@ SIM_NODE = Rights(
     request=("policy_node/enable", "policy_node/reset"),
 )  # fmt: skip
 
+GANTRY_NODE = Rights(
+    publish=(
+        "/rosout", "/parameter_events", "ee_pose",
+        *(f"gantry/{part}" for part in ("x", "y", "z", "yaw", "fingers")),
+    ),
+    subscribe=("/clock", "twist_command", "gripper_command", "joint_states"),
+    reply=_own(_PARAMETERS),
+)  # fmt: skip
+
 OPERATOR = Rights(
     publish=("/rosout", "/parameter_events", "instruction"),
     subscribe=(
@@ -95,10 +104,11 @@ OPERATOR = Rights(
 
 @dataclass(frozen=True)
 class Launched:
-    """What one launch file starts. output: of the policy node, a key of `COMMANDS`."""
+    """What one launch file starts. output: of the policy node, a key of `COMMANDS`. robot: nodes
+    of ours that are one. servo: the policy node asks MoveIt Servo."""
 
     output: str
-    sim: bool = False
+    robot: Mapping[str, Rights] = field(default_factory=dict)
     servo: bool = False
 
     @property
@@ -110,16 +120,15 @@ class Launched:
             policy = replace(
                 policy, subscribe=(*policy.subscribe, *SERVO.subscribe), request=SERVO.request
             )
-        simulator = {"sim_node": SIM_NODE} if self.sim else {}
-        return {"policy_node": policy, "operator": OPERATOR, **simulator}
+        return {"policy_node": policy, "operator": OPERATOR, **self.robot}
 
 
 LAUNCHES = {
     "vla": Launched("twist"),
     "servo": Launched("twist", servo=True),
     "bag": Launched(""),
-    "gazebo": Launched("twist"),
-    "sim": Launched("twist", sim=True),
+    "gazebo": Launched("twist", {"gantry_node": GANTRY_NODE}),
+    "sim": Launched("twist", {"sim_node": SIM_NODE}),
 }
 
 
@@ -137,7 +146,7 @@ def policy_xml(launch: str, arguments: Mapping[str, str] | None = None) -> str:
         enclave = ElementTree.SubElement(enclaves, "enclave", path=f"/{node}")
         profiles = ElementTree.SubElement(enclave, "profiles")
         profile = ElementTree.SubElement(profiles, "profile", ns=namespace, node=node)
-        moved = remaps if node != "sim_node" else {}
+        moved = remaps if node not in LAUNCHES[launch].robot else {}
         for group, element, permission in (
             ("topics", "topic", "publish"), ("topics", "topic", "subscribe"),
             ("services", "service", "reply"), ("services", "service", "request"),

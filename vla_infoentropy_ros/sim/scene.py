@@ -31,6 +31,8 @@ PLATE_HEIGHT = 0.006
 FINGER_OPEN = 0.042  # distance of a finger's inner face from the grasp centre when open
 WORKSPACE_LOW = np.array([0.26, -0.24, 0.020])
 WORKSPACE_HIGH = np.array([0.64, 0.24, 0.24])
+GANTRY_HOME = (0.45, 0.0, 0.16)
+"""Where the hand is in Gazebo while its joints are at 0, m."""
 LAYOUT_LOW = np.array([0.33, -0.17])
 LAYOUT_HIGH = np.array([0.57, 0.17])
 

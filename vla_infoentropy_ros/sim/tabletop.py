@@ -8,12 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from vla_infoentropy_ros.sim.expert import (
-    MAX_STEP,
-    MAX_TURN,
-    TabletopState,
-    expert_action,
-)
+from vla_infoentropy_ros.sim.expert import TabletopState, expert_action
+from vla_infoentropy_ros.sim.gantry import CONTROL_PERIOD, FASTEST, advance
 from vla_infoentropy_ros.sim.gl import load_mujoco, renderer
 from vla_infoentropy_ros.sim.scene import (
     CUBE_COLOURS,
@@ -28,11 +24,8 @@ from vla_infoentropy_ros.sim.scene import (
 )
 from vla_infoentropy_ros.sim.tasks import Task, parse_instruction, sample_task
 
-CONTROL_PERIOD = 0.2
-"""Seconds of one control step (5 Hz)."""
 MAX_STEPS = 40
 _TIMESTEP = 0.004
-_WINDUP = 0.02
 
 
 @dataclass(frozen=True)
@@ -160,8 +153,8 @@ class Tabletop:
             raise ValueError(f"twist = {twist}: must be 6 finite numbers (m/s, rad/s)")
         if not 0.0 <= duration_s <= 10.0:
             raise ValueError(f"duration_s = {duration_s}: must lie in [0, 10] seconds")
-        fastest = np.array([MAX_STEP] * 3 + [MAX_TURN]) / CONTROL_PERIOD
-        self._drive(np.clip(twist[[0, 1, 2, 5]], -fastest, fastest), gripper, duration_s)
+        speeds = np.clip(twist[[0, 1, 2, 5]], -FASTEST, FASTEST)
+        self._drive(speeds, gripper, duration_s)
 
     def carry(
         self, position: np.ndarray, yaw: float, gripper: float, duration_s: float
@@ -181,17 +174,11 @@ class Tabletop:
         steps = int(self._time_debt / _TIMESTEP + 1e-6)
         self._time_debt -= steps * _TIMESTEP
         travel = speeds * _TIMESTEP
-        place, axes = self._target[:3], self._axes[:3]  # a view: the target moves with it
-        joints, control = self._data.qpos, self._data.ctrl  # views as well
+        axes = self._axes[:3]
+        joints, control = self._data.qpos, self._data.ctrl  # views
         control[4:6] = FINGER_OPEN if gripper > 0.5 else 0.0
         for _ in range(steps):
-            position = joints[axes]
-            self._target += travel
-            # A blocked hand must not wind up a target that it leaps to once it comes free.
-            np.maximum(place, position - _WINDUP, out=place)
-            np.minimum(place, position + _WINDUP, out=place)
-            np.maximum(place, WORKSPACE_LOW, out=place)
-            np.minimum(place, WORKSPACE_HIGH, out=place)
+            advance(self._target, travel, joints[axes])
             control[:4] = self._target
             self._mj.mj_step(self._model, self._data)
         self._mj.mj_forward(self._model, self._data)
