@@ -53,8 +53,8 @@ def arm_specs() -> list[ParameterSpec]:
 def arm_groups(values: Mapping[str, Any]) -> tuple[SimSettings, ArmSettings, ServoSettings]:
     """The settings that parameters make. Raises SettingError."""
     sim, arm = (
-        group(**{entry.name: values[entry.name] for entry in fields(group)})
+        {entry.name: values[entry.name] for entry in fields(group)}
         for group in (SimSettings, ArmSettings)
     )
     servo = {entry.name: values[servo_name(entry.name)] for entry in fields(ServoSettings)}
-    return sim, arm, ServoSettings(**servo)
+    return SimSettings(**sim), ArmSettings(**arm), ServoSettings(**servo)

@@ -31,6 +31,7 @@ from vla_infoentropy_ros.nodes.bounded import answering
 from vla_infoentropy_ros.nodes.diagnostics import Diagnostics
 from vla_infoentropy_ros.nodes.goals import GoalServer
 from vla_infoentropy_ros.nodes.grippers import check_gripper
+from vla_infoentropy_ros.nodes.heap import make_room
 from vla_infoentropy_ros.nodes.inputs import Inputs
 from vla_infoentropy_ros.nodes.outputs import CommandPublishers
 from vla_infoentropy_ros.nodes.parameters import declare_specs
@@ -127,6 +128,7 @@ class PolicyNode(LifecycleNode):
             return _FAILURE
         finally:
             self._loading = False
+        make_room()
         self.inputs.open(settings, runner.policy.views)
         self._introduce(runner)
         self.changed()

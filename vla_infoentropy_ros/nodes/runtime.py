@@ -20,6 +20,7 @@ from rclpy.signals import SignalHandlerOptions
 from vla_infoentropy_ros.driving.parameter_specs import ParameterSpec
 from vla_infoentropy_ros.foreign.text import MESSAGE, one_line, printable
 from vla_infoentropy_ros.nodes.discovery import RANGE, stay_local
+from vla_infoentropy_ros.nodes.heap import keep_freed
 from vla_infoentropy_ros.nodes.parameter_files import StartupError
 from vla_infoentropy_ros.nodes.parameters import overrides
 from vla_infoentropy_ros.nodes.start_arguments import StartArguments
@@ -82,6 +83,7 @@ def run(
     # Commands are timed by one thread while another runs the policy: the default of 5 ms per turn
     # of the interpreter lock would delay them by a multiple of that.
     sys.setswitchinterval(_SWITCH_S)
+    keep_freed()
     local = stay_local()
     try:
         start = StartArguments.parse(sys.argv if args is None else args)
