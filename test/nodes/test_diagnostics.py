@@ -29,8 +29,12 @@ def test_diagnostics_name_camera_policy_and_commands():
             f"policy_node: {part}" for part in ("camera", "policy", "commands")
         }
         assert newest()["policy_node: policy"].level == DiagnosticStatus.OK
-        figures = {each.key: each.value for each in newest()["policy_node: camera"].values}
-        assert 0.0 <= float(figures["image_age_s"]) < 600.0
+
+        def age_s() -> float:
+            told = newest()["policy_node: camera"].values
+            return next(float(each.value) for each in told if each.key == "image_age_s")
+
+        until(lambda: 0.0 <= age_s() < 600.0, "no age", age_s)
         robot.camera.publish(Image(encoding="nonsense"))
         until(lambda: newest()["policy_node: camera"].level == DiagnosticStatus.ERROR, "not told")
         SCRIPT.values = (float("nan"),) * 7
@@ -71,7 +75,7 @@ def test_frames_that_did_not_arrive_are_told_with_the_remedy():
         until(lambda: "did not arrive" in camera().message, "not told", camera)
         assert camera().level == DiagnosticStatus.WARN
         remedy = lost_frames_remedy(rmw_name())
-        assert camera().message == f"frames did not arrive, 3 of image: {remedy}"
+        assert camera().message.startswith(f"frames did not arrive, 3 of image: {remedy}; ")
         until(lambda: "did not arrive" not in camera().message, "told twice", camera)
         assert {each.key: each.value for each in camera().values}["image_lost"] == "3"
 

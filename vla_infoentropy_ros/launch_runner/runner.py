@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts processes, shows their output, and ends all of them.
 
-Single-threaded: one selector over the pipes of all processes and over signals.
+A thread for each stream copies lines; everything else happens in the thread that calls `run`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import selectors
+import queue
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from .commands import command_line, environment
 from .description import Description, Process
@@ -25,18 +26,18 @@ from .guardian import Guardian, die_with_parent
 POLL_SEC = 0.1
 _STAGES = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 _WAITS_S = (5.0, 5.0, float("inf"))  # after each of them, as ros2 launch
+_LAST_LINES_S = 2.0  # for what an ended process wrote to come through
 
 
 @dataclass
 class Running:
-    """A process that was started."""
+    """A process that was started. stage: highest signal sent so far, as an index into _STAGES;
+    escalate_at: monotonic time at which the next one is due."""
 
     spec: Process
     label: str
-    command: list[str]
     popen: subprocess.Popen[bytes]
-    buffers: dict[int, bytes] = field(default_factory=dict)
-    # Highest signal sent so far, as an index into _STAGES, and when the next one is due
+    readers: list[threading.Thread] = field(default_factory=list)
     stage: int = -1
     escalate_at: float = float("inf")
 
@@ -47,12 +48,11 @@ class Runner:
     def __init__(self, description: Description) -> None:
         """Prepare; nothing is started yet."""
         self._description = description
-        self._selector = selectors.DefaultSelector()
         self._running: list[Running] = []
         self._stopping = False
         self._failed: list[str] = []
-        self._wakeup_read, self._wakeup_write = os.pipe()
-        self._guardian: Guardian | None = None
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._printing = threading.Lock()
 
     def run(self) -> int:
         """Return the exit code: 0 only if no process failed."""
@@ -62,53 +62,24 @@ class Runner:
                 for index, process in enumerate(self._description.processes)
             ]
             self._guardian = Guardian()
-            previous = self._catch_signals()
+            before = {
+                number: signal.signal(number, lambda told, _: self._signals.put(told))
+                for number in (signal.SIGINT, signal.SIGTERM)
+            }
             try:
                 for index, (process, command) in enumerate(commands, 1):
                     self._start(process, f"{process.name}-{index}", command)
+                self._read()
                 while self._running:
                     self._step()
             finally:
                 self._kill_all()
-                self._restore_signals(previous)
+                for number, handler in before.items():
+                    signal.signal(number, handler)
                 self._guardian.close()
         for text in self._failed:
             self._say("ERROR", text)
         return 1 if self._failed else 0
-
-    # Signals
-
-    def _catch_signals(self) -> tuple[int, dict[int, Any]]:
-        for end in (self._wakeup_read, self._wakeup_write):
-            os.set_blocking(end, False)
-        self._selector.register(self._wakeup_read, selectors.EVENT_READ, None)
-        handlers: dict[int, Any] = {
-            number: signal.signal(number, lambda *_: None)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        return signal.set_wakeup_fd(self._wakeup_write), handlers
-
-    def _restore_signals(self, previous: tuple[int, dict[int, Any]]) -> None:
-        signal.set_wakeup_fd(previous[0])
-        for number, handler in previous[1].items():
-            signal.signal(number, handler)
-        self._selector.close()
-        os.close(self._wakeup_read)
-        os.close(self._wakeup_write)
-
-    def _handle_signals(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            for number in os.read(self._wakeup_read, 64):
-                name = signal.Signals(number).name
-                if not self._stopping:
-                    self._say("INFO", f"{name}: stopping all processes")
-                    self._stop(0 if number == signal.SIGINT else 1)
-                elif number == signal.SIGINT and self._running:
-                    self._say("WARNING", f"{name} again: stopping at once")
-                    for item in self._running:
-                        item.escalate_at = 0.0
-
-    # Life of a process
 
     def _start(self, process: Process, label: str, command: list[str]) -> None:
         if self._stopping:
@@ -126,22 +97,31 @@ class Runner:
         except OSError as error:
             self._fail(f"[{label}] cannot start {command[0]!r} ({process.where}): {error.strerror}")
             return
-        item = Running(process, label, command, popen)
-        assert self._guardian is not None
         self._guardian.add(popen.pid)
-        self._running.append(item)
-        for stream in (popen.stdout, popen.stderr):
-            assert stream is not None
-            os.set_blocking(stream.fileno(), False)
-            self._selector.register(stream, selectors.EVENT_READ, item)
+        self._running.append(Running(process, label, popen))
         self._say("INFO", f"[{label}] process started with pid [{popen.pid}]")
 
+    def _read(self) -> None:
+        """Begin to show output. After the last start: a fork wants no other threads."""
+        for item in self._running:
+            streams = (item.popen.stdout, sys.stdout), (item.popen.stderr, sys.stderr)
+            for source, target in streams:
+                assert source is not None
+                reader = threading.Thread(
+                    target=self._copy, args=(item.label, source, target), daemon=True
+                )
+                item.readers.append(reader)
+                reader.start()
+
+    def _copy(self, label: str, source: IO[bytes], target: IO[str]) -> None:
+        with source:
+            for line in source:
+                if text := line.rstrip(b"\n").decode("utf-8", "replace"):
+                    self._print(f"[{label}] {text}", target)
+
     def _step(self) -> None:
-        for key, _ in self._selector.select(POLL_SEC):
-            if key.data is None:
-                self._handle_signals()
-            else:
-                self._copy_output(key.data, key.fileobj)
+        with contextlib.suppress(queue.Empty):
+            self._on_signal(self._signals.get(timeout=POLL_SEC))
         now = time.monotonic()
         for item in list(self._running):
             if item.popen.poll() is not None:
@@ -149,41 +129,22 @@ class Runner:
             elif now >= item.escalate_at:
                 self._signal(item, item.stage + 1)
 
-    def _copy_output(self, item: Running, stream: Any, final: bool = False) -> None:
-        target: IO[str] = sys.stdout if stream is item.popen.stdout else sys.stderr
-        try:
-            data = os.read(stream.fileno(), 65536)
-        except BlockingIOError:
-            return
-        if not data:
-            self._selector.unregister(stream)
-        lines = (item.buffers.pop(stream.fileno(), b"") + data).split(b"\n")
-        if data and not final:
-            item.buffers[stream.fileno()] = lines.pop()
-        for line in lines:
-            if line:
-                target.write(f"[{item.label}] {line.decode('utf-8', 'replace')}\n")
-        target.flush()
-
-    def _drain(self, item: Running) -> None:
-        for stream in (item.popen.stdout, item.popen.stderr):
-            assert stream is not None
-            while stream in self._selector.get_map():
-                before = item.buffers.get(stream.fileno())
-                self._copy_output(item, stream)
-                if item.buffers.get(stream.fileno()) == before:
-                    break  # a grandchild keeps the pipe open
-            if stream in self._selector.get_map():
-                self._selector.unregister(stream)
-            stream.close()
+    def _on_signal(self, number: int) -> None:
+        name = signal.Signals(number).name
+        if not self._stopping:
+            self._say("INFO", f"{name}: stopping all processes")
+            self._stop(0 if number == signal.SIGINT else 1)
+        elif number == signal.SIGINT and self._running:
+            self._say("WARNING", f"{name} again: stopping at once")
+            for item in self._running:
+                item.escalate_at = 0.0
 
     def _ended(self, item: Running) -> None:
-        self._drain(item)
         self._running.remove(item)
         code = item.popen.returncode
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(item.popen.pid, signal.SIGKILL)  # children that it left behind
-        assert self._guardian is not None
+        _signal_group(item, signal.SIGKILL)  # children that it left behind
+        for reader in item.readers:
+            reader.join(_LAST_LINES_S)
         self._guardian.remove(item.popen.pid)
         end = f"[{item.label}] process"
         if item.stage >= 0:
@@ -216,23 +177,26 @@ class Runner:
         number = _STAGES[item.stage]
         if item.escalate_at < float("inf"):  # not the first signal
             self._say("WARNING", f"[{item.label}] did not stop; sending {number.name}")
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(item.popen.pid, number)
+        _signal_group(item, number)
         item.escalate_at = time.monotonic() + _WAITS_S[item.stage]
 
     def _kill_all(self) -> None:
         for item in self._running:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(item.popen.pid, signal.SIGKILL)
+            _signal_group(item, signal.SIGKILL)
             item.popen.wait()
 
     def _say(self, level: str, text: str) -> None:
-        stream = sys.stdout if level == "INFO" else sys.stderr
-        print(
-            f"[{level}] {text if text.startswith('[') else '[launch] ' + text}",
-            file=stream,
-            flush=True,
-        )
+        target = sys.stdout if level == "INFO" else sys.stderr
+        self._print(f"[{level}] {text if text.startswith('[') else '[launch] ' + text}", target)
+
+    def _print(self, line: str, target: IO[str]) -> None:
+        with self._printing:
+            print(line, file=target, flush=True)
+
+
+def _signal_group(item: Running, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(item.popen.pid, number)
 
 
 def _described(code: int) -> str:

@@ -65,7 +65,10 @@ class Diagnostics:
         elif rejected:
             level, text = _ERROR, f"{rejected} images rejected within the last second; see the log"
         elif missed := [f"{count} of {view}" for view, count in lost.items() if count > 0]:
-            level, text = _WARN, f"frames did not arrive, {', '.join(missed)}: {self._remedy}"
+            level, text = _WARN, (
+                f"frames did not arrive, {', '.join(missed)}: {self._remedy}"
+                "; where that is done, this machine is too busy to take them"
+            )
         elif rate_hz == 0.0:
             level, text = _STALE if active else _OK, "no images within the last second"
         elif active and driver.camera_overdue:
