@@ -5,6 +5,7 @@ Importing it raises RequirementError where rclpy, or the middleware that is aske
 the library itself ends the process for a wrong RMW_IMPLEMENTATION.
 """
 
+import ctypes
 import os
 import sys
 from collections.abc import Mapping
@@ -27,9 +28,25 @@ def check_middleware(environment: Mapping[str, str] = os.environ) -> None:
         )
 
 
-if find_spec("rclpy") is None:
+def load_type_support(rclpy: Path, prefix: Path) -> list[Path]:
+    """Load the libraries of messages that were built into a virtual environment beside a sourced
+    ROS, whose own search by name would not find them; by name it finds what is loaded.
+
+    rclpy: where it is; in ``prefix`` itself, the wheels look there. Returns what was loaded.
+    """
+    if prefix in rclpy.parents:
+        return []
+    libraries = sorted((prefix / "lib").glob("lib*__rosidl_typesupport_*_c.so"))
+    for library in libraries:
+        ctypes.CDLL(str(library))
+    return libraries
+
+
+_rclpy = find_spec("rclpy")
+if _rclpy is None:
     raise RequirementError(
         "there is no rclpy for this Python: run `make demo` once, which sets up .venv, and use "
         ".venv/bin/python, or source the setup file of a ROS 2 installation for this Python"
     )
 check_middleware()
+load_type_support(Path(str(_rclpy.origin)), Path(sys.prefix))
