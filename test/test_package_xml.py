@@ -19,7 +19,7 @@ OF_ROS = re.compile(r"(?!rosbags)(rclpy|ros\w+|\w+_msgs|std_srvs|\w+_interfaces|
 def test_every_package_that_is_imported() -> None:
     used = {name.partition(".")[0] for path in FILES for _, name in imported(path)}
     used = {name for name in used if OF_ROS.match(name)}
-    assert {"rclpy", "std_srvs", "control_msgs", "sensor_msgs"} <= used
+    assert {"rclpy", "std_srvs", "sensor_msgs"} <= used
     assert not used - NEEDED
 
 
