@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which shards a process collects, without the simulator."""
+"""What is collected, without the simulator."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vla_infoentropy_ros.libero import collect
+from vla_infoentropy_ros.libero.expert import Body, Scene
+from vla_infoentropy_ros.libero.goals import Goal
+from vla_infoentropy_ros.libero.shards import Shard
 
 
 @pytest.fixture
@@ -37,3 +44,65 @@ def test_what_is_there_is_not_made_again_and_time_ends_it(tmp_path: Path,
     asked.clear()
     collect.main([str(tmp_path), "--rounds", "1", "--seconds", "0"])
     assert asked == []
+
+
+class Room:
+    """A world that nothing moves in but what is scattered: a box far from the hand, a basket."""
+
+    max_steps = 30
+
+    def __init__(self) -> None:
+        corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (0, 1)]) * 0.03
+        places = {"box_1": np.array([0.2, -0.1, 0.0]), "basket_1": np.array([0.0, 0.2, 0.0])}
+        self.bodies = {name: Body.around(corners + place) for name, place in places.items()}
+        self.goals = [Goal("put it there", "box_1", "basket_1")]
+
+    def scene(self) -> Scene:
+        return Scene(np.array([0.0, 0.0, 0.2]), self.bodies, frozenset(), 0.0)
+
+    @contextmanager
+    def scattered(self, rng: np.random.Generator, most: float) -> Iterator[Scene]:
+        kept = self.bodies
+        self.bodies = {name: body.moved(rng.uniform(-most, most, 2))
+                       for name, body in kept.items()}
+        yield self.scene()
+        self.bodies = kept
+
+    def render(self) -> np.ndarray:
+        return np.full((256, 256, 3), 128, np.uint8)
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        return points[:, :2]
+
+    def step(self, action: np.ndarray) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("layouts", [0, 3])
+def test_every_recorded_step_is_seen_in_other_layouts_too(layouts: int) -> None:
+    how = collect.Collecting(frames=16, far=1.0, near=1.0, noisy=0.0, layouts=layouts)
+    shard = Shard(["put it there"], ["basket_1", "box_1"], np.array([[1, 0]]))
+    room = Room()
+    collect.Episode(room, room.goals[0], np.random.default_rng(1), how).run(shard, None)
+    assert len(shard) == 16
+    points = np.array(shard.points)
+    assert len(np.unique(points[:, 0, 0])) == (13 if layouts else 1)
+    assert (points[:, 2] == points[0, 2]).all()  # the hand is where it was
+    steps = np.abs(points - points[0])[:, :2]
+    assert steps.max() <= collect.SCATTER_M and (steps[0 :: 1 + layouts] == 0.0).all()
+    towards = np.sign(points[:, 1] - points[:, 2])[:, :2]
+    assert (np.sign(np.array(shard.labels)[:, 0, :1]) == towards[:, :1]).all()
+
+
+def test_a_drive_that_begins_too_late_ends_with_one_picture() -> None:
+    shard, room = Shard(["put it there"], ["basket_1", "box_1"], np.array([[1, 0]])), Room()
+    how = collect.Collecting(far=1.0, near=1.0, layouts=0)
+    collect.Episode(room, room.goals[0], np.random.default_rng(1), how).run(shard, None, until=0.0)
+    assert len(shard) == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("frames", 0), ("layouts", -1), ("own", 1.5), ("near", -0.1)])
+def test_a_share_that_is_none_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} = {value}"):
+        replace(collect.Collecting(), **{name: value})

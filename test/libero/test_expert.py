@@ -109,3 +109,17 @@ def test_nothing_is_carried_through_what_stands_beside() -> None:
         if delivered(world.scene(), "thing_1", "basket_1"):
             return
     pytest.fail("never delivered")
+
+
+def test_bodies_know_what_they_meet_and_what_is_on_them() -> None:
+    can = box(0.0, 0.0, (0.06, 0.06, 0.08))
+    assert can.meets(can.moved(np.array([0.05, 0.0])))
+    assert not can.meets(can.moved(np.array([0.07, 0.0])))
+    cabinet = replace(box(0.0, 0.0, (0.4, 0.4, 0.4)), hollow=True)  # its corners are elsewhere
+    assert not can.meets(cabinet) and not cabinet.meets(can)
+    assert can.meets(replace(cabinet, points=np.array([[0.0, 0.0, 0.04]])))
+    assert can.meets_hand(np.array([0.0, 0.04, 0.05]))  # a finger within it
+    assert not can.meets_hand(np.array([0.0, 0.0, 0.06]))  # between both
+    bowl = box(0.02, 0.0, (0.1, 0.1, 0.05), z=0.08)
+    assert can.is_under(bowl) and not bowl.is_under(can)
+    assert not can.is_under(bowl.moved(np.array([0.1, 0.0])))

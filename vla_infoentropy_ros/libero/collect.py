@@ -31,16 +31,20 @@ Driver = Callable[[NDArray[np.uint8], str], NDArray[np.float64]]
 
 NOISE = np.array([0.25, 0.25, 0.2])  # of a full command, per step
 JITTER_M = 0.02
+SCATTER_M = 0.04
 FIRST_SEED = 10_000_000  # far from the seeds that evaluation uses
 
 
 @dataclass(frozen=True)
 class Collecting:
-    """Shares of episodes or steps. near, far: of steps that are recorded, close to where something
+    """Shares of episodes or steps. own: of episodes towards the task's own goal, else towards any
+    that its world allows. near, far: of steps that are recorded, close to where something
     is grasped or let go, and elsewhere. expert: of stretches that the expert drives, where a
-    learner takes part."""
+    learner takes part. layouts: pictures of a recorded step with things elsewhere: an episode has
+    one layout, and a policy trained on too few of them learns them by heart."""
 
     frames: int = 300
+    own: float = 0.4
     near: float = 0.5
     far: float = 0.2
     jittered: float = 0.5
@@ -48,12 +52,14 @@ class Collecting:
     noisy: float = 0.6
     kick: float = 0.04
     expert: float = 0.3
+    layouts: int = 3
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name == "frames" and value < 1:
-                raise ValueError(f"frames = {value}: must be >= 1")
-            if name != "frames" and not 0.0 <= value <= 1.0:
+            whole = {"frames": 1, "layouts": 0}
+            if name in whole and value < whole[name]:
+                raise ValueError(f"{name} = {value}: must be >= {whole[name]}")
+            if name not in whole and not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} = {value}: must lie in [0, 1]")
 
 
@@ -85,7 +91,8 @@ class Episode:
             if step % 15 == 0:
                 expert_drives = driver is None or rng.random() < how.expert
             scene = self.world.scene()
-            if delivered(scene, self.goal.what, self.goal.where) or time.monotonic() > until:
+            late = len(shard) and time.monotonic() > until
+            if late or delivered(scene, self.goal.what, self.goal.where):
                 return
             action = expert_action(scene, self.goal.what, self.goal.where)
             recorded = rng.random() < (how.near if _is_near(action) else how.far)
@@ -93,6 +100,9 @@ class Episode:
                 picture = self.world.render()
             if recorded:
                 record(shard, self.world, scene, picture)
+                for _ in range(how.layouts):
+                    with self.world.scattered(rng, SCATTER_M) as elsewhere:
+                        record(shard, self.world, elsewhere, self.world.render())
                 if len(shard) >= how.frames:
                     return
             if driver is not None and not expert_drives:
@@ -140,7 +150,8 @@ def collect_shard(path: Path, suite: str, task: int, number: int, how: Collectin
         pairs = [[names.index(goal.what), names.index(goal.where)] for goal in world.goals]
         shard = Shard([goal.instruction for goal in world.goals], names, np.array(pairs))
         while len(shard) < how.frames and not (len(shard) and time.monotonic() > until):
-            goal = world.goals[int(rng.integers(len(world.goals)))]
+            chosen = 0 if rng.random() < how.own else int(rng.integers(len(world.goals)))
+            goal = world.goals[chosen]
             episode = Episode(world, goal, rng, how)
             episode.start(FIRST_SEED + int(rng.integers(2**31)))
             episode.run(shard, driver, until)

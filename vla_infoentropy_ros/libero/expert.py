@@ -65,6 +65,26 @@ class Body:
         """Middle of the box, (3,)."""
         return (self.low + self.high) / 2
 
+    def moved(self, offset: Array) -> Body:
+        """Sideways by ``offset`` (2,)."""
+        by = np.array([*offset, 0.0])
+        return Body(self.points + by, self.low + by, self.high + by, self.hollow)
+
+    def is_under(self, other: Body) -> bool:
+        """Whether ``other`` is above it and over it."""
+        return bool(other.low[2] > self.centre[2] and (self.low < other.high)[:2].all()
+                    and (self.high > other.low)[:2].all())
+
+    def meets(self, other: Body) -> bool:
+        """Whether the boxes overlap, or points of a hollow one lie in the other's."""
+        hollow, box = (self, other) if self.hollow else (other, self)
+        return bool((self.low < other.high).all() and (self.high > other.low).all()) and (
+            not hollow.hollow or _inside(hollow.points, (box.low, box.high)))
+
+    def meets_hand(self, hand: Array) -> bool:
+        """Whether the opened hand at ``hand`` (3,) would be within it."""
+        return any(self.meets(Body.around(np.array(box) + hand)) for box in HAND)
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -141,16 +161,7 @@ def _rim(thing: Body) -> list[tuple[Array, float]]:
 
 def _blocked(scene: Scene, what: str, place: Array) -> int:
     """How many other bodies the opened hand would meet at ``place``."""
-    count = 0
-    for name, body in scene.bodies.items():
-        if name != what:
-            low, high = body.low - place, body.high - place
-            count += any(
-                bool((low < box[1]).all() and (high > box[0]).all())
-                and (not body.hollow or _inside(body.points - place, box))
-                for box in HAND
-            )
-    return count
+    return sum(body.meets_hand(place) for name, body in scene.bodies.items() if name != what)
 
 
 def _inside(points: Array, box: tuple[Array, Array]) -> bool:

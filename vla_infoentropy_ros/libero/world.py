@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +22,7 @@ CAMERA = "agentview"
 PICTURE = 256
 """Pixels, as the benchmark's harnesses render it."""
 SETTLING_STEPS = 10
+TRIES = 4  # to find a place for a thing that is moved
 STAND_STILL = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 
 
@@ -87,14 +91,33 @@ class World:
 
     def jitter(self, rng: np.random.Generator, most: float) -> None:
         """Shift everything that stands on floor or table sideways, by up to ``most`` metres."""
-        ground, data = self._ground(), self.env.sim.data
-        for name, body in self.scene().bodies.items():
-            if not body.hollow and body.low[2] < ground + 0.01:
-                joint = self.env.objects_dict[name].joints[-1]
-                pose = np.array(data.get_joint_qpos(joint))
-                pose[:2] += rng.uniform(-most, most, 2)
-                data.set_joint_qpos(joint, pose)
+        for joint in self._standing(self.scene()).values():
+            self._shift(joint, rng.uniform(-most, most, 2))
         self._settle()
+
+    @contextmanager
+    def scattered(self, rng: np.random.Generator, most: float) -> Iterator[Scene]:
+        """Within it, what stands on floor or table is elsewhere by up to ``most`` metres and the
+        hand is not: a layout more without a step of the simulator. What would meet the hand or
+        another body stays where it was."""
+        data = self.env.sim.data
+        self.env.sim.forward()  # a step leaves the bodies where they were at its last beginning
+        before, scene = np.array(data.qpos), self.scene()
+        bodies = dict(scene.bodies)
+        for name, joint in self._standing(scene).items():
+            others = [body for other, body in bodies.items() if other != name]
+            for offset in rng.uniform(-most, most, (TRIES, 2)):
+                moved = bodies[name].moved(offset)
+                if not moved.meets_hand(scene.hand) and not any(map(moved.meets, others)):
+                    bodies[name] = moved
+                    self._shift(joint, offset)
+                    break
+        self.env.sim.forward()
+        try:
+            yield replace(scene, bodies=bodies)
+        finally:
+            data.qpos[:] = before
+            self.env.sim.forward()
 
     def step(self, action: NDArray[np.float64]) -> bool:
         """One control step of 50 ms with ``action`` (7,); whether the task is done."""
@@ -156,6 +179,20 @@ class World:
 
     def _ground(self) -> float:
         return float(self.env.workspace_offset[2]) if self.suite != "libero_object" else 0.0
+
+    def _standing(self, scene: Scene) -> dict[str, str]:
+        """What stands on floor or table, free and with nothing on it, with its joint."""
+        loose = {name: body for name, body in scene.bodies.items()
+                 if not body.hollow and name not in scene.held}
+        return {
+            name: self.env.objects_dict[name].joints[-1] for name, body in loose.items()
+            if body.low[2] < self._ground() + 0.01 and not any(map(body.is_under, loose.values()))
+        }
+
+    def _shift(self, joint: str, offset: Array) -> None:
+        pose = np.array(self.env.sim.data.get_joint_qpos(joint))
+        pose[:2] += offset
+        self.env.sim.data.set_joint_qpos(joint, pose)
 
     def _settle(self) -> None:
         self.env.sim.forward()

@@ -13,7 +13,7 @@ import torch
 from vla_infoentropy_ros.libero.shards import Shard, compress
 from vla_infoentropy_ros.libero.suites import INSTRUCTIONS
 from vla_infoentropy_ros.models.embedded import Architecture, EmbeddedPolicy
-from vla_infoentropy_ros.selftest import _example
+from vla_infoentropy_ros.selftest import _example, run_selftest
 from vla_infoentropy_ros.serve.actions import ActionForm
 from vla_infoentropy_ros.training.libero.pictures import Pictures, ShardError
 from vla_infoentropy_ros.training.libero.recipe import Recipe
@@ -81,6 +81,20 @@ def test_a_state_of_another_recipe_is_refused(data: Path, tmp_path: Path) -> Non
         Trainer(RECIPE, tmp_path / "empty", tmp_path / "out", "made-up")
 
 
+def test_a_run_may_begin_with_the_weights_of_another(data: Path, tmp_path: Path) -> None:
+    first = Trainer(RECIPE, data, tmp_path / "first", "made-up")
+    first.save()
+    again = Trainer(replace(RECIPE, seed=12), data, tmp_path / "second", "made-up-2",
+                    begin=tmp_path / "first")
+    for one, two in zip(first.average.parameters(), again.policy.network.parameters(),
+                        strict=True):
+        assert torch.allclose(one, two, atol=1e-3)  # kept in half precision
+    assert again.record["began_with"] == EmbeddedPolicy.load(tmp_path / "first").revision
+    other = replace(RECIPE, architecture=replace(SMALL, layers=1))
+    with pytest.raises(RunError, match="another size"):
+        Trainer(other, data, tmp_path / "third", "made-up", begin=tmp_path / "first")
+
+
 def test_every_goal_has_the_same_loss_alone_and_beside_a_longer_one(data: Path,
                                                                    tmp_path: Path) -> None:
     """Padding must not matter: suffixes of different length are packed behind one picture."""
@@ -112,6 +126,9 @@ def test_the_gripper_opens_with_one(data: Path) -> None:
     assert batch.prompts.shape[:2] == (5, 2) and batch.offsets.shape == (5, 2, 2, 3)
 
 
-def test_the_self_test_knows_something_to_tell_it() -> None:
-    # A policy of whole words knows no others, and a server refuses what its self-test cannot ask.
-    assert _example(EmbeddedPolicy(RECIPE.policy_config("made-up"))) in INSTRUCTIONS
+def test_the_self_test_knows_what_to_tell_it_and_finds_its_actions_sane() -> None:
+    # A policy of whole words knows no others, and a server refuses what fails its self-test.
+    policy = EmbeddedPolicy(RECIPE.policy_config("made-up"))
+    assert _example(policy) in INSTRUCTIONS
+    checks = {check.name: check for check in run_selftest(policy).checks}
+    assert checks["action"].passed and checks["increments"].passed and checks["gripper"].passed

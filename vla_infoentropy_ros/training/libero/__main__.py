@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("shards", type=Path, help="folder that collection fills")
     parser.add_argument("out", type=Path, help="folder for weights, record and state")
     parser.add_argument("--revision", default="libero-1", help="name of the weights")
+    parser.add_argument("--begin", type=Path,
+                        help="folder of a policy whose weights are the first ones")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     for item in fields(Recipe)[:-1]:
@@ -33,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         recipe = Recipe(**{item.name: getattr(options, item.name) for item in fields(Recipe)[:-1]})
         options.out.mkdir(parents=True, exist_ok=True)
-        Trainer(recipe, options.shards, options.out, options.revision, options.device).run()
+        Trainer(recipe, options.shards, options.out, options.revision, options.device,
+                options.begin).run()
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -50,9 +50,10 @@ class Recipe:
         check_knobs(self)
 
     def policy_config(self, revision: str) -> PolicyConfig:
-        """The ``policy.json``: metres and radians per step of the controller, gripper 1 = open."""
+        """The ``policy.json``: metres per step of the controller, no turns, gripper 1 = open."""
         words = dict.fromkeys(word for text in INSTRUCTIONS for word in text.split())
-        high = [*OSC_POSE_SCALE.tolist(), 1.0]
+        # Its expert keeps the hand's orientation: what the policy says of turns must do nothing.
+        high = [*OSC_POSE_SCALE[:3].tolist(), 0.0, 0.0, 0.0, 1.0]
         low = [-value for value in high[:6]] + [0.0]
         return PolicyConfig(
             revision=revision, architecture=self.architecture, words=tuple(words),

@@ -38,13 +38,16 @@ class RunError(UserError, ValueError):
 
 class Trainer:
     """output: folder of weights, ``policy.json``, ``training.json`` with the curve, and the state
-    from which a stopped run goes on (``state.pt``)."""
+    from which a stopped run goes on (``state.pt``). begin: folder of a policy whose weights are
+    the first ones, instead of random ones."""
 
     def __init__(self, recipe: Recipe, data: Path, output: Path, revision: str,
-                 device: str = "cpu") -> None:
+                 device: str = "cpu", begin: Path | None = None) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.output, self.device = recipe, output, torch.device(device)
         self.policy = EmbeddedPolicy(recipe.policy_config(revision))
+        if begin is not None:
+            self.policy.network.load_state_dict(_weights(begin, self.policy))
         self.policy.network.to(self.device).train()
         self.heads = GroundingHeads(recipe.architecture.width).to(self.device)
         self.average = copy.deepcopy(self.policy.network)
@@ -64,7 +67,7 @@ class Trainer:
         self.record: dict[str, Any] = {
             "revision": revision, "recipe": recipe.record(), "machine": describe_machine(),
             "parameters": sum(p.numel() for p in self.policy.network.parameters()), "curve": [],
-            "train_s": 0.0,
+            "train_s": 0.0, "began_with": begin and EmbeddedPolicy.load(begin).revision,
         }
 
     def run(self) -> None:
@@ -201,3 +204,13 @@ class Trainer:
     def _modules(self) -> dict[str, Any]:
         return {"network": self.policy.network, "average": self.average, "heads": self.heads,
                 "optimiser": self.optimiser}
+
+
+def _weights(folder: Path, policy: EmbeddedPolicy) -> dict[str, torch.Tensor]:
+    """Of the policy in ``folder``. Raises RunError where it is another network."""
+    begun = EmbeddedPolicy.load(folder)
+    if (begun.config.architecture, begun.config.words) != (
+            policy.config.architecture, policy.config.words):
+        raise RunError(f"{folder} holds a network of another size or other words; begin with one "
+                       "of this recipe, or without")
+    return begun.network.state_dict()
