@@ -10,7 +10,10 @@ def test_many_steps_are_nearer_than_few_and_drafts_are_compared(tmp_path, monkey
     monkeypatch.setattr(flow.Tabletop, "max_steps", 3)
     out = tmp_path / "flow.json"
     assert flow.main(["--episodes", "1", "--out", str(out)]) == 0
-    ways = json.loads(out.read_text())["ways"]
+    record = json.loads(out.read_text())
+    ways, stages = record["ways"], record["stages_ms"]
+    assert stages["prefix with 256 tokens"] > stages["prefix with 32 tokens"] > 0
+    assert stages["vision"] > 0
     assert list(ways) == [way.name for way in flow.WAYS]
     assert ways["8 Euler steps"]["chunk_mm"] < ways["1 Euler step"]["chunk_mm"]
     assert ways["2 Euler steps"]["plans"] == 3

@@ -4,7 +4,8 @@
 The dense policy drives; beside each of its steps the expert integrates the same noise over the same
 prefix in other ways, and what they give is compared with many fine steps and with the scripted
 expert that taught the policy. ``draft`` ways begin at a flow time between noise and actions, on the
-rest of the last chunk, moved up by one action, mixed with noise.
+rest of the last chunk, moved up by one action, mixed with noise. Beside that, what a stage costs,
+in time of the thread's processor, which other programs on the machine disturb little.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tqdm import tqdm
 from vla_infoentropy_ros.bench.steps import FIRST_SEED, load_asked
 from vla_infoentropy_ros.engine.flow import FlowHead, integrate
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
+from vla_infoentropy_ros.engine.plan import Stage, TokenPlan
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.models.load_options import add_load_arguments
 from vla_infoentropy_ros.report.machine import hardware, versions
@@ -48,6 +50,9 @@ class Way:
         what = f"{self.steps} Euler step{'s' * (self.steps > 1)}"
         return what if self.begins == 1.0 else f"draft from {self.begins:g}, {what}"
 
+
+FRESH = (256, 128, 64, 48, 32, 24)
+"""Visual tokens of the passes over the prefix that are timed."""
 
 WAYS = tuple(
     [Way(1.0, steps) for steps in (1, 2, 3, 4, 5, 8)]
@@ -83,22 +88,28 @@ def main(argv: Sequence[str]) -> int:
     if not isinstance(policy.head, FlowHead):
         raise SystemExit(f"error: --model {options.model}: {policy.name} does not act by flow")
     differences: dict[str, list[Difference]] = {way.name: [] for way in WAYS}
+    stages: dict[str, list[float]] = {}
     seeds = range(options.first_seed, options.first_seed + options.episodes)
     for seed in tqdm(seeds, unit="ep"):
-        for name, difference in _episode(policy, policy.head, seed):
+        for name, difference in _episode(policy, policy.head, seed, stages):
             differences[name].append(difference)
     table = {name: _mean(of) for name, of in differences.items()}
+    stages_ms = {name: float(np.median(of)) for name, of in stages.items()}
     _print(table)
+    print("CPU ms: " + ", ".join(f"{name} {ms:.1f}" for name, ms in stages_ms.items()))
     if options.out:
         record = {
             "command": "python -m vla_infoentropy_ros bench flow", "options": vars(options),
             "hardware": hardware(), "versions": versions(), "ways": table,
+            "stages_ms": stages_ms,
         }
         Path(options.out).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
-def _episode(policy: PolicyAdapter, head: FlowHead, seed: int) -> Iterator[tuple[str, Difference]]:
+def _episode(
+    policy: PolicyAdapter, head: FlowHead, seed: int, stages: dict[str, list[float]]
+) -> Iterator[tuple[str, Difference]]:
     session = Session(policy, build_selector("dense"))
     last: torch.Tensor | None = None
     with Tabletop() as table:
@@ -106,7 +117,9 @@ def _episode(policy: PolicyAdapter, head: FlowHead, seed: int) -> Iterator[tuple
         for t in range(table.max_steps):
             if table.success():
                 return
-            result = session.step([table.render()])
+            picture = table.render()
+            result = session.step([picture])
+            _time_stages(policy, session, picture, stages)
             taught, decoder = table.expert(), session.decoder
             noise = head.noise(t).to(decoder.device)
             with torch.inference_mode():
@@ -119,6 +132,30 @@ def _episode(policy: PolicyAdapter, head: FlowHead, seed: int) -> Iterator[tuple
                         yield way.name, _compared(_actions(policy, chunk), fine, taught, ms)
                 last = integrate(head.expert, decoder, noise, head.steps)
             table.step(result.action.values)
+
+
+def _time_stages(
+    policy: PolicyAdapter, session: Session, picture: NDArray[np.uint8],
+    stages: dict[str, list[float]],
+) -> None:
+    """Vision and prefix of the step just taken once more; its keys and values come out as before,
+    since every token is as fresh as another."""
+    decoder, embed = session.decoder, policy.backbone.embed_tokens
+    words = policy.tokenize(session.instruction).token_ids.to(decoder.device)
+    bos = torch.tensor([policy.bos_token_id], device=decoder.device)
+    with torch.inference_mode():
+        pixels = policy.preprocess([picture]).pixels
+        begun = time.thread_time()
+        visual = policy.embed_vision(pixels)
+        stages.setdefault("vision", []).append((time.thread_time() - begun) * 1e3)
+        prompt = torch.cat((embed(bos), visual, embed(words)))[None]
+        for count in FRESH:
+            fresh = torch.linspace(0, len(visual) - 1, count).round().long()
+            plan = TokenPlan((Stage(0, fresh.to(decoder.device)),))
+            begun = time.thread_time()
+            decoder.fill(prompt, plan)
+            ms = (time.thread_time() - begun) * 1e3
+            stages.setdefault(f"prefix with {count} tokens", []).append(ms)
 
 
 def _integrated(
