@@ -124,6 +124,18 @@ def test_a_transform_that_cannot_be_is_a_fault(changed, reason) -> None:
     assert isinstance(fault, Fault) and reason in fault.reason and "in TF" in fault.reason
 
 
+def test_a_stamp_of_the_future_makes_later_ones_not_stale() -> None:
+    robot = RobotState(SetClock(NOW_NS), SETTINGS)
+    robot.hear_transform("tip", step("base", stamp_ns=NOW_NS + 3_600_000_000_000))
+    fault = robot.pose(0.5)
+    assert isinstance(fault, Fault) and "3600.000 s ahead of this node's clock" in fault.reason
+    robot.hear_transform("tip", step("base", stamp_ns=NOW_NS))
+    assert not isinstance(robot.pose(0.5), Fault)
+    robot.hear_transform("tip", step("base", place=(9.0, 0.0, 0.0), stamp_ns=NOW_NS - 1))
+    pose = robot.pose(0.5)
+    assert not isinstance(pose, Fault) and pose.position[0] != 9.0, "older than what is known"
+
+
 def test_a_frame_that_is_missing_is_a_fault() -> None:
     fault = RobotState(SetClock(NOW_NS), SETTINGS).pose(0.5)
     assert isinstance(fault, Fault) and "no way from 'tip' up to 'base'" in fault.reason

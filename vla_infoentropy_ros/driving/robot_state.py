@@ -14,7 +14,7 @@ from vla_infoentropy_ros.control.faults import STALE_STATE, Fault
 from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.control.watchdog import ahead_of_clock
 from vla_infoentropy_ros.driving.clock import Clock
-from vla_infoentropy_ros.driving.transforms import TransformError, Transforms
+from vla_infoentropy_ros.driving.transforms import Transform, TransformError, Transforms
 from vla_infoentropy_ros.foreign.budgets import within
 from vla_infoentropy_ros.foreign.text import UserError, printable
 
@@ -89,6 +89,11 @@ class RobotState:
             news = self._news(stamp_ns, None if self._pose is None else self._pose[1])
             if news is not None:
                 self._pose = pose, news
+
+    def hear_transform(self, child: str, transform: Transform) -> None:
+        """One transform of TF. Raises TransformError for too many frames."""
+        skew_ns = round(self._settings.max_clock_skew_s * 1e9)
+        self.transforms.hear(child, transform, self._clock.now_ns() + skew_ns)
 
     def hear_joints(
         self, names: Sequence[str], positions: Sequence[float], stamp_ns: int

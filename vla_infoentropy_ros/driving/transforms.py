@@ -50,14 +50,17 @@ class Transforms:
     def __init__(self) -> None:
         self._of: dict[str, Transform] = {}
 
-    def hear(self, child: str, transform: Transform) -> None:
-        """One transform of a message. Raises TransformError for too many frames."""
+    def hear(self, child: str, transform: Transform, latest_ns: int | None = None) -> None:
+        """One transform of a message; one that is known gives way to it where it is older, or
+        stamped later than ``latest_ns``. Raises TransformError for too many frames."""
         for name in (child, transform.parent):
             within("name_characters", len(name), "a frame of TF", TransformError)
         before = self._of.get(child)
         if before is None:
             within("frames", len(self._of) + 1, "TF so far", TransformError)
-        elif 0 < transform.stamp_ns <= before.stamp_ns:
+        elif 0 < transform.stamp_ns <= before.stamp_ns and not (
+            latest_ns is not None and before.stamp_ns > latest_ns
+        ):
             return  # older than what is known, or said again
         self._of[child] = transform
 

@@ -69,6 +69,6 @@ class TfListener:
                 arrival_s,
             )
             try:
-                self._driver.robot.transforms.hear(each.child_frame_id.lstrip("/"), transform)
+                self._driver.robot.hear_transform(each.child_frame_id.lstrip("/"), transform)
             except TransformError as error:
                 self._node.get_logger().error(str(error), throttle_duration_sec=2.0)
