@@ -52,8 +52,8 @@ class Operator:
     participant, as the process of an operator is.
 
     A request that one participant sends behind 10 MB of pictures may be lost with them; DDS sends
-    it again at its next heartbeat, every 3 s. So of a hundred stops one came 0.5 to 2 s late, to a
-    node that had gone on as it should.
+    it again at its next heartbeat, every 3 s. So of 120 stops three came 0.7 to 2 s late, to a node
+    that had gone on as it should.
     """
 
     def __init__(self, domain: int) -> None:
