@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ROOT / "scripts"
 
 
 @pytest.mark.parametrize(("told", "installs"), [("", False), ("yes", False), ("install", True)])
@@ -51,3 +53,20 @@ def test_an_environment_without_pip_is_made_again(tmp_path: Path) -> None:
     made = [line for line in log.read_text().splitlines() if "-m venv" in line]
     assert made == [f"system -m venv {venv}"], "once"
     assert log.read_text().count("whole -m vla_infoentropy_ros.ros_setup") == 2
+
+
+def test_a_mutant_is_what_the_tests_run() -> None:
+    """One that a test sees is killed, one that none can see survives."""
+    asked = """
+import torch, transformers.models.llama.modeling_llama  # once, for both
+import mutate
+path = mutate.ROOT / "vla_infoentropy_ros/engine/layout.py"
+source = path.read_text()
+for changed in source.replace("<= order[:, None]", "< order[:, None]"), source + "# the end":
+    mutant = mutate.Mutant(path, 1, "", "", changed)
+    print(mutate.survives(mutant, ["test/engine/test_layout.py"], 300.0), flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, check=True, text=True,
+                          capture_output=True,
+                          env={**os.environ, "PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT}"})
+    assert done.stdout.split() == ["False", "True"]

@@ -62,6 +62,7 @@ def test_queries_of_a_later_pass_replace_those_from_its_first_row_on():
     assert tape.queries(7)[0, 0, :, 0].tolist() == [1, 1, 1, 1, 3, 3, 3]
     assert tape.queries(7)[1, 0, :, 0].tolist() == [201, 201, 201, 201, 203, 203, 203]
     assert tape.queries(3)[0, 0, :, 0].tolist() == [1, 1, 1]
+    assert len(tape._passes) == 2, "what was replaced is not held"
     run(10, 14, 4.0)
     for row in (14, 15):
         run(row, row + 1, float(row))

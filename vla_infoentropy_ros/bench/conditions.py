@@ -8,8 +8,10 @@ frame to the next, under each disturbance and compared by means of blocks of sev
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.bench.steps import FIRST_SEED, solved_episode
+from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.selection import SelectionSettings
 from vla_infoentropy_ros.selection.image_entropy import patches_of
 from vla_infoentropy_ros.selection.staleness import patch_cosine
@@ -87,19 +90,30 @@ def disturbed(picture: Picture, condition: str, seed: int, step: int) -> Picture
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the table."""
+    """Print the table, and write it as JSON where asked."""
     parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench conditions",
                                      description=__doc__)
     parser.add_argument("--episodes", type=int, default=3)
+    parser.add_argument("--out", help="write the table as JSON to this file")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     episodes = [solved_episode(FIRST_SEED + index)[1] for index in range(options.episodes)]
     print(f"unchanged of {_GRID[0] * _GRID[1]}, mean over frames"
           + "".join(f"{f'{edge} px':>8}" for edge in _BLOCKS))
+    table = {}
     for condition in CONDITIONS:
         counts = [unchanged(frames, condition, seed) for seed, frames in enumerate(episodes)]
-        means = np.concatenate(counts).mean(0)
+        means = np.concatenate(counts).mean(0).tolist()
+        table[condition] = dict(zip(map(str, _BLOCKS), means, strict=True))
         print(f"{condition:37}" + "".join(f"{mean:8.1f}" for mean in means))
+    if options.out:
+        record = {
+            "command": "python -m vla_infoentropy_ros bench conditions", "options": vars(options),
+            "first_seed": FIRST_SEED, "frames": sum(map(len, episodes)),
+            "unchanged_of_256_by_block_px": table,
+            "hardware": hardware(), "versions": versions(),
+        }
+        Path(options.out).write_text(json.dumps(record, indent=2) + "\n")
     return 0
 
 
