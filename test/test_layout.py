@@ -21,8 +21,8 @@ ROS = re.compile(
 ORDER = (
     "ros_setup", "foreign", "knobs", "success_rates", "share", "interrupting", "launch_runner",
     "sim", "libero", "control", "arms", "engine", "selection", "models", "session", "variants",
-    "selftest", "report", "driving", "nodes", "start_node", "serve", "replay", "demo", "doctor",
-    "bench", "training",
+    "selftest", "cuttest", "report", "driving", "nodes", "start_node", "serve", "replay", "demo",
+    "doctor", "bench", "training",
 )  # fmt: skip
 
 SKINS = ("nodes", "serve", "replay")  # over the same core: middleware, network, recordings

@@ -13,6 +13,7 @@ COMMANDS = {
     "demo": ("vla_infoentropy_ros.demo", "simulated robot and policy node, with a report"),
     "replay": ("vla_infoentropy_ros.replay", "a bag through two selectors, compared"),
     "selftest": ("vla_infoentropy_ros.selftest", "does a checkpoint see, and act sanely?"),
+    "cuttest": ("vla_infoentropy_ros.cuttest", "how much of a picture may be reused"),
     "doctor": ("vla_infoentropy_ros.doctor", "what is in use here, and what is wrong with it"),
     "serve": ("vla_infoentropy_ros.serve", "a policy for evaluators and robots elsewhere"),
     "bench": ("vla_infoentropy_ros.bench", "measurements"),

@@ -112,7 +112,7 @@ def run_selftest(policy: PolicyAdapter, instruction: str = "") -> SelfTestReport
 
     instruction: words the policy knows; "" takes its own example.
     """
-    probe = _Probe(policy, instruction or _example(policy))
+    probe = _Probe(policy, instruction or example_instruction(policy))
     questions: tuple[Callable[[], str], ...] = (
         probe.norm_key, probe.convention, probe.training_set, probe.prompt, probe.vocabulary,
         probe.vision, probe.image_matters, probe.instruction_matters, probe.state_matters,
@@ -376,7 +376,7 @@ def neutral_state(policy: PolicyAdapter) -> NDArray[np.float64] | None:
     return None if policy.proprioception is None else policy.proprioception.offset
 
 
-def _example(policy: PolicyAdapter) -> str:
+def example_instruction(policy: PolicyAdapter) -> str:
     """An instruction that the policy understands; the last one tried where it knows none."""
     own = getattr(policy, "example_instruction", "")
     candidates = (own,) if own else INSTRUCTIONS

@@ -37,6 +37,15 @@ from lerobot.processor.converters import (
 )
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
+from transformers.models.smolvlm.modeling_smolvlm import SmolVLMVisionEmbeddings
+
+
+def embed_patches(self, pixel_values, patch_attention_mask):
+    """Patch i at position i, as SmolVLM was published and transformers 5 has it again. Releases
+    4.53 to 4.57 put every patch but the first one place too far to the left and to the top: they
+    scale i / n by 1 - 1e-6, which falls below the boundary at i / n."""
+    rows = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
+    return rows + self.position_embedding.weight
 
 
 def network(folder: Path) -> SmolVLAPolicy:
@@ -48,6 +57,7 @@ def network(folder: Path) -> SmolVLAPolicy:
          for name, each in json.loads((folder / "config.json").read_text())[part].items()}
         for part in ("input_features", "output_features")
     ]
+    SmolVLMVisionEmbeddings.forward = embed_patches
     with tempfile.TemporaryDirectory() as vlm:
         shutil.copy(folder / "vlm_config.json", Path(vlm) / "config.json")
         signs = types.SimpleNamespace(fake_image_token_id=1, global_image_token_id=2)

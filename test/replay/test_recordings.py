@@ -23,7 +23,7 @@ from vla_infoentropy_ros.replay.types import stamp_ns
 
 def options(path: Path, **changes: Any) -> argparse.Namespace:
     base: dict[str, Any] = {"recording": path, "episode": 0, "image_topic": [], "rate": 5.0,
-                            "instruction_topic": ""}
+                            "instruction_topic": "", "state_source": "", "state_joints": ""}
     return argparse.Namespace(**base | changes)
 
 

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cutting what image rows see: in the mask, in the action, and from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from test.models.tiny_flow import tiny_flow_policy
+from test.tiny_policy import TinyPolicy
+from vla_infoentropy_ros.cuttest import (
+    CUTS,
+    OTHER,
+    CutLayout,
+    CutReport,
+    Moved,
+    frames_from,
+    main,
+    run_cuttest,
+    synthetic_frames,
+)
+from vla_infoentropy_ros.knobs import SettingError
+
+
+@pytest.mark.parametrize(("cut", "seen"), [
+    ("", [1, 1, 1, 1, 1, 0]), ("no text", [1, 1, 1, 0, 0, 0]),
+    ("no other image", [1, 0, 1, 1, 1, 0]), ("causal", [1, 1, 1, 0, 0, 0]),
+])
+def test_a_cut_takes_columns_from_image_rows_alone(cut: str, seen: list[int]) -> None:
+    """BOS, two image rows, two words, an action: what the second image row sees."""
+    layout = CutLayout(2, 2, 1, together=True, cut=cut)
+    mask, whole = (each.mask(torch.device("cpu"))
+                   for each in (layout, CutLayout(2, 2, 1, together=True)))
+    assert mask[2].int().tolist() == seen
+    assert torch.equal(mask[[0, 3, 4, 5]], whole[[0, 3, 4, 5]])
+    first = mask[1].int().tolist()
+    assert first[2] == (cut in ("", "no text")) and not layout.open(0, 3)
+
+
+def test_a_policy_whose_rows_see_words_is_told_from_a_causal_one() -> None:
+    flow = run_cuttest(tiny_flow_policy(), synthetic_frames(3, 1), "put red")
+    assert flow.share("no text") > 0.001 and flow.share("causal") > 0.001
+    causal = run_cuttest(TinyPolicy(), synthetic_frames(3, 1), "pick up")
+    assert causal.share("no text") == causal.share("causal") == 0.0
+    assert all(len(moved) == 3 for moved in causal.moved.values())
+    again = run_cuttest(tiny_flow_policy(), synthetic_frames(3, 1), "put red")
+    assert again.moved == flow.moved
+
+
+@pytest.mark.parametrize(("text", "images", "advice"), [
+    (0.0, 0.05, "fresh_tokens=32 and keyframe_every=0"),
+    (0.0, 0.6, "fresh_tokens=64 and keyframe_every=0"),
+    (0.05, 0.05, "fresh_tokens=64 and keyframe_every=8"),
+    (0.8, 0.8, "fresh_tokens=64 and keyframe_every=4"),
+])
+def test_the_more_the_rows_need_the_more_is_recomputed(
+    text: float, images: float, advice: str
+) -> None:
+    shares = dict.fromkeys(CUTS, text) | {"no other image": images, OTHER: 1.0}
+    moved = {cut: [Moved(0.01 * share, 0.0, 0.0)] for cut, share in shares.items()}
+    report = CutReport("policy", 256, moved)
+    assert advice in report.advice() and f"{text:.1%}" in report.table()
+    still = {cut: [Moved(0.0, 0.0, 0.0)] for cut in moved}
+    assert "nothing can be told" in CutReport("blind", 256, still).advice()
+
+
+def test_pictures_from_a_folder_in_order_and_in_colour(tmp_path: Path) -> None:
+    for index in range(4):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((4, 4, 3), (0, 0, index), np.uint8))
+    frames = frames_from(tmp_path, 8, 2)
+    assert [[picture[0, 0, 0] for picture in frame] for frame in frames] == [[0, 1], [2, 3]]
+    with pytest.raises(SettingError, match="must be 6 or more: 3 to a frame"):
+        frames_from(tmp_path, 8, 3)
+    (tmp_path / "0.png").write_text("no picture")
+    with pytest.raises(SettingError, match=r"0\.png is no picture"):
+        frames_from(tmp_path, 8, 2)
+
+
+def test_the_command_tells_in_a_sentence_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--model", str(tmp_path / "none")]) == 1
+    assert "no such folder" in capsys.readouterr().err
+    with pytest.raises(SettingError, match="two or more"):
+        run_cuttest(TinyPolicy(), synthetic_frames(1, 1), "pick up")
