@@ -41,9 +41,9 @@ from transformers.models.smolvlm.modeling_smolvlm import SmolVLMVisionEmbeddings
 
 
 def embed_patches(self, pixel_values, patch_attention_mask):
-    """Patch i at position i, as SmolVLM was published and transformers 5 has it again. Releases
-    4.53 to 4.57 put every patch but the first one place too far to the left and to the top: they
-    scale i / n by 1 - 1e-6, which falls below the boundary at i / n."""
+    """Patch i at position i, as transformers 5 has it. Release 4.57 puts every patch but the first
+    one place too far to the left and to the top: it scales i / n by 1 - 1e-6, which falls below
+    the boundary at i / n."""
     rows = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
     return rows + self.position_embedding.weight
 
