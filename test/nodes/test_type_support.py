@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vla_infoentropy_ros.engine.requirements import RequirementError
 from vla_infoentropy_ros.nodes import load_type_support
 
 
@@ -26,3 +27,11 @@ def test_libraries_beside_a_sourced_ros_are_loaded(
     assert loaded == [str(tmp_path / "lib" / name) for name in names]
     wheels = tmp_path / "lib" / "python3.12" / "site-packages" / "rclpy" / "__init__.py"
     assert load_type_support(wheels, tmp_path) == []
+
+
+def test_messages_of_another_ros(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libown_msgs__rosidl_typesupport_fastrtps_c.so").write_bytes(b"no library")
+    sourced = Path("/opt/ros/jazzy/lib/python3.12/site-packages/rclpy/__init__.py")
+    with pytest.raises(RequirementError, match="built for another ROS than .*make again"):
+        load_type_support(sourced, tmp_path)

@@ -32,13 +32,20 @@ def load_type_support(rclpy: Path, prefix: Path) -> list[Path]:
     """Load the libraries of messages that were built into a virtual environment beside a sourced
     ROS, whose own search by name would not find them; by name it finds what is loaded.
 
-    rclpy: where it is; in ``prefix`` itself, the wheels look there. Returns what was loaded.
+    rclpy: where it is; in ``prefix`` itself, the wheels look there. Returns what was loaded, and
+    raises RequirementError where that cannot be.
     """
     if prefix in rclpy.parents:
         return []
     libraries = sorted((prefix / "lib").glob("lib*__rosidl_typesupport_*_c.so"))
-    for library in libraries:
-        ctypes.CDLL(str(library))
+    try:
+        for library in libraries:
+            ctypes.CDLL(str(library))
+    except OSError as error:
+        raise RequirementError(
+            f"the messages in {prefix / 'lib'} were built for another ROS than the one in "
+            f"{rclpy.parents[1]}: source that one, or rm .venv/.ready and run make again"
+        ) from error
     return libraries
 
 
