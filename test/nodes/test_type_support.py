@@ -33,5 +33,5 @@ def test_messages_of_another_ros(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "libown_msgs__rosidl_typesupport_fastrtps_c.so").write_bytes(b"no library")
     sourced = Path("/opt/ros/jazzy/lib/python3.12/site-packages/rclpy/__init__.py")
-    with pytest.raises(RequirementError, match="built for another ROS than .*make again"):
+    with pytest.raises(RequirementError, match=r"built for another ROS than .*make again"):
         load_type_support(sourced, tmp_path)
