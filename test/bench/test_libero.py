@@ -16,7 +16,8 @@ import pytest
 from vla_infoentropy_ros.bench import libero
 from vla_infoentropy_ros.libero.play import Outcome
 
-# Stands in for the simulator's Python: plays in no time, and dies once where it is told to.
+# Stands in for the simulator's Python: plays in no time, and dies while the server that ``broken``
+# names answers.
 PLAYER = """#!{python}
 import json, sys
 from pathlib import Path
@@ -27,9 +28,7 @@ out, value = Path(arguments[0]), lambda name: arguments[arguments.index(name) + 
 broken = Path({broken!r})
 lines = out.read_text().splitlines() if out.exists() else []
 for index in range(len(lines), int(value("--episodes"))):
-    if index == 1 and broken.exists():
-        if not broken.read_text():
-            broken.unlink()
+    if index == 1 and broken.exists() and broken.read_text() in ("any", value("--url")):
         print("error: the simulator fell over", file=sys.stderr)
         sys.exit(1)
     with out.open("a") as file:
@@ -43,15 +42,19 @@ print("played")
 
 @pytest.fixture
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
+    rows: list[str] = []
+
     @contextmanager
     def served(name: str, options: argparse.Namespace) -> Iterator[str]:
-        yield "ws://nowhere"
+        rows.append(name)
+        yield f"ws://{len(rows)}"
 
     monkeypatch.setattr(libero, "_served", served)
     player = tmp_path / "python"
     player.write_text(PLAYER.format(python=sys.executable, broken=str(tmp_path / "broken")))
     player.chmod(0o755)
-    return argparse.Namespace(player=str(player), out=tmp_path / "out", broken=tmp_path / "broken")
+    return argparse.Namespace(player=str(player), out=tmp_path / "out", broken=tmp_path / "broken",
+                              rows=rows)
 
 
 def run(options: argparse.Namespace, *more: str) -> int:
@@ -71,23 +74,44 @@ def test_every_episode_is_counted_once_and_the_same_again(
     assert json.loads((options.out / "table.json").read_text())["rows"] == first
 
 
-def test_a_worker_that_dies_is_tried_once_more(
+def test_what_dies_is_tried_once_more_by_a_new_server(
     options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options.broken.write_text("")  # dies once
+    options.broken.write_text("ws://1")
     assert run(options, "--rows", "dense", "--workers", "1") == 0
-    assert "libero_object 0, initial state 1: error: the simulator fell over; once more" in (
+    assert options.rows == ["dense", "dense"]
+    assert "libero_object 1, initial state 1 (seed 1001): error: the simulator fell over" in (
         capsys.readouterr().err)
+    table = json.loads((options.out / "table.json").read_text())
+    assert table["rows"]["dense"]["episodes"] == 6
 
 
-def test_a_worker_that_dies_twice_is_named_and_loses_nothing(
+def test_what_dies_twice_is_named_and_loses_nothing(
     options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options.broken.write_text("always")
+    options.broken.write_text("any")
     assert run(options, "--rows", "dense", "--workers", "1") == 1
-    assert "initial state 1 failed twice" in capsys.readouterr().err
+    assert ("libero_object 0, initial state 1 (seed 1): error: the simulator fell over; it failed "
+            "twice. What is finished is kept") in capsys.readouterr().err
     options.broken.unlink()
     assert run(options, "--rows", "dense") == 0
+
+
+def test_rows_take_turns_and_those_that_are_finished_are_not_served(
+    options: argparse.Namespace
+) -> None:
+    assert run(options, "--rows", "dense", "stale", "--block", "2") == 0
+    assert options.rows == ["dense", "stale", "dense", "stale"]
+    assert run(options, "--rows", "stale", "dense", "random 48", "--block", "50") == 0
+    assert options.rows[4:] == ["random 48"]
+
+
+@pytest.mark.parametrize("wrong", ["--episodes 51", "--block 0", "--workers 0"])
+def test_numbers_that_cannot_be_are_refused(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str], wrong: str
+) -> None:
+    assert run(options, *wrong.split()) == 1
+    assert f"error: {wrong}: must lie in 1 .. " in capsys.readouterr().err
 
 
 def test_no_simulator_is_said_before_anything_runs(

@@ -92,6 +92,28 @@ def test_a_server_that_is_gone_costs_no_finished_episode(
     assert len(playing.finished(out)) == 1
 
 
+def test_a_server_that_leaves_in_mid_episode_costs_that_episode_alone(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, step = tmp_path / "out.jsonl", FakeWorld.step
+
+    def leave_in_the_second_episode(world: FakeWorld, action: np.ndarray) -> bool:
+        if len(FakeWorld.actions) == 13:
+            asked.pop().close()
+        return step(world, action)
+
+    asked: list[PolicyClient] = []
+    monkeypatch.setattr(playing, "PolicyClient",
+                        lambda url: asked.append(PolicyClient(url)) or asked[-1])
+    with monkeypatch.context() as leaving:
+        leaving.setattr(FakeWorld, "step", leave_in_the_second_episode)
+        with pytest.raises(PolicyGone, match="the policy has left"):
+            list(playing.play(out, url, ["libero_object"], [3], range(3)))
+    assert [each.initial_state for each in playing.finished(out)] == [0]
+    assert [each.initial_state for each in playing.play(
+        out, url, ["libero_object"], [3], range(3))] == [1, 2]
+
+
 def test_a_refusal_says_what_the_server_said(make: Make) -> None:  # noqa: F811
     with PolicyClient(f"ws://127.0.0.1:{make('vla-eval').port}") as client, pytest.raises(
             PolicyGone, match="say what to do"):

@@ -3,7 +3,8 @@
 
 The simulator runs in an environment of its own (see ``make libero``); each row is a server of this
 package and workers that play against it. Every finished episode is kept in ``--out``: the same
-command goes on where a run was cut off, and prints the table of what is there.
+command goes on where a run was cut off, and prints the table of what is there. Rows take turns, so
+that a run that was cut off leaves rows that can be paired.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ import numpy as np
 from vla_infoentropy_ros.bench.episodes import ROWS as TABLETOP_ROWS
 from vla_infoentropy_ros.bench.episodes import Row
 from vla_infoentropy_ros.foreign.text import UserError
-from vla_infoentropy_ros.libero.play import Outcome, finished
+from vla_infoentropy_ros.libero.play import Outcome, finished, seed_of
 from vla_infoentropy_ros.libero.suites import STEP_LIMITS
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.success_rates import paired_difference, sign_test, wilson_interval
 
 ROOT = Path(__file__).parents[2]
+INITIAL_STATES = 50  # of each task
 SIMULATOR = Path(".venv-libero/bin/python")
 _NAMES = (
     "dense", "info_entropy", "vla_cache", "vla_pruner 128", "fastv 128", "attention_drift 64",
@@ -41,7 +43,7 @@ Key = tuple[str, int, int]
 
 
 class BenchError(UserError, RuntimeError):
-    """A run that cannot begin, or a worker that failed twice."""
+    """A run that cannot begin, or a task that failed twice."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,12 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     rows = options.rows or list(ROWS)
     try:
+        _check_numbers(options)
         if not options.table_only:
             _check_simulator(options.simulator)
-            for name in rows:
-                _play_row(name, options)
+            for episodes in range(options.block, options.episodes + options.block, options.block):
+                for name in rows:
+                    _play_row(name, options, min(episodes, options.episodes))
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -84,6 +88,12 @@ def main(argv: Sequence[str]) -> int:
               "rows": {name: asdict(ROWS[name]) | figures for name, figures in table.items()}}
     (options.out / "table.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return 0
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
+    for name, most in (("episodes", INITIAL_STATES), ("block", INITIAL_STATES), ("workers", 64)):
+        if not 1 <= getattr(options, name) <= most:
+            raise BenchError(f"--{name} {getattr(options, name)}: must lie in 1 .. {most}")
 
 
 def _check_simulator(python: Path) -> None:
@@ -99,37 +109,41 @@ def _check_simulator(python: Path) -> None:
                          "the Python of another")
 
 
-def _play_row(name: str, options: argparse.Namespace) -> None:
-    """Every task of every suite, ``options.workers`` at a time."""
-    jobs = [(suite, task) for suite in options.suites for task in options.tasks]
-    left = [job for job in jobs
-            if len(finished(_file(options.out, name, *job))) < options.episodes]
-    if not left:
-        return
-    with _served(name, options) as url, ThreadPoolExecutor(options.workers) as pool:
-        list(pool.map(lambda job: _play_task(name, url, job[0], job[1], options), left))
+def _play_row(name: str, options: argparse.Namespace, episodes: int) -> None:
+    """``episodes`` initial states of every task of every suite, ``options.workers`` tasks at a
+    time. What failed is tried once more, by a new server. Raises BenchError."""
+    said = {(suite, task): "" for suite in options.suites for task in options.tasks}
+    for _ in range(2):
+        left = [job for job in said if len(finished(_file(options.out, name, *job))) < episodes]
+        if not left:
+            return
+        with _served(name, options) as url, ThreadPoolExecutor(options.workers) as pool:
+            played = pool.map(lambda job: _play_task(name, url, job, episodes, options), left)
+            said = dict(zip(left, played, strict=True))
+    for sentence in filter(None, said.values()):
+        raise BenchError(f"{sentence}; it failed twice. What is finished is kept")
 
 
-def _play_task(name: str, url: str, suite: str, task: int, options: argparse.Namespace) -> None:
-    """One worker process; tried once more where it fails. Raises BenchError."""
+def _play_task(name: str, url: str, job: tuple[str, int], episodes: int,
+               options: argparse.Namespace) -> str:
+    """A suite's task by one worker process; where and with what it failed, or ""."""
+    suite, task = job
     file = _file(options.out, name, suite, task)
     file.parent.mkdir(parents=True, exist_ok=True)
-    command = [str(options.simulator), "-m", "vla_infoentropy_ros.libero.play", str(file),
-               "--url", url, "--suites", suite, "--tasks", str(task),
-               "--episodes", str(options.episodes), "--control", ROWS[name].control,
-               "--rendering", options.rendering]
-    for attempt in (1, 2):
-        done = subprocess.run(  # noqa: S603 - our own command line
-            command, env=_environment(), capture_output=True, text=True,
-        )
-        if done.returncode == 0:
-            print(f"{name}: {suite} {task} {done.stdout.splitlines()[-1]}", flush=True)
-            return
-        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        at = len(finished(file))
-        print(f"{name}: {suite} {task}, initial state {at}: {said}"
-              + ("; once more" if attempt == 1 else ""), file=sys.stderr, flush=True)
-    raise BenchError(f"{name}: {suite} {task}, initial state {at} failed twice: {said}")
+    done = subprocess.run(  # noqa: S603 - our own command line
+        [str(options.simulator), "-m", "vla_infoentropy_ros.libero.play", str(file),
+         "--url", url, "--suites", suite, "--tasks", str(task), "--episodes", str(episodes),
+         "--control", ROWS[name].control, "--rendering", options.rendering],
+        env=_environment(), capture_output=True, text=True,
+    )
+    if done.returncode == 0:
+        print(f"{name}: {suite} {task} {done.stdout.splitlines()[-1]}", flush=True)
+        return ""
+    said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    at = len(finished(file))
+    sentence = f"{name}: {suite} {task}, initial state {at} (seed {seed_of(task, at)}): {said}"
+    print(sentence, file=sys.stderr, flush=True)
+    return sentence
 
 
 @contextmanager
@@ -228,6 +242,8 @@ def _parser() -> argparse.ArgumentParser:
                         default=list(range(10)), help="0 to 9 (default: all)")
     parser.add_argument("--episodes", type=int, default=25,
                         help="initial states of each task, from the first on, at most 50")
+    parser.add_argument("--block", type=int, default=5, help="initial states of each task that a "
+                        "row plays before it is the next row's turn (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="simulators at a time")
     parser.add_argument("--rendering", choices=("fast", "stock"), default="fast",
                         help="stock: as the benchmark; fast: without reflections, shadows and "

@@ -51,13 +51,18 @@ class Outcome:
         return self.suite, self.task, self.initial_state, self.control
 
 
+def seed_of(task: int, index: int) -> int:
+    """Of all that is drawn in the initial state ``index`` of ``task``: fixtures, at each reset."""
+    return 1000 * task + index
+
+
 def episode(world: World, index: int, control: str, client: PolicyClient | None) -> Outcome:
     """The benchmark's initial state ``index``, by a policy or, without a client, the expert.
 
     wrong_instruction: told another of the suite's instructions; stale: shown the first picture
     throughout.
     """
-    seed = 1000 * world.task + index  # fixtures are drawn at each reset
+    seed = seed_of(world.task, index)
     world.reset_to(index, seed)
     told = world.other_instruction(seed) if control == "wrong_instruction" else world.instruction
     waited, steps, done = 0.0, 0, False
