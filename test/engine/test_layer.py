@@ -49,7 +49,7 @@ def test_a_layer_launches_no_more_than_two_dozen_operators():
 
 def test_queries_of_a_later_pass_replace_those_from_its_first_row_on():
     """A draft's rows are computed again by every pass of the window, greedy's follow singly."""
-    tape = QueryTape((0, 2), first=10)
+    tape = QueryTape((0, 2), first=10, device=torch.device("cpu"))
 
     def run(start, end, value):
         tape.aim(start, end)

@@ -50,7 +50,7 @@ class PartialDecoder:
         weight = model.embed_tokens.weight
         device, dtype = weight.device, weight.dtype
         self.cache = SlotCache(model.config, layout.total, device=device, dtype=dtype)
-        self._tape = QueryTape(probe_layers, layout.tail)
+        self._tape = QueryTape(probe_layers, layout.tail, device)
         self._positions = torch.arange(layout.total, device=device)
         self._mask = layout.mask(device)
         rotary = torch.stack(model.rotary_emb(weight[:1, None], self._positions[None]))
@@ -150,8 +150,7 @@ class PartialDecoder:
         end = layout.prompt + action_rows
         mask = self._mask[layout.tail : end, :end]
         if self._visible is not None:
-            pruned = [layer >= self._pruned_from for layer in layers]
-            sees_all = ~torch.tensor(pruned, device=mask.device)[:, None, None]
+            sees_all = (self._tape.numbers < self._pruned_from)[:, None, None]
             mask = mask & (self._visible[:end] | sees_all)
         weights = self._tape.read(self.cache, mask, layout.visual_columns)
         behind = layout.prompt - layout.tail

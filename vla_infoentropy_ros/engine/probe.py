@@ -50,10 +50,12 @@ class QueryTape:
 
     They are held as they were computed and put together when they are read, once a step, instead
     of being copied layer by layer. layers: which are probed. first: position of the first row.
+    numbers: (L,) int64, the layers where the keys are, so that no step waits to send them there.
     """
 
-    def __init__(self, layers: tuple[int, ...], first: int) -> None:
+    def __init__(self, layers: tuple[int, ...], first: int, device: torch.device) -> None:
         self.layers, self.first = layers, first
+        self.numbers = torch.tensor(layers, dtype=torch.int64, device=device)
         self.latest: torch.Tensor | None = None  # (1, H, n, d_head): queries of the last layer run
         self._probed = frozenset(layers)
         self._passes: list[tuple[int, list[torch.Tensor]]] = []  # first row, (H, n, d_head) each
@@ -90,7 +92,7 @@ class QueryTape:
         """
         rows, length = mask.shape[-2:]
         every = len(self.layers) == cache.keys.shape[0]
-        keys = cache.keys if every else cache.keys[list(self.layers)]  # the latter copies
+        keys = cache.keys if every else cache.keys[self.numbers]  # the latter copies
         return attention_to(self.queries(rows), keys[:, 0, :, :length], mask, visual)
 
 
