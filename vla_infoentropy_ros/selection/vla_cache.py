@@ -103,4 +103,4 @@ def reuse_proportions(attention: Attention, damping: float) -> torch.Tensor:
     for share in raw[1:]:
         rise = (share - shares[-1]).clamp_min(0.0)
         shares.append(torch.where(rise > 0, shares[-1] + damping * rise, share))
-    return torch.stack(shares).clamp(0.0, 1.0)
+    return torch.stack(shares)
