@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from vla_infoentropy_ros.arms.models import ARMS, tip_yaw
 from vla_infoentropy_ros.control.kinematics import Chain, KinematicsError
 from vla_infoentropy_ros.sim.scene import WORKSPACE_HIGH, WORKSPACE_LOW
 
+OTHERS = Path(sysconfig.get_path("purelib"), "cmeel.prefix/share/example-robot-data/robots")
 PANDA, UR5 = ARMS["panda"], ARMS["ur5"]
 
 
@@ -51,7 +53,7 @@ def test_what_is_out_of_reach_is_said() -> None:
 
 
 @pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("pinocchio", "example_robot_data")),
+    importlib.util.find_spec("pinocchio") is None or not OTHERS.is_dir(),
     reason="pip install pin example-robot-data",
 )
 @pytest.mark.parametrize(
@@ -64,11 +66,9 @@ def test_what_is_out_of_reach_is_said() -> None:
 )
 def test_they_agree_with_the_models_of_example_robot_data(arm, file, tip, behind) -> None:
     """Positions to 0.1 mm, turns, Jacobians and limits: by Pinocchio on other people's URDF."""
-    import example_robot_data
     import pinocchio
 
-    folder = Path(example_robot_data.getModelPath(file.partition("/")[0])) / "robots"
-    robot = pinocchio.buildModelFromUrdf(str(folder.parent / "robots" / file))
+    robot = pinocchio.buildModelFromUrdf(str(OTHERS / file))
     numbers = [robot.getJointId(name) for name in arm.chain.names]
     assert all(number < robot.njoints for number in numbers)
     places = [robot.joints[number].idx_q for number in numbers]

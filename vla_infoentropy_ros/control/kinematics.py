@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A serial arm from its URDF: where the hand is, and which joint motion moves it a little."""
+"""A serial arm from its URDF: where the hand is, and which joint motion moves it a little.
+
+Without a library: Pinocchio finds the same to 1e-15 (test/arms/test_models.py compares them) and
+200 times faster, but it brings 0.4 GB, 4 s of import and messages of its own, for one Jacobian of
+0.4 ms per action and for joints whose limits would have to be kept here all the same.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from std_srvs.srv import SetBool
 
@@ -21,6 +22,7 @@ from vla_infoentropy_ros.nodes.sim_settings import SimSettings
 from vla_infoentropy_ros.sim import Tabletop
 
 _ENABLING_S = 0.2
+_LONGEST_TICK_S = 0.1
 
 
 class ArmEpisode(Episode):
@@ -41,8 +43,12 @@ class ArmEpisode(Episode):
         self._tick_s = arm.servo.settings.publish_period
 
     def prepare(self, instruction: str) -> None:
-        super().prepare(instruction)
         link = self._link
+        self._wait_for(
+            lambda: link.status is not None and not link.status.fault,
+            "the policy node is not there, or a fault of it is latched: call its ~/clear_fault",
+        )
+        super().prepare(instruction)
         self._wait_for(
             lambda: link.status is not None and link.status.enabled,
             "nobody has enabled the policy: call its ~/enable",
@@ -73,15 +79,20 @@ class ArmEpisode(Episode):
         self._spin(lambda: False, self._tick_s)
         self.clock_ns += round(self._tick_s * 1e9)
         self._link.tell_time(self.clock_ns)
-        self._tick(self.clock_ns)
+        self._tick(self.clock_ns, self._tick_s)
 
     def live(self) -> None:
         """One period of the controller, in either kind of time."""
         if self._settings.lockstep:
             self.pass_time()
         else:
-            self._spin(lambda: False, self._tick_s)
-            self._tick(self._now_ns())
+            self._pass_wall_time()
+
+    def _pass_wall_time(self) -> None:
+        """One period, or as long as a busy machine makes of it: commands are heard in any case."""
+        began_s = time.monotonic()
+        self._spin(lambda: False, self._tick_s)
+        self._tick(self._now_ns(), min(time.monotonic() - began_s, _LONGEST_TICK_S))
 
     def look(self) -> None:
         """Show what the camera sees now."""
@@ -89,32 +100,39 @@ class ArmEpisode(Episode):
 
     def real_time(self, limit: int) -> bool:
         env, settings = self._env, self._settings
-        began_s = time.monotonic()
+        began_s = looked_s = checked_s = time.monotonic()
         self._link.forget_commands()
-        frames = ticks = 0
-        while ticks * self._tick_s < limit * env.control_period:
-            if ticks * self._tick_s * settings.camera_rate_hz >= frames:
+        while (now_s := time.monotonic()) - began_s < limit * env.control_period:
+            if now_s - looked_s >= 1.0 / settings.camera_rate_hz:
+                looked_s = now_s
                 self._show(self._now_ns())
-                frames += 1
-            ticks += 1
-            self._spin(lambda: False, began_s + ticks * self._tick_s - time.monotonic())
-            self._tick(self._now_ns())
+            self._pass_wall_time()
             self._check_policy()
-            if not ticks % round(1.0 / self._tick_s):
+            if now_s - checked_s > 1.0:
+                checked_s = now_s
                 self._check_connection()
-            self.steps = round(ticks * self._tick_s / env.control_period)
+            self.steps = round((now_s - began_s) / env.control_period)
             if env.success():
                 return True
         return False
 
-    def _tick(self, now_ns: int) -> None:
+    def _tick(self, now_ns: int, period_s: float) -> None:
         arm = self._arm
-        arm.advance(now_ns, self._tick_s)
+        arm.advance(now_ns, period_s)
         position, yaw = arm.tip
-        self._env.carry(position, yaw, self._link.opening, self._tick_s)
+        self._env.carry(position, yaw, self._link.opening, period_s)
         self._link.tell_pose(position, yaw, now_ns)
         if arm.problem:
             self._problem(arm.problem)
+
+    def _wait_for(self, condition: Callable[[], Any], problem: str) -> None:
+        """The arm lives on meanwhile: it can be commanded, and tells where it is."""
+        give_up_s = time.monotonic() + self._settings.ready_timeout_s
+        while not condition():
+            self.live()
+            if time.monotonic() > give_up_s:
+                limit = f"ready_timeout_s={self._settings.ready_timeout_s}"
+                raise EpisodeEnd(EpisodeResult.TIMEOUT, f"{problem} ({limit})")
 
     def _enable(self) -> None:
         """The policy refuses until it has come to terms with Servo."""
