@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,7 @@ class Preprocessing:
         each set, on the device of ``images``."""
         scaled = images.permute(0, 3, 1, 2).to(torch.float32).div(255)
         sets = [
-            (scaled - _channels(mean, scaled)) / _channels(std, scaled)
+            (scaled - _channels(tuple(mean), images.device)) / _channels(tuple(std), images.device)
             for mean, std in zip(self.means, self.stds, strict=True)
         ]
         # In this layout the convolution adds up as in the published code, bit for bit.
@@ -162,5 +162,7 @@ def _lerp(value: torch.Tensor, side: float, dim: int) -> torch.Tensor:
     return torch.lerp(value.index_select(dim, low), value.index_select(dim, high), weight)
 
 
-def _channels(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]
+@lru_cache(maxsize=64)
+def _channels(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """(C, 1, 1) float32; kept, since sending it anew would make every frame wait for the device."""
+    return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
