@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Episodes run from outside, in a namespace that keeps the simulation to itself."""
 
+import threading
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from std_srvs.srv import SetBool
 from test.nodes.harness import until
 from test.nodes.test_sim_node import table
 from vla_infoentropy_ros.demo.observer import EpisodeObserver
+from vla_infoentropy_ros.nodes.clients import episode_recorder
 from vla_infoentropy_ros.nodes.clients.episode_client import (
     POLICY,
     SIM,
@@ -86,3 +88,19 @@ def test_waiting_ends_when_there_is_nothing_to_wait_for():
 
     with client(check=dead) as ours, pytest.raises(RuntimeError, match="has died"):
         ours.wait_until_ready(30.0)
+
+
+def test_a_recorder_ends_in_the_thread_that_waits_for_its_topics(monkeypatch):
+    """Destroyed by another one, they could end that thread, and nothing would answer any more."""
+    monkeypatch.setattr(episode_recorder, "_MATCHING_S", 0.1)
+    with client() as ours:
+        destroy, threads = ours.node.destroy_subscription, []
+
+        def watched(subscription):
+            threads.append(threading.current_thread().name)
+            return destroy(subscription)
+
+        ours.node.destroy_subscription = watched
+        with EpisodeRecorder(ours, lambda *message: None):
+            pass
+        assert threads and set(threads) == {"episode-client"}

@@ -139,6 +139,14 @@ class EpisodeClient:
             time.sleep(_POLL_S)
         return True
 
+    def do(self, action: Callable[[], None]) -> None:
+        """Run something in the spinning thread: what that waits for must not be destroyed by
+        another one meanwhile."""
+        task = self._executor.create_task(action)
+        limit = time.monotonic() + _CALL_TIMEOUT_S
+        while not task.done() and self._thread.is_alive() and time.monotonic() < limit:
+            time.sleep(_POLL_S)
+
     def set_parameters(self, node: str, values: Mapping[str, Any]) -> None:
         """Set parameters of a node while it runs. Raises GraphError with the node's reason."""
         request = SetParameters.Request(

@@ -61,6 +61,9 @@ class EpisodeRecorder:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._client.do(self._unsubscribe)
+
+    def _unsubscribe(self) -> None:
         for subscription in self._subscriptions:
             self._client.node.destroy_subscription(subscription)
         self._subscriptions = []
