@@ -28,6 +28,7 @@ GAP_LIMIT_S = 2.0 / RATE_HZ
 STOP_LIMIT_S = 0.1
 _WATCH_S = 3.0
 _START_S = 300.0
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -173,17 +174,27 @@ class _Run:
                 raise RuntimeError(f"{problem}; is the node's log above? It said: {self._fault()}")
 
     def _move(self) -> None:
-        """Whatever came before, the robot moves again."""
+        """Whatever came before, and whatever of it comes late, the robot moves again."""
+        for _ in range(_ATTEMPTS):
+            self._start()
+            if not self._fault():
+                break
+        self._wait(0.5)
+
+    def _start(self) -> None:
+        """Until it moves, or has stopped for what was sent before."""
         robot = self._robot
         cleared = robot.operator.clear()
         self.until(cleared.done, "the fault cannot be cleared")
+        self._wait(0.2)  # for the status to say so
         robot.instruct()
         self.until(lambda: robot.instructed, "the instruction is not taken", 30.0)
         enabled = robot.operator.enable(True)
         self.until(enabled.done, "the node cannot be enabled")
         robot.commands.clear()
-        self.until(lambda: any(each.moving for each in robot.commands), "no command", 30.0)
-        self._wait(0.5)
+        self.until(
+            lambda: any(each.moving for each in robot.commands) or self._fault(), "no command", 30.0
+        )
 
     def _stop(self) -> float:
         asked_s = time.time()
