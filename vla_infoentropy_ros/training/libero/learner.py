@@ -138,8 +138,8 @@ class _Asker(Client):
         self._learner.metrics.episodes.inc()
 
     def act(self, pictures: Sequence[Picture], instruction: str,
-            stamp_ns: int | None = None) -> Answer:
-        """The newest policy's answer."""
+            stamp_ns: int | None = None, state: NDArray[np.float64] | None = None) -> Answer:
+        """The newest policy's answer; what is trained here takes no state."""
         return self._learner.ask(pictures, instruction)
 
 
