@@ -13,7 +13,7 @@ import torch
 from vla_infoentropy_ros.libero.shards import Shard, compress
 from vla_infoentropy_ros.libero.suites import INSTRUCTIONS
 from vla_infoentropy_ros.models.embedded import Architecture, EmbeddedPolicy
-from vla_infoentropy_ros.selftest import _example, run_selftest
+from vla_infoentropy_ros.selftest import example_instruction, run_selftest
 from vla_infoentropy_ros.serve.actions import ActionForm
 from vla_infoentropy_ros.training.libero.pictures import Pictures, ShardError
 from vla_infoentropy_ros.training.libero.recipe import Recipe
@@ -129,6 +129,6 @@ def test_the_gripper_opens_with_one(data: Path) -> None:
 def test_the_self_test_knows_what_to_tell_it_and_finds_its_actions_sane() -> None:
     # A policy of whole words knows no others, and a server refuses what fails its self-test.
     policy = EmbeddedPolicy(RECIPE.policy_config("made-up"))
-    assert _example(policy) in INSTRUCTIONS
+    assert example_instruction(policy) in INSTRUCTIONS
     checks = {check.name: check for check in run_selftest(policy).checks}
     assert checks["action"].passed and checks["increments"].passed and checks["gripper"].passed
