@@ -61,8 +61,9 @@ def main(argv: Sequence[str]) -> int:
             print(f"{arm + ' ' + variant:32} {row['successes']:>4} of {row['episodes']:<2}"
                   f" {low:6.2f} {high:6.2f} {row['median_steps']:>6} {row['median_ms']:6.0f}")
     if options.json:
-        command = f"python -m vla_infoentropy_ros bench arms {' '.join(argv)}".strip()
-        record = {"command": command, **machine, "controller": options.controller, "arms": table}
+        command = f"python -m vla_infoentropy_ros bench arms --episodes {options.episodes}"
+        record = {"command": command, **machine, "seed": options.seed,
+                  "controller": options.controller, "arms": table}
         Path(options.json).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return 0
 
