@@ -22,7 +22,7 @@ from vla_infoentropy_ros.foreign.text import printable
 from vla_infoentropy_ros.knobs import SettingError
 
 _PERIOD_S = 0.5
-_PATIENCE = 4
+_PATIENCE = 10
 """Periods without an answer after which Servo counts as not answering."""
 _UNIT, _TIMEOUT = "moveit_servo.command_in_type", "moveit_servo.incoming_command_timeout"
 
