@@ -184,12 +184,15 @@ def frames_from(folder: Path, count: int, views: int) -> list[list[NDArray[np.ui
             f"--pictures {folder} holds {len(paths)} png or jpg files, must be {2 * views} or "
             f"more: {views} to a frame, in the order of the policy's cameras"
         )
-    pictures = [cv2.imread(str(path)) for path in wanted]
-    for path, picture in zip(wanted, pictures, strict=True):
-        if picture is None:
-            raise SettingError(f"{path} is no picture; remove it from --pictures")
-    rgb = [np.asarray(picture[..., ::-1], dtype=np.uint8) for picture in pictures]
+    rgb = [_picture(path) for path in wanted]
     return [rgb[i : i + views] for i in range(0, len(rgb) - views + 1, views)]
+
+
+def _picture(path: Path) -> NDArray[np.uint8]:
+    picture = cv2.imread(str(path))
+    if picture is None:
+        raise SettingError(f"{path} is no picture; remove it from --pictures")
+    return np.asarray(picture[..., ::-1], dtype=np.uint8)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

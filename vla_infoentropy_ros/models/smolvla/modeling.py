@@ -104,12 +104,13 @@ class FlowMatching(nn.Module):
     @property
     def vlm(self) -> Any:
         """Of its parts ``vision_model``, ``connector`` and ``text_model``."""
-        return self.vlm_with_expert["vlm"]["model"]
+        both: Any = self.vlm_with_expert
+        return both["vlm"]["model"]
 
     @property
     def expert(self) -> Expert:
         expert: Any = self.vlm_with_expert["lm_expert"]
-        return expert  # type: ignore[no-any-return]
+        return expert
 
     def embed_vision(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels (V, 3, H, W) to visual embeddings (V, tokens, d)."""
