@@ -383,7 +383,7 @@ def test_a_robot_of_other_quality_gets_nothing_and_the_log_says_so():
     [{"durability": DurabilityPolicy.VOLATILE}, {"reliability": ReliabilityPolicy.BEST_EFFORT}],
 )
 def test_an_instruction_of_other_quality_moves_nothing_and_the_log_says_so(policy):
-    with logged() as reads, driven() as (robot, _, _):
+    with logged() as reads, driven(command__shared_inputs="instruction") as (robot, _, _):
         quality = {"depth": 1, "durability": DurabilityPolicy.TRANSIENT_LOCAL} | policy
         mouth = robot.create_publisher(String, "instruction", QoSProfile(**quality))
         reads("a publisher of instruction is volatile or best effort")
