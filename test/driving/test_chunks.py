@@ -10,6 +10,7 @@ import pytest
 
 from test.driving.rig import SCRIPTED, SECOND, Bench
 from test.nodes.policies import SCRIPT, STEP
+from vla_infoentropy_ros.driving.telling import action_values
 from vla_infoentropy_ros.knobs import SettingError
 
 SPEEDS = (0.1, 0.05, -0.05, -0.1)  # m/s along x, one a control period of 0.2 s
@@ -67,8 +68,11 @@ def test_an_old_picture_loses_its_first_actions(rig):
     rig.look(rig.clock.now_ns() - SECOND // 4)
     rig.periods(16)
     assert along_x(rig) == [0.05, -0.05, 0.0]
-    issued = rig.heard.steps[0].issued
-    assert issued.row == 1 and issued.command.twist[0] == pytest.approx(0.05)
+    step = rig.heard.steps[0]
+    told = action_values(step, rig.driver.commander.convention, "base_link")
+    assert told["row"] == 1 and told["command"][0] == pytest.approx(0.05)
+    assert told["chunk"].reshape(4, 7)[:, 0] == pytest.approx([0.02, 0.01, -0.01, -0.02])
+    assert told["values"][0] == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize("stop", ["rest", "reset", "disable", "fault", "instruction"])

@@ -33,6 +33,8 @@ def action_values(step: Step, convention: Any, frame_id: str) -> Values:
         "gripper_convention": convention.gripper,
         "control_period": float(convention.control_period_s),
         "values": np.asarray(action.values, dtype=np.float64),
+        "chunk": np.asarray(action.chunk, dtype=np.float64).ravel(),
+        "row": issued.row,
         "normalised": np.asarray(action.normalised, dtype=np.float64),
         "token_ids": np.asarray(action.token_ids, dtype=np.int32),
         "command": np.asarray(issued.command.twist, dtype=np.float64),
