@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from vla_infoentropy_ros.bench.abuse import Row, longest_gap, markdown, time_to_zero
+from vla_infoentropy_ros.bench.abuse import (
+    Row,
+    longest_gap,
+    markdown,
+    stopped_after,
+    time_to_zero,
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,13 @@ def test_a_stop_is_the_first_zero() -> None:
     commands = [_Sent(0.0, False), *_stream(1.0, 1.1), _Sent(1.25, False), _Sent(1.28, False)]
     assert time_to_zero(commands, 1.05) == pytest.approx(0.2)
     assert time_to_zero(commands, 1.3) == math.inf
+
+
+def test_what_had_stopped_before_took_no_time() -> None:
+    stopped = [*_stream(1.0), _Sent(1.2, False)]
+    assert stopped_after(stopped, 1.3) == 0.0
+    assert stopped_after(_stream(1.0, 1.1), 1.2) == math.inf
+    assert stopped_after([*_stream(1.0), _Sent(1.2, False)], 1.1) == pytest.approx(0.1)
 
 
 def test_two_periods_and_a_tenth_of_a_second_are_kept() -> None:
