@@ -50,7 +50,7 @@ def test_a_stop_is_the_first_zero() -> None:
 
 def test_what_had_stopped_before_took_no_time() -> None:
     stopped = [*_stream(1.0), _Sent(1.2, False)]
-    assert stopped_after(stopped, 1.3) == 0.0
+    assert stopped_after(stopped, 1.3) == stopped_after([], 1.3) == 0.0
     assert stopped_after(_stream(1.0, 1.1), 1.2) == math.inf
     assert stopped_after([*_stream(1.0), _Sent(1.2, False)], 1.1) == pytest.approx(0.1)
 

@@ -68,8 +68,9 @@ def time_to_zero(commands: Sequence[Any], from_s: float) -> float:
 
 
 def stopped_after(commands: Sequence[Any], asked_s: float) -> float:
-    """The same, s; 0 where it had stopped by itself before."""
-    if commands and commands[-1].stamp_s < asked_s and not commands[-1].moving:
+    """The same, s; 0 where it had stopped by itself before, or did not move at all."""
+    last = commands[-1] if commands else None
+    if last is None or (last.stamp_s < asked_s and not last.moving):
         return 0.0
     return time_to_zero(commands, asked_s)
 
