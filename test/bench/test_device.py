@@ -16,6 +16,7 @@ from vla_infoentropy_ros.bench import device, gpu_trace, launches
 from vla_infoentropy_ros.bench.random_policy import shapes
 from vla_infoentropy_ros.bench.steps import load_asked
 from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.models.load_options import add_load_arguments
 from vla_infoentropy_ros.models.loading import load_policy
 
 
@@ -33,11 +34,10 @@ def test_random_shapes_are_the_published_ones_and_narrower_ones_as_deep():
 def test_other_random_names_are_refused_in_a_sentence(name):
     with pytest.raises(PolicyError, match=r"random:openvla-7b/16"):
         shapes(name)
+    parser = argparse.ArgumentParser()
+    add_load_arguments(parser)
     with pytest.raises(SystemExit, match=r"error: model='random:"):
-        load_asked(argparse.Namespace(
-            model=name, device="cpu", dtype="float32", unnorm_key="", revision="", gripper="",
-            rotation="", trained_rotation="", action_units="", crop="", image_rotation="",
-            control_period_s=0.0))
+        load_asked(parser.parse_args(["--model", name]))
 
 
 def test_no_robot_gets_random_weights():
