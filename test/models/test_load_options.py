@@ -26,6 +26,7 @@ TUNED: dict[str, Any] = {
     "action_units": "osc_pose", "crop": "centre_0.9_area", "image_rotation": "half_turn",
     "control_period_s": 0.1,
 }
+OF_LEROBOT = {"trained_gripper": "minus_one_is_open", "cameras": "image"}
 
 
 @pytest.mark.parametrize(("name", "value", "remedy"), [
@@ -52,10 +53,11 @@ def _parsed(*words: str) -> argparse.Namespace:
 
 def test_every_option_is_a_flag() -> None:
     assert LoadOptions.from_arguments(_parsed()) == LoadOptions()
-    assert set(TUNED) == set(NAMES)
-    words = [word for name, value in TUNED.items()
+    tuned = TUNED | OF_LEROBOT
+    assert set(tuned) == set(NAMES)
+    words = [word for name, value in tuned.items()
              for word in (f"--{name.replace('_', '-')}", str(value))]
-    assert LoadOptions.from_arguments(_parsed(*words)) == LoadOptions(**TUNED)
+    assert LoadOptions.from_arguments(_parsed(*words)) == LoadOptions(**tuned)
 
 
 def test_help_shows_what_is_allowed(capsys: pytest.CaptureFixture[str]) -> None:

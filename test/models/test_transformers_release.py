@@ -99,7 +99,7 @@ def test_the_list_of_commands_needs_no_library(stubs: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize(("module", "stub"), [
     ("nodes.policy_node", OLD), ("models.loading", BROKEN), ("replay.cli", BROKEN),
-    ("engine.probe", OLD), ("session", OLD), ("selection", OLD),
+    ("engine.layer", OLD), ("session", OLD),
 ])
 def test_modules_raise_it_before_any_other_error(
     stubs: dict[str, Path], module: str, stub: str

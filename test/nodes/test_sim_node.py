@@ -24,10 +24,11 @@ pytestmark = pytest.mark.usefixtures("ros")
 class Watcher(Robot):
     """Sees the results and starts episodes."""
 
-    def __init__(self) -> None:
+    def __init__(self, beside: bool = True) -> None:
         super().__init__("watcher")
-        for publisher in (self.camera, self.mouth):  # the simulator is the one source of them
-            self.destroy_publisher(publisher)
+        if beside:  # in the simulator's namespace, which is the one source of both
+            for publisher in (self.camera, self.mouth):
+                self.destroy_publisher(publisher)
         self.results: list[EpisodeResult] = []
         self.create_subscription(EpisodeResult, "episode", self.results.append, LATCHED)
         self.start_episode = self.create_client(Trigger, "sim_node/start_episode")
@@ -45,7 +46,7 @@ def table(policy=None, namespace="", **overrides):
     node = PolicyNode(parameter_overrides=parameters(settings), namespace=namespace)
     settings = {"image_size": 32, "max_steps": 4} | overrides
     sim = SimNode(parameter_overrides=parameters(settings), namespace=namespace)
-    watcher = Watcher()
+    watcher = Watcher(beside=not namespace)
     node.start()
     rig, ending = Rig(node, watcher), threading.Event()
     executor = SingleThreadedExecutor()
