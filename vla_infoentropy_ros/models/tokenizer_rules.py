@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from transformers import PreTrainedTokenizerFast
+
 from vla_infoentropy_ros.foreign import files
 from vla_infoentropy_ros.foreign.budgets import within
-from vla_infoentropy_ros.foreign.text import shown
+from vla_infoentropy_ros.foreign.text import one_line, shown
 from vla_infoentropy_ros.models.adapter import PolicyError
 
 # Rules that make of a text at most another of its length, and a sign or two around a word.
@@ -25,6 +27,20 @@ _STEADY = {
 }  # fmt: skip
 _MOST_SIGNS = 64  # tokens that a template puts around a text
 _REMEDY = "take the tokenizer.json that the checkpoint was published with"
+
+
+def read_tokenizer(path: Path, remedy: str) -> PreTrainedTokenizerFast:
+    """The tokenizer, its rules looked through first; remedy: where there is no file. Raises
+    PolicyError."""
+    if not path.is_file():
+        raise PolicyError(f"{path} is missing{remedy}")
+    try:
+        check_tokenizer(path)
+        return PreTrainedTokenizerFast(tokenizer_file=str(path))
+    except PolicyError:
+        raise
+    except Exception as error:  # the Rust library raises bare Exception
+        raise PolicyError(f"{path} cannot be read: {one_line(error)}") from error
 
 
 def check_tokenizer(path: Path) -> None:

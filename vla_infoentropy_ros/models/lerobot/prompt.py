@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from vla_infoentropy_ros.foreign.text import one_line
 from vla_infoentropy_ros.models.adapter import PolicyError, PromptTokens
 from vla_infoentropy_ros.models.instruction import check_length, check_pieces, instruction_words
-from vla_infoentropy_ros.models.tokenizer_rules import check_tokenizer
+from vla_infoentropy_ros.models.tokenizer_rules import read_tokenizer
 
 AFTER = "\n"
 
@@ -36,20 +35,11 @@ class NewlinePrompt:
     @classmethod
     def load(cls, folder: Path, max_tokens: int, vocabulary: int, origin: str) -> NewlinePrompt:
         """From ``tokenizer.json``; origin: where a checkpoint without one takes it from."""
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise PolicyError(
-                f"{path} is missing, and policies of this kind are published without it: copy "
-                f"tokenizer.json of {origin} into a folder together with the checkpoint, and name "
-                "that folder as model"
-            )
-        try:
-            check_tokenizer(path)
-            tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path))
-        except PolicyError:
-            raise
-        except Exception as error:  # the Rust library raises bare Exception
-            raise PolicyError(f"{path} cannot be read: {one_line(error)}") from error
+        tokenizer = read_tokenizer(
+            folder / "tokenizer.json",
+            ", and policies of this kind are published without it: copy tokenizer.json of "
+            f"{origin} into a folder together with the checkpoint, and name that folder as model",
+        )
         return cls(tokenizer, max_tokens, vocabulary)
 
     def encode(self, instruction: str) -> PromptTokens:

@@ -8,14 +8,13 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from vla_infoentropy_ros.foreign.text import one_line
 from vla_infoentropy_ros.models.adapter import PolicyError, PromptTokens
 from vla_infoentropy_ros.models.instruction import (
     check_length,
     check_pieces,
     instruction_words,
 )
-from vla_infoentropy_ros.models.tokenizer_rules import check_tokenizer
+from vla_infoentropy_ros.models.tokenizer_rules import read_tokenizer
 
 BEFORE = "In: What action should the robot take to "
 AFTER = "?\nOut:"
@@ -48,19 +47,10 @@ class Prompt:
     @classmethod
     def load(cls, folder: Path, max_tokens: int, action_bins: int) -> Prompt:
         """From ``tokenizer.json``, which holds the whole pipeline, normaliser included."""
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise PolicyError(
-                f"{path} is missing: copy tokenizer.json of the base checkpoint (openvla-7b) into "
-                "the folder"
-            )
-        try:
-            check_tokenizer(path)
-            tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path))
-        except PolicyError:
-            raise
-        except Exception as error:  # the Rust library raises bare Exception
-            raise PolicyError(f"{path} cannot be read: {one_line(error)}") from error
+        tokenizer = read_tokenizer(
+            folder / "tokenizer.json",
+            ": copy tokenizer.json of the base checkpoint (openvla-7b) into the folder",
+        )
         return cls(tokenizer, max_tokens, action_bins)
 
     @property
