@@ -2,18 +2,21 @@
 """Parameters change together or not at all, and a selector may say how to decode."""
 
 import pytest
+import yaml
 
 from vla_infoentropy_ros.driving.in_force import in_force
 from vla_infoentropy_ros.driving.live_settings import LiveSettings
-from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings, parameter_specs
 from vla_infoentropy_ros.knobs import SettingError
+from vla_infoentropy_ros.share import share_directory
+from vla_infoentropy_ros.variants import RECOMMENDED
 
 BOX = {"command.workspace_low": [2.0, 2.0, 2.0], "command.workspace_high": [3.0, 3.0, 3.0]}
 
 
 @pytest.fixture
 def live():
-    return LiveSettings(PolicyNodeSettings().values())
+    return LiveSettings({})
 
 
 def test_what_is_valid_together_is_taken_together(live):
@@ -36,17 +39,40 @@ def test_what_is_refused_changes_nothing(live):
 
 
 def test_a_selector_says_how_to_decode_until_another_does_not(live):
-    changed = live.change({"selector": "dense+window"}, configured=True)
-    assert changed == {"selector", "session.decode"} and live.settings.session.decode == "window"
+    changed = live.change({"selector": "dense"}, configured=True)
+    assert changed == {"selector", "session.decode"} and live.settings.session.decode == "greedy"
+    assert live.change({"selector": "dense+window"}, configured=True) == {"session.decode"}
     with pytest.raises(SettingError, match=r"contradicts selector='dense\+window'"):
         live.change({"session.decode": "greedy"}, configured=True)
     live.change({"selector": "vla_cache"}, configured=True)
     assert live.settings.session.decode == "greedy"
 
 
-def test_a_selector_that_says_greedy_means_it():
-    live = LiveSettings({"selector": "dense+greedy", "session.decode": "window"})
-    assert live.settings.session.decode == "greedy"
+@pytest.mark.parametrize(
+    ("given", "decode"),
+    [({}, "window"), ({"selector": "dense"}, "greedy"), ({"selector": "dense+greedy"}, "greedy"),
+     ({"selector": "dense", "session.decode": "window"}, "window"),
+     ({"selector": "dense+window", "session.decode": "window"}, "window")],
+)
+def test_decoding_is_what_was_said_of_it(given, decode):
+    assert PolicyNodeSettings.from_values(given).session.decode == decode
+
+
+@pytest.mark.parametrize("given", [{}, {"selector": "dense+window"}])
+def test_two_answers_are_refused(given):
+    """Also where one of them is the default: a file's word must not be passed over."""
+    with pytest.raises(SettingError, match=r"session.decode='greedy' contradicts selector='"):
+        LiveSettings(given | {"session.decode": "greedy"})
+
+
+def test_the_default_is_one():
+    recommended = yaml.safe_load((share_directory() / "config" / "policy.yaml").read_text())
+    values = recommended["/**"]["ros__parameters"]
+    assert values["selector"] == str(RECOMMENDED)
+    defaults = {spec.name: spec.default for spec in parameter_specs()}
+    assert defaults["selector"] == str(RECOMMENDED)
+    assert PolicyNodeSettings() == PolicyNodeSettings.from_values(defaults)
+    assert PolicyNodeSettings() == PolicyNodeSettings.from_values(values)
 
 
 @pytest.mark.parametrize("text", ["dens+window", "dense+beam", "dense+"])
@@ -65,7 +91,7 @@ def test_a_frame_that_tf_rejects_is_refused(name, frame):
 def test_everything_that_limits_is_told_with_its_origin():
     live = LiveSettings(PolicyNodeSettings().values() | {"command.exclusive": False})
     first, *limits = in_force(live, {"command.exclusive": "robot.yaml"})
-    assert first.startswith("in force: model embedded (default), selector info_entropy (default)")
+    assert first.startswith("in force: model embedded (default), selector attention_drift (def")
     assert "command.* from robot.yaml: exclusive false" in limits
     told = " ".join(limits)
     named = [name for name in live.asked if name.startswith("command.")]

@@ -174,15 +174,15 @@ def test_presets_are_those_of_the_parameter_files(share: Path) -> None:
     pruner = config / "paper_vla_pruner.yaml"
     pruner.write_text(pruner.read_text().replace("prune_ratio: 0.5", "prune_ratio: 0.75")
                       .replace("prune_layer: 3", "prune_layer: 5"))
-    fast = config / "fast.yaml"
-    fast.write_text(fast.read_text().replace("fresh_tokens: 48", "fresh_tokens: 50")
-                    .replace("attention_layers: all", "attention_layers: every_fourth"))
+    ours = config / "policy.yaml"
+    ours.write_text(ours.read_text().replace("fresh_tokens: 48", "fresh_tokens: 50")
+                    + "    selection.attention_layers: every_fourth\n")
     cache = config / "paper_vla_cache.yaml"
     cache.write_text(cache.read_text().replace("[2, 6, 9, 11]", "[4, 8]"))
     info = config / "paper_infoentropy.yaml"
     info.write_text(info.read_text().replace("reuse_from_layer: 2", "reuse_from_layer: 0"))
     (config / "half_drift.yaml").write_text(
-        "/**:\n  ros__parameters:\n    selection.fresh_tokens: 20\n    session.decode: greedy\n")
+        "/**:\n  ros__parameters:\n    selector: info_entropy\n    selection.fresh_tokens: 20\n")
     known = bench.presets(SHAPE, 28, config, {})
     assert known["paper_vla_pruner"].fresh == ((0, 256), (5, 64))
     assert known["paper_vla_pruner"].pruned_at == 5

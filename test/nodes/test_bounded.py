@@ -45,7 +45,7 @@ def test_a_request_of_many_parameters_is_refused_before_the_work():
         assert len(refusals) == 10_000 and not any(each.successful for each in refusals)
         assert "10,000 entries, at most 256 are taken" in refusals[0].reason
         robot.faults("invalid_parameter")
-        assert node.driver.settings.node.selector == "info_entropy"
+        assert node.driver.settings.node.selector == "attention_drift"
         together = SetParametersAtomically.Request(parameters=asked)
         client = robot.create_client(
             SetParametersAtomically, "policy_node/set_parameters_atomically"

@@ -239,7 +239,7 @@ def test_instruction_changes_mid_step():
         ({"command__max_linear_speed": math.nan}, "command.max_linear_speed"),
         ({"command__deadline_s": math.inf}, "command.deadline_s"),
         ({"command__deadline_s": "soon"}, "DOUBLE"),
-        ({"selector": "best"}, "info_entropy"),
+        ({"selector": "best"}, "attention_drift"),
         ({"selection__k1": 5000}, "selection.k1"),
         ({"selection__k1": 61}, "k2=60"),
         ({"command__workspace_low": [0.0, 0.0]}, "give 3"),

@@ -360,7 +360,7 @@ def test_two_cameras_must_belong_together():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ({"selector": "best"}, "selector='best' is not among 'dense'"),
+        ({"selector": "best"}, "selector='best' is not among dense"),
         ({"schedule": "steep"}, "schedule='steep'"),
         ({"selection.k2": 10}, "k1=40 is above k2=10"),
         ({"command.rate_hz": 500.0}, "command.rate_hz"),

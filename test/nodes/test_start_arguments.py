@@ -43,7 +43,8 @@ def started(tmp_path):
 @pytest.mark.parametrize(
     ("preset", "selector"),
     [("paper_infoentropy", "info_entropy"), ("paper_vla_cache", "vla_cache"),
-     ("paper_vla_pruner", "vla_pruner"), ("fast", "attention_drift")],
+     ("paper_vla_pruner", "vla_pruner"), ("half_drift", "info_entropy"),
+     ("policy", "attention_drift")],
 )
 @pytest.mark.parametrize("file", ["vla", "sim"])
 def test_a_preset_runs_what_it_is_called(started, file, preset, selector):

@@ -20,7 +20,13 @@ from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.embedded.flow_policy import EmbeddedFlowPolicy
 from vla_infoentropy_ros.selection import SelectionSettings, build_selector
 from vla_infoentropy_ros.selftest import run_selftest
-from vla_infoentropy_ros.session import Session, SessionOptions, StepError
+from vla_infoentropy_ros.session import (
+    Session,
+    SessionOptions,
+    StepError,
+    decoding,
+    decoding_note,
+)
 
 INSTRUCTION = "put red"
 
@@ -148,13 +154,27 @@ def test_pruning_is_refused_before_a_step(selector: str) -> None:
 
 
 @pytest.mark.parametrize(("option", "says"), [
-    ({"decode": "window"}, "decode='window'"), ({"entropy_gate": 0.5}, "entropy_gate=0.5"),
+    ({"entropy_gate": 0.5}, "entropy_gate=0.5"),
 ])
 def test_options_for_tokens_are_refused(option: dict[str, object], says: str) -> None:
     with pytest.raises(SettingError, match=says):
         Session(tiny_flow_policy(), build_selector("dense"), SessionOptions(**option))
     with pytest.raises(SettingError, match=says):
         session_of().set_options(SessionOptions(**option))
+
+
+def test_there_are_no_tokens_to_verify_which_is_said() -> None:
+    """The recommended way to decode must not keep a flow policy from running."""
+    window, policy = SessionOptions(decode="window"), tiny_flow_policy()
+    session, picture = session_of(policy=policy), pictures(1)[0]
+    usual = [session.step([picture]).action.chunk for _ in range(2)]
+    session.reset("new_episode")
+    session.set_options(window)
+    for chunk in usual:
+        np.testing.assert_array_equal(session.step([picture]).action.chunk, chunk)
+    assert decoding(policy, window) == "greedy"
+    assert "has no action tokens" in decoding_note(policy, window)
+    assert decoding_note(policy, SessionOptions()) == ""
 
 
 def test_the_self_test_passes() -> None:

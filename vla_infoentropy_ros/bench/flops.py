@@ -19,7 +19,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -32,6 +31,7 @@ from vla_infoentropy_ros.bench.published import (
 )
 from vla_infoentropy_ros.bench.random_policy import OPENVLA_7B
 from vla_infoentropy_ros.bench.real_frames import counted
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.engine import heads
 from vla_infoentropy_ros.engine.flops import (
     LlamaShape,
@@ -92,14 +92,8 @@ def solve(total: float, macs: Callable[[int], int], low: int, high: int) -> int:
 def read_config(path: Path) -> tuple[SelectionSettings, SessionOptions]:
     """Settings of a parameter file of the policy node; what it leaves out keeps its default."""
     named = yaml.safe_load(path.read_text(encoding="utf-8"))["/**"]["ros__parameters"]
-
-    def group(prefix: str) -> dict[str, Any]:
-        return {
-            name.removeprefix(prefix): tuple(value) if isinstance(value, list) else value
-            for name, value in named.items() if name.startswith(prefix)
-        }
-
-    return SelectionSettings.from_mapping(group("selection.")), SessionOptions(**group("session."))
+    settings = PolicyNodeSettings.from_values(named)
+    return settings.selection, settings.session
 
 
 def measured_passes(share: Path) -> dict[str, float]:
@@ -161,7 +155,7 @@ def presets(
     prompt = f"fitted: {text} text tokens, so n = 1 + {VISUAL} + {text} = {1 + VISUAL + text}"
     kept = round(VISUAL * (1.0 - pruner.prune_ratio))
     dense = Preset(((0, VISUAL),), "dense", ())
-    drift, _ = fixed("fast.yaml", "attention_drift")
+    drift, _ = fixed("policy.yaml", "attention_drift")
     known = {
         "dense": replace(dense, notes=(f"{prompt} (the papers name no prompt length)",)),
         "paper_vla_cache": Preset(staged(cache), "vla_cache", (

@@ -25,6 +25,7 @@ from vla_infoentropy_ros.demo.domain import DomainClaim
 from vla_infoentropy_ros.nodes.clients.soak_robot import SoakRobot, joined
 from vla_infoentropy_ros.nodes.middleware import local_environment, rmw_name
 from vla_infoentropy_ros.report.machine import hardware, versions
+from vla_infoentropy_ros.variants import RECOMMENDED
 
 INSTRUCTION = "put the red cube on the white plate"
 POLICY_RATE_HZ = 5.0
@@ -104,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--minutes", type=float, default=30.0, help="(default: 30)")
     parser.add_argument("--camera-rate", type=float, default=30.0, help="Hz (default: 30)")
-    parser.add_argument("--selector", default="attention_drift", help="(default: attention_drift)")
+    parser.add_argument("--selector", default=str(RECOMMENDED), help="(default: %(default)s)")
     parser.add_argument("--width", type=int, default=640, help="pixels (default: 640)")
     parser.add_argument("--height", type=int, default=480, help="pixels (default: 480)")
     parser.add_argument("--json", metavar="FILE", help="write the figures to a file as well")

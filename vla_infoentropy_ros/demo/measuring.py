@@ -94,8 +94,7 @@ def timed_as_measured(shown: ShownEpisode, episodes: Sequence[EpisodeRecord]) ->
 
 def run_episode(client: EpisodeClient, selector: str, seed: int) -> EpisodeRecord:
     """One episode of one selector, or variant such as ``attention_drift+window``."""
-    plain, _, decode = selector.partition("+")
-    client.set_parameters(POLICY, {"selector": plain, "session.decode": decode or "greedy"})
+    client.set_parameters(POLICY, {"selector": selector})
     client.set_parameters(client.sim, {"seed": seed})
     observer = EpisodeObserver(selector, seed)
     client.run_episode(observer, _STALL_S)

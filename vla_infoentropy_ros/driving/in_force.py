@@ -17,7 +17,7 @@ def in_force(live: LiveSettings, origins: Mapping[str, str]) -> list[str]:
     values = live.settings.values()
 
     def origin(name: str) -> str:
-        if name == DECODE and values[name] != live.asked.get(name, values[name]):
+        if name == DECODE and not live.asked.get(name):
             return "selector"
         return origins.get(name, "default")
 

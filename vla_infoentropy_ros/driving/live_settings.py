@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vla_infoentropy_ros.driving.settings import DECODE, PolicyNodeSettings, parameter_specs
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings, parameter_specs
 from vla_infoentropy_ros.knobs import SettingError
 
 
@@ -28,12 +28,6 @@ class LiveSettings:
         """
         values = self.asked | dict(asked)
         settings = PolicyNodeSettings.from_values(values)
-        decode = settings.session.decode
-        if asked.get(DECODE, decode) != decode:
-            raise SettingError(
-                f"{DECODE}={asked[DECODE]!r} contradicts selector={values['selector']!r}, which "
-                "says how to decode: set the selector without it in the same request"
-            )
         changed = settings.differences(self.settings)
         self._check(changed, configured)
         self.settings, self.asked = settings, values

@@ -18,8 +18,8 @@ from vla_infoentropy_ros.driving.state_input import StateSettings
 from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS, SelectionSettings, build_selector
-from vla_infoentropy_ros.session import SessionOptions
-from vla_infoentropy_ros.variants import Variant
+from vla_infoentropy_ros.session import DECODE_MODES, SessionOptions
+from vla_infoentropy_ros.variants import RECOMMENDED, Variant
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class NodeSettings:
     """What to load and what to listen to. Raises SettingError for a bad value."""
 
     selector: str = knob(
-        "info_entropy",
+        RECOMMENDED.selector,
         "which visual tokens are recomputed; with +window, as in attention_drift+window, "
         "session.decode is window",
         choices=SELECTORS,
@@ -113,10 +113,23 @@ _NOT_LIVE = (
 def parameter_specs(*groups: str) -> tuple[ParameterSpec, ...]:
     """The parameters of the policy node: of the named groups, or all."""
     return tuple(
-        replace(spec, live=_is_live(name, spec.name), at_start=spec.name in _AT_START)
+        _as_given(replace(
+            spec, live=_is_live(name, spec.name), at_start=spec.name in _AT_START
+        ))
         for name in groups or GROUPS
         for spec in group_specs(*GROUPS[name])
     )
+
+
+def _as_given(spec: ParameterSpec) -> ParameterSpec:
+    """Selector and decoding as one gives them: the first may say the second, which is then left
+    alone."""
+    if spec.name == "selector":
+        return replace(spec, default=str(RECOMMENDED))
+    if spec.name == DECODE:
+        doc = f"{spec.doc}; empty: as the selector says"
+        return replace(spec, default="", choices=("", *DECODE_MODES), doc=doc)
+    return spec
 
 
 def _is_live(group: str, name: str) -> bool:
@@ -130,7 +143,9 @@ class PolicyNodeSettings:
     node: NodeSettings = field(default_factory=NodeSettings)
     load: LoadOptions = field(default_factory=LoadOptions)
     selection: SelectionSettings = field(default_factory=SelectionSettings)
-    session: SessionOptions = field(default_factory=SessionOptions)
+    session: SessionOptions = field(
+        default_factory=lambda: SessionOptions(decode=RECOMMENDED.decode)
+    )
     state: StateSettings = field(default_factory=StateSettings)
     command: CommandSettings = field(default_factory=CommandSettings)
 
@@ -178,12 +193,16 @@ class PolicyNodeSettings:
 
 
 def _spelled_out(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``selector: attention_drift+window`` as the two settings that it says at once."""
-    text = str(values.get("selector", ""))
-    if "+" not in text:
-        return values
+    """``selector: attention_drift+window`` as the two settings that it says at once. Raises
+    SettingError where the other one is given too, and is another."""
+    text, decode = str(values.get("selector", RECOMMENDED)), values.get(DECODE, "")
     variant = Variant.parse(text)
-    return {**values, "selector": variant.selector, DECODE: variant.decode}
+    if "+" in text and decode not in ("", variant.decode):
+        raise SettingError(
+            f"{DECODE}={decode!r} contradicts selector={text!r}, which says how to decode: give "
+            f"the selector without it, as selector={variant.selector!r}"
+        )
+    return {**values, "selector": variant.selector, DECODE: decode or variant.decode}
 
 
 def _plain(value: Any) -> Any:

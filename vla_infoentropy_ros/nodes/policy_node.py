@@ -43,6 +43,7 @@ from vla_infoentropy_ros.nodes.start_arguments import StartArguments
 from vla_infoentropy_ros.nodes.stop_line import StopLine
 from vla_infoentropy_ros.nodes.telemetry import Telemetry
 from vla_infoentropy_ros.nodes.tf_listener import check_pose_source
+from vla_infoentropy_ros.session import decoding_note
 
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 _HOUSEKEEPING_S = 1.0
@@ -183,6 +184,8 @@ class PolicyNode(LifecycleNode):
             f"norm key {shown(policy.norm_key)}, {printable(policy.convention, MESSAGE)}; "
             f"self-test {runner.self_test_ms:.1f} ms"
         )
+        if note := decoding_note(policy, self.driver.settings.session):
+            self.get_logger().info(printable(note, MESSAGE))
         if assumed := getattr(policy, "assumed", ""):
             self.get_logger().warning(printable(assumed, MESSAGE))
 

@@ -16,6 +16,7 @@ from vla_infoentropy_ros.msg import InferenceStatus, TokenSelection, VlaAction
 from vla_infoentropy_ros.nodes.messages import fill, to_array, to_time
 from vla_infoentropy_ros.nodes.qos import NEWEST, QUEUE, STATUS
 from vla_infoentropy_ros.report.views import draw_overlay
+from vla_infoentropy_ros.session import decoding
 
 _STATES = {state: int(getattr(InferenceStatus, state.name)) for state in State}
 
@@ -110,6 +111,7 @@ class Telemetry:
         if runner is None or runner.policy is None:
             return
         policy = runner.policy
+        message.decode = decoding(policy, settings.session)
         message.instruction = runner.instruction
         message.checkpoint, message.revision = printable(policy.name), printable(policy.revision)
         message.norm_key = printable(policy.norm_key)

@@ -43,7 +43,8 @@ from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS
 from vla_infoentropy_ros.selection.assignments import read_assignments
 from vla_infoentropy_ros.selection.schedule import check_schedule
-from vla_infoentropy_ros.variants import Variant
+from vla_infoentropy_ros.session import SessionOptions, decoding_note
+from vla_infoentropy_ros.variants import RECOMMENDED, Variant
 
 _UNITS = {axis: ("mm", 1e3) for axis in AXES[:3]} | {axis: ("mrad", 1e3) for axis in AXES[3:6]}
 USABLE, WRONG, APART, INTERRUPTED = 0, 1, 3, 130
@@ -117,6 +118,8 @@ def replay(options: argparse.Namespace) -> Outcome:
         gaps = results.gaps(recording.actions())
         notes = [*recording.notes,
                  *sentences(run.account, run.frame_ids, recording.cameras[0])]
+        notes += filter(None, (decoding_note(policy, SessionOptions(decode=each.decode))
+                               for each in variants.values()))
         if refused := run.refused_instruction():
             notes.append(f"the policy refused the instruction: {refused}")
     if not run.account.used and not interrupted:
@@ -233,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("recording", type=Path,
                         help="bag folder, .mcap or .db3 file, folder of pictures, or LeRobot "
                         "dataset (v3)")
-    parser.add_argument("--selector", default="attention_drift",
+    parser.add_argument("--selector", default=str(RECOMMENDED),
                         help=f"one of {', '.join(SELECTORS)}, with +window to verify the last "
                         "action instead of decoding (default: %(default)s)")
     parser.add_argument("--compare", action="append", default=[], metavar="SELECTOR",

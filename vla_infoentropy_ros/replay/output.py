@@ -22,6 +22,7 @@ from vla_infoentropy_ros.replay.stepping import Moment
 from vla_infoentropy_ros.replay.types import ACTION, COMPRESSED_IMAGE, SELECTION, STATUS, packed
 from vla_infoentropy_ros.report.replay_page import ReplayRecord, replay_page
 from vla_infoentropy_ros.report.views import draw_overlay
+from vla_infoentropy_ros.session import SessionOptions, decoding
 from vla_infoentropy_ros.variants import Variant
 
 FIGURES, PAGE, BAG = "replay.json", "report.html", "bag"
@@ -81,7 +82,7 @@ class ReplayBag:
             "instruction": step.instruction,
             "selector": variant.selector,
             "schedule": self._schedule,
-            "decode": variant.decode,
+            "decode": decoding(policy, SessionOptions(decode=variant.decode)),
             "checkpoint": policy.name,
             "revision": policy.revision,
             "norm_key": policy.norm_key,

@@ -19,7 +19,7 @@ from vla_infoentropy_ros.selection.schedule import check_schedule
 from vla_infoentropy_ros.selftest import run_selftest
 from vla_infoentropy_ros.serve.access import TOKEN_VARIABLE, Access
 from vla_infoentropy_ros.serve.actions import FORMS, ActionForm
-from vla_infoentropy_ros.variants import Variant
+from vla_infoentropy_ros.variants import RECOMMENDED, Variant
 
 
 class Server(Protocol):
@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--actions", choices=FORMS, default="",
                         help="policy: metres and radians as the policy's; osc_pose: inputs of "
                         "LIBERO's controller (default: osc_pose for vla-eval, else policy)")
-    parser.add_argument("--selector", default="attention_drift",
+    parser.add_argument("--selector", default=str(RECOMMENDED),
                         help=f"one of {', '.join(SELECTORS)}, with +window to verify the last "
                         "action instead of decoding (default: %(default)s)")
     parser.add_argument("--schedule", default="linear",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from vla_infoentropy_ros.session.options import DECODE_MODES, SessionOptions
 from vla_infoentropy_ros.session.report import SelectionReport, StepResult
-from vla_infoentropy_ros.session.session import Session, StepError
+from vla_infoentropy_ros.session.session import Session, StepError, decoding, decoding_note
 
 __all__ = [
     "DECODE_MODES",
@@ -14,4 +14,6 @@ __all__ = [
     "SessionOptions",
     "StepError",
     "StepResult",
+    "decoding",
+    "decoding_note",
 ]

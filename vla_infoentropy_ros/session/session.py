@@ -197,7 +197,7 @@ class Session:
         state: torch.Tensor | None, watch: Stopwatch,
     ) -> heads.Decision:
         assert self._text is not None
-        draft = self._episode.draft if self.options.decode == "window" else None
+        draft = self._episode.draft if decoding(self.policy, self.options) == "window" else None
         prompt = torch.cat((self._bos, visual, self._text))
         turn = heads.Turn(self.steps, draft, state, watch, self.options.euler_steps)
         return self.policy.head.act(decoder, prompt, plan, turn)
@@ -286,6 +286,18 @@ class Session:
         self._episode.stamp_ns = stamp_ns
 
 
+def decoding(policy: PolicyAdapter, options: SessionOptions) -> str:
+    """How ``policy`` decodes under ``options``: greedy where it has no action tokens to verify."""
+    return options.decode if policy.head.reads_output else "greedy"
+
+
+def decoding_note(policy: PolicyAdapter, options: SessionOptions) -> str:
+    """A sentence where `decoding` is not what was asked for; else ""."""
+    if decoding(policy, options) == options.decode:
+        return ""
+    return f"{policy.name} has no action tokens: there is nothing for decode={options.decode} to do"
+
+
 def check_fit(policy: PolicyAdapter, selector: Selector, options: SessionOptions) -> None:
     """Raise SettingError for what a policy cannot do that acts by flow, or one by tokens."""
     if policy.head.reads_output:
@@ -299,11 +311,6 @@ def check_fit(policy: PolicyAdapter, selector: Selector, options: SessionOptions
         raise SettingError(
             f"selector={selector.name!r} hides tokens, and {policy.name} acts by an expert that "
             "reads them all; choose one that reuses them (attention_drift, info_entropy, vla_cache)"
-        )
-    if options.decode != "greedy":
-        raise SettingError(
-            f"decode={options.decode!r} verifies action tokens, and {policy.name} has none; leave "
-            "it at 'greedy'"
         )
     if options.entropy_gate > 0:
         raise SettingError(

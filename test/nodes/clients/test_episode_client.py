@@ -75,7 +75,7 @@ def test_refusals_are_told():
         ours.wait_until_ready(60.0)
         with pytest.raises(GraphError, match="policy_node refuses selector='best'"):
             ours.set_parameters(POLICY, {"selector": "best"})
-        assert ours.policy_parameters(["selector"]) == {"selector": "info_entropy"}
+        assert ours.policy_parameters(["selector"]) == {"selector": "attention_drift+window"}
         assert watcher.call(watcher.enable, SetBool.Request(data=False)).success
 
 
