@@ -7,11 +7,12 @@ EPISODES ?= 20
 LIBERO_PYTHON ?= $(PYTHON)
 MODEL ?=
 VENV := .venv
+DOCS := .venv-docs
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test train libero lint lock clean system
+.PHONY: help demo test train libero docs pages lint lock clean system
 
 help:
 	@echo "make demo            simulated robot + policy node, camera to command, with a report"
@@ -20,8 +21,10 @@ help:
 	@echo ".venv/bin/python -m vla_infoentropy_ros doctor   what is in use, and what is wrong with it"
 	@echo "make train           the embedded policy from scratch (about an hour on 2 cores)"
 	@echo "make libero MODEL=.. LIBERO's simulator in an environment of its own, and a short run"
+	@echo "make docs            the documentation site, in docs/_build/index.html"
+	@echo "make pages           renew what the documentation takes from the code and docs/results"
 	@echo "make lint            ruff and mypy"
-	@echo "make lock            renew requirements.lock from setup.py"
+	@echo "make lock            renew requirements.lock and requirements-docs.lock from setup.py"
 	@echo "make clean           remove .venv and outputs"
 
 demo: $(READY) system
@@ -37,6 +40,19 @@ train: $(READY) system
 
 libero: $(READY)
 	@PACKAGE_PYTHON=$(RUN) sh scripts/libero.sh "$(LIBERO_PYTHON)" .venv-libero "$(MODEL)"
+
+# The site has an environment of its own: it reads docstrings and needs nothing that computes.
+docs: $(DOCS)/.ready
+	$(DOCS)/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build
+	@echo "docs/_build/index.html"
+
+$(DOCS)/.ready: requirements-docs.lock
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install -q --disable-pip-version-check -r requirements-docs.lock
+	@touch $@
+
+pages: $(READY)
+	PYTHONPATH=. $(RUN) scripts/pages
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
@@ -56,7 +72,10 @@ lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install -q torch==2.13.0 setuptools ".[bags,lerobot,ros,sim,serve,dev]"
 	$(VENV)-lock/bin/python -m pip freeze --all --exclude pip --exclude vla_infoentropy_ros | sed "s/+cpu//" > requirements.lock
-	rm -rf $(VENV)-lock
+	rm -rf $(VENV)-lock $(DOCS)-lock && $(PYTHON) -m venv $(DOCS)-lock
+	$(DOCS)-lock/bin/python -m pip install -q numpy furo myst-parser sphinx sphinx-copybutton
+	$(DOCS)-lock/bin/python -m pip freeze --exclude pip > requirements-docs.lock
+	rm -rf $(DOCS)-lock
 
 clean:
-	rm -rf $(VENV) .venv-libero out build install log *.egg-info
+	rm -rf $(VENV) $(DOCS) .venv-libero out docs/_build build install log *.egg-info

@@ -44,6 +44,8 @@ setup(
         "sim": ["mujoco>=4.0,<5", "matplotlib>=3.9"],
         # a policy over a network
         "serve": ["msgpack>=1,<2", "prometheus_client>=0.20,<1", "websockets>=13"],
+        # the documentation site
+        "docs": ["furo>=2025.12", "myst-parser>=5", "sphinx>=9", "sphinx-copybutton>=0.5"],
         # the last two: clients of others, that the server is tested with
         "dev": ["hypothesis>=6.100", "mypy>=1.13", "pytest>=8", "ruff>=0.8", "vla-eval==0.8.0",
                 "inspect-robots-widowx==0.1.0"],

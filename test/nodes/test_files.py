@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vla_infoentropy_ros.control.faults import FAULT_CODES
 from vla_infoentropy_ros.driving.parameter_specs import group_specs
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings, parameter_specs
 from vla_infoentropy_ros.nodes.arm_settings import arm_specs
@@ -164,12 +163,6 @@ def test_views_can_be_turned_to_the_simulation(tmp_path):
     names = re.findall(r'": "(/[^"]+)"', turned)
     assert len(names) == len(re.findall(r'": "(/[^"]+)"', layout.read_text()))
     assert {name for name in names if not name.startswith("/sim/")} == {"/diagnostics"}
-
-
-def test_every_fault_is_documented():
-    page = (ROOT / "docs" / "ros.md").read_text()
-    for code in FAULT_CODES:
-        assert f"`{code}`" in page
 
 
 def test_every_stop_and_status_field_in_foxglove_exists():

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables from docs/results/*.json: what each holds, and what to choose by them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Record = Mapping[str, Any]
+
+_CHOICES = {  # selector:=, and its row in episodes.json ("" where its tokens are another row's)
+    "dense": "dense",
+    "dense+window": "",
+    "attention_drift+window": "attention_drift 48 window",
+    "attention_drift": "attention_drift 48",
+    "info_entropy": "info_entropy",
+    "vla_cache": "vla_cache",
+    "vla_pruner": "vla_pruner 128",
+}
+_NOISE = "noise 10"
+
+
+def choosing(root: Path) -> str:
+    """Every selector worth choosing, by what was measured."""
+    steps, rows = _load(root, "steps")["variants"], _load(root, "episodes")["rows"]
+    table = [("`selector:=`", "speed-up", "milliseconds", "success, 95 %", "steps",
+              "same actions as dense", "success under noise", "tokens recomputed")]
+    for name, row in _CHOICES.items():
+        of = steps[name]
+        table.append((
+            f"`{name}`", f"{steps['dense']['p50_ms'] / of['p50_ms']:.2f}", f"{of['p50_ms']:.1f}",
+            *((_success(rows[row]), f"{rows[row]['steps_mean']:.1f}") if row in rows
+              else ("as `dense`", "as `dense`")),
+            f"{of['same_actions']:.0%}",
+            _success(rows[f"{row}, {_NOISE}"]) if f"{row}, {_NOISE}" in rows else "not measured",
+            f"{of['fresh'] / 256:.0%}",
+        ))
+    return _markdown(table)
+
+
+def short_choosing(root: Path) -> str:
+    """The columns that decide."""
+    lines = [line.split("|")[1:-1] for line in choosing(root).splitlines()]
+    return "\n".join("|".join(["", *(line[at] for at in (0, 1, 3, 5)), ""]) for line in lines)
+
+
+def document(root: Path) -> str:
+    """One section for each file of results, in the order of their names."""
+    parts = []
+    for path in sorted((root / "docs" / "results").glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        told = _TABLES.get(path.stem, _scalars)(record)
+        parts.append(f"### {path.stem}\n\n{_origin(path.name, record)}\n\n{told}\n")
+    return "\n".join(parts)
+
+
+def _origin(name: str, record: Record) -> str:
+    command = record.get("command", "python -m vla_infoentropy_ros " + _UNNAMED.get(name, ""))
+    where = record.get("hardware", {})
+    parts = [f"`{command.removeprefix('python -m vla_infoentropy_ros ')}`"]
+    if where:
+        parts.append(where.get("gpu") or f"{where['cores']} cores of {where['cpu']}")
+        parts.append(f"load at the start {where['load_1min_at_start']}")
+    return f"{', '.join(parts)}. All figures: [{name}](results/{name})."
+
+
+_UNNAMED = {"demo.json": "demo", "transport.json": "bench transport"}
+
+
+def _steps(record: Record) -> str:
+    variants = record["variants"]
+    dense = variants["dense"]["p50_ms"]
+    return _markdown([("variant", "p50 ms", "p95 ms", "speed-up", "passes", "same actions")] + [
+        (f"`{name}`", f"{of['p50_ms']:.1f}", f"{of['p95_ms']:.1f}", f"{dense / of['p50_ms']:.2f}",
+         f"{of['passes']:.1f}", f"{of['same_actions']:.0%}" if "same_actions" in of else "")
+        for name, of in variants.items()])
+
+
+def _episodes(record: Record) -> str:
+    return _markdown([("row", "success, 95 %", "steps", "tokens", "won, lost against dense")] + [
+        (name, _success(of), f"{of['steps_mean']:.1f}", f"{of['fresh_mean']:.0f}",
+         f"{of['won_against_dense']}, {of['lost_against_dense']}")
+        for name, of in record["rows"].items()])
+
+
+def _demo(record: Record) -> str:
+    return _markdown([("variant", "success, 95 %", "p50 ms", "p95 ms", "speed-up, 95 %")] + [
+        (f"`{name}`", _success(of), f"{of['latency_ms']['p50']:.1f}",
+         f"{of['latency_ms']['p95']:.1f}",
+         f"{of['speedup_p50']:.2f} ({'-'.join(f'{x:.2f}' for x in of['speedup_p50_ci95'])})"
+         if "speedup_p50" in of else "")
+        for name, of in ((name, record[name]) for name in record["selectors"])])
+
+
+def _abuse(record: Record) -> str:
+    return _markdown([("abuse", "longest gap, ms", "to zero, ms", "peak, MB", "fault")] + [
+        (name, f"{of['gap_s'] * 1e3:.0f}", f"{of['stop_s'] * 1e3:.0f}",
+         f"{of['peak_bytes'] / 1e6:.0f}", of["fault"])
+        for name, of in record["rows"].items()])
+
+
+def _arms(record: Record) -> str:
+    return _markdown([("arm", "variant", "success, 95 %", "steps, median")] + [
+        (arm, f"`{name}`", _success(of), f"{of['median_steps']:.0f}")
+        for arm, variants in record["arms"].items() for name, of in variants.items()])
+
+
+def _conditions(record: Record) -> str:
+    of_blocks = record["unchanged_of_256_by_block_px"]
+    blocks = list(next(iter(of_blocks.values())))
+    head = ("camera", *(f"blocks of {block} px" for block in blocks))
+    return "Patches of 256 that count as unchanged:\n\n" + _markdown([head] + [
+        (name, *(f"{of[block]:.0f}" for block in blocks)) for name, of in of_blocks.items()])
+
+
+def _flow(record: Record) -> str:
+    return _markdown([("way", "first action, mm off", "from the expert, mm", "CPU ms")] + [
+        (name, *(f"{of[key]:.2f}" if key in of else "" for key in ("first_mm", "expert_mm", "ms")))
+        for name, of in record["ways"].items()])
+
+
+def _launches(record: Record) -> str:
+    return _markdown([("variant", "launches", "passes")] + [
+        (f"`{name}`", f"{of['launches']:,}", str(of["passes"]))
+        for name, of in record["variants"].items()])
+
+
+def _selection(record: Record) -> str:
+    return _markdown([("selector", "alone, ms", "in its place, ms", "share of a dense step")] + [
+        (f"`{name}`", f"{of['alone_ms']:.2f}", f"{of['choice_ms']:.2f}", f"{of['share']:.1%}")
+        for name, of in record["selectors"].items()])
+
+
+def _scalars(record: Record) -> str:
+    """What a record holds beside where it was made: numbers and words, one level deep."""
+    rows = []
+    for name, value in record.items():
+        if name in ("command", "options", "hardware", "versions", "definitions", "limits"):
+            continue
+        for key, one in (value.items() if isinstance(value, Mapping) else [("", value)]):
+            if isinstance(one, int | float | str) and one != "":
+                shown = f"{one:,.4g}" if isinstance(one, float) else (
+                    f"{one:,}" if isinstance(one, int) else one)
+                rows.append((" ".join(filter(None, (name, key))).replace("_", " "), shown))
+    return _markdown([("", ""), *rows])
+
+
+_TABLES: dict[str, Callable[[Record], str]] = {
+    "abuse": _abuse, "abuse_mixed": _abuse, "arms": _arms, "conditions": _conditions,
+    "demo": _demo, "device": _steps, "episodes": _episodes, "flow": _flow,
+    "launches": _launches, "selection": _selection, "steps": _steps,
+}
+
+
+def _load(root: Path, name: str) -> Any:
+    return json.loads((root / "docs" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _success(row: Record) -> str:
+    low, high = row.get("success_ci95") or row["interval"]
+    return f"{row['successes']}/{row['episodes']} ({low:.0%}-{high:.0%})".replace("%-", "-")
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    head, *others = rows
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    return "\n".join(lines + [f"| {' | '.join(row)} |" for row in others])
