@@ -37,7 +37,7 @@ class CommandHold:
     """Holds the newest command until it expires, then zero, then silence. Not thread-safe.
 
     It speeds up within the acceleration limits; braking and a stop are immediate.
-    Times are seconds of a monotonic clock: a hold must end even where ROS time stands still.
+    Times are seconds of one monotonic clock.
     """
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from vla_infoentropy_ros.control.resampling import Command, CommandHold
 from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.control.watchdog import Watchdog
 from vla_infoentropy_ros.driving.aims import TwistAim
-from vla_infoentropy_ros.driving.clock import Clock
+from vla_infoentropy_ros.driving.clock import Clock, MotionTime
 from vla_infoentropy_ros.driving.sink import CommandSink
 from vla_infoentropy_ros.driving.sources import Sources
 
@@ -63,6 +63,7 @@ class Commander:
         commands are decided on."""
         self.lock = threading.RLock()
         self._clock, self._sink, self._sources = clock, sink, sources
+        self._motion = MotionTime(clock)
         self.aim: TwistAim | None = None
         self.settings = settings
         self.interlock = Interlock(settings.dry_run)
@@ -115,7 +116,7 @@ class Commander:
         if settings.output != "twist":  # the target is an action's end, not to be aimed at twice
             self.stop()
             return
-        hold_s, now_s = held.period_s * settings.hold_periods, self._clock.steady_s()
+        hold_s, now_s = held.period_s * settings.hold_periods, self._motion.now_s()
         twist, sent = (
             aim.inside_workspace(
                 limit_speed(each, held.period_s, settings).twist, settings, hold_s
@@ -163,7 +164,7 @@ class Commander:
             return self._begin(chunk, stamp_ns, age_s)
 
     def _begin(self, rows: NDArray[np.float64], stamp_ns: int, age_s: float) -> Issued | None:
-        settings, now_s = self.settings, self._clock.steady_s()
+        settings, now_s = self.settings, self._motion.now_s()
         self._lead_s = age_s
         chunk = Chunk(rows, now_s - age_s, self.convention.control_period_s)
         if not self._chunks.put(chunk, now_s, settings.execute_actions, settings.blend_chunks):
@@ -183,7 +184,7 @@ class Commander:
                 return True
             lead_s = self._lead_s + interval_s
             return (not self.watchdog.stepping
-                    and self._chunks.wants(self._clock.steady_s(), lead_s))
+                    and self._chunks.wants(self._motion.now_s(), lead_s))
 
     def drop_chunk(self) -> None:
         """What is being carried out is the last action."""
@@ -234,7 +235,7 @@ class Commander:
         fault = self._sink.fault() or aim.plan(command, settings)
         if fault is not None:
             return self._refuse(fault)
-        now_s = self._clock.steady_s()
+        now_s = self._motion.now_s()
         self._hold.put(command, now_s, hold_s, sent)
         self.watchdog.arm()
         self._repeat(now_s, stamp_ns)
@@ -251,8 +252,8 @@ class Commander:
     def tick(self, worker_alive: bool) -> None:
         """Repeat the command, or stop; at command rate."""
         with self.lock:
-            now_s = self._clock.steady_s()
-            self._watch(now_s, worker_alive)
+            self._watch(self._clock.steady_s(), worker_alive)
+            now_s = self._motion.now_s()
             if now_s - self._chunks.observed_s > self.settings.max_observation_age_s:
                 self._chunks.clear()
             action = self._chunks.due(now_s, self.settings.execute_actions)
@@ -303,7 +304,7 @@ class Commander:
             self._chunks.clear()
             self._hold.stop()
             if was_sending:
-                self._repeat(self._clock.steady_s(), self._clock.now_ns())
+                self._repeat(self._motion.now_s(), self._clock.now_ns())
             self._sink.forget_grip()
             if fault is not None and latched:
                 self._on_fault(fault)
@@ -391,6 +392,6 @@ class Commander:
         """Send what is left to be sent (zeros), for a node that is about to go."""
         with self.lock:
             self.stop()
-            while self._repeat(self._clock.steady_s(), self._clock.now_ns()):
+            while self._repeat(self._motion.now_s(), self._clock.now_ns()):
                 pass
             self._sink.flush()

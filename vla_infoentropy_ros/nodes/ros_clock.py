@@ -18,3 +18,6 @@ class RosClock:
 
     def now_ns(self) -> int:
         return int(self._clock.now().nanoseconds)
+
+    def simulated(self) -> bool:
+        return bool(self._clock.ros_time_is_active)
