@@ -17,7 +17,7 @@ from vla_infoentropy_ros.driving.driver import Driver
 from vla_infoentropy_ros.driving.images import PackedPicture, RawPicture
 from vla_infoentropy_ros.driving.intake import VIEWS
 from vla_infoentropy_ros.driving.robot_state import Pose, StateError
-from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
+from vla_infoentropy_ros.driving.settings import NodeSettings, PolicyNodeSettings
 from vla_infoentropy_ros.nodes.bounded import subscribe
 from vla_infoentropy_ros.nodes.messages import to_ns
 from vla_infoentropy_ros.nodes.publishers import TopicSources
@@ -36,8 +36,8 @@ class Inputs:
         on_instruction: Callable[[str], None],
     ) -> None:
         self._node, self._driver, self._sources = node, driver, sources
-        self._cameras: dict[str, Any] = {}
-        self._raw = True
+        self._opened: dict[str, Any] = {}
+        self.cameras = 0  # raw ones that are listened to
         self._tf: TfListener | None = None
         self._on_instruction = on_instruction
         self.problem = self.instruction_problem = ""
@@ -45,23 +45,40 @@ class Inputs:
             incompatible_qos=lambda event: self._instruction_incompatible()
         )
         self._listen("instruction", String, self._instruction, LATCHED, event_callbacks=told)
-        self._listen("ee_pose", PoseStamped, self._pose, NEWEST)
-        self._listen("joint_states", JointState, self._joints, NEWEST)
-        self._listen("robot_description", String, self._description, LATCHED,
-                     budget="description_characters")
 
     def _listen(
         self, topic: str, kind: Any, callback: Callable[[Any], None], qos: Any, **options: Any
-    ) -> None:
-        self._sources.add(topic, subscribe(self._node, kind, topic, callback, qos, **options))
+    ) -> Any:
+        subscription = subscribe(self._node, kind, topic, callback, qos, **options)
+        self._sources.add(topic, subscription)
+        return subscription
 
-    def open(self, node_settings: PolicyNodeSettings, views: int) -> None:
-        """Subscribe to the cameras, and to TF where the pose comes from there."""
-        settings = node_settings.node
-        if node_settings.command.pose_source == "tf":
+    def open(self, settings: PolicyNodeSettings, views: int) -> None:
+        """Subscribe to the cameras, and to what the robot tells of itself."""
+        self._open_robot(settings)
+        self._open_cameras(settings.node, views)
+
+    def _open_robot(self, settings: PolicyNodeSettings) -> None:
+        """What commands or the policy's state are made of, and nothing else: a topic on which
+        nothing depends may have as many sources as it likes."""
+        listen, opened = self._listen, self._opened
+        if settings.command.pose_source == "tf":
             self._tf = TfListener(self._node, self._driver)
-        self._raw = settings.image_transport == "raw"
-        kind, suffix = (Image, "") if self._raw else (CompressedImage, "/compressed")
+        else:
+            opened["ee_pose"] = listen("ee_pose", PoseStamped, self._pose, NEWEST)
+        by_joints = settings.command.output == "trajectory"
+        if by_joints or settings.state.names:
+            opened["joint_states"] = listen("joint_states", JointState, self._joints, NEWEST)
+        if by_joints:
+            opened["robot_description"] = listen(
+                "robot_description", String, self._description, LATCHED,
+                budget="description_characters",
+            )
+
+    def _open_cameras(self, settings: NodeSettings, views: int) -> None:
+        raw = settings.image_transport == "raw"
+        self.cameras = views * raw
+        kind, suffix = (Image, "") if raw else (CompressedImage, "/compressed")
         qos = NEWEST if settings.image_reliability == "reliable" else CAMERA
         self.problem = ""
         for view in VIEWS[:views]:
@@ -73,20 +90,15 @@ class Inputs:
             camera = self._node.create_subscription(
                 kind, topic, callback, qos, event_callbacks=events
             )
-            self._cameras[view] = camera
+            self._opened[view] = camera
             self._sources.add(view, camera)
-
-    @property
-    def cameras(self) -> int:
-        """Raw cameras that are listened to."""
-        return len(self._cameras) * self._raw
 
     def close(self) -> None:
         """Unsubscribe from what `open` listens to."""
-        for name, subscription in self._cameras.items():
+        for name, subscription in self._opened.items():
             self._sources.remove(name)
             self._node.destroy_subscription(subscription)
-        self._cameras = {}
+        self._opened, self.cameras = {}, 0
         if self._tf is not None:
             self._tf.close()
             self._tf = None
@@ -116,7 +128,8 @@ class Inputs:
         self._driver.further_image(view, self._picture(message), *_origin(message))
 
     def _picture(self, message: Any) -> RawPicture | PackedPicture:
-        return RawPicture.of(message) if self._raw else PackedPicture.of(message)
+        kind = RawPicture if isinstance(message, Image) else PackedPicture
+        return kind.of(message)
 
     def _pose(self, message: PoseStamped) -> None:
         at, turn = message.pose.position, message.pose.orientation
