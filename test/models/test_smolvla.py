@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from test.models.hub import COMMIT, fake_hub
 from test.models.smolvla_reference import Reference
 from test.models.tiny_smolvla import CAMERAS, METRES, write_tiny_smolvla
+from vla_infoentropy_ros.models.lerobot.policy import ChunkPolicy
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.models.smolvla.policy import SmolVLAPolicy
@@ -43,7 +44,7 @@ def pictures(seed: int, count: int = 2) -> list[np.ndarray]:
 
 
 def session_of(
-    policy: SmolVLAPolicy, selector: str = "attention_drift", settings: SelectionSettings = SMALL
+    policy: ChunkPolicy, selector: str = "attention_drift", settings: SelectionSettings = SMALL
 ) -> Session:
     session = Session(policy, build_selector(selector, "linear", settings))
     session.set_instruction(WORDS)
@@ -115,6 +116,10 @@ def test_another_instruction_reuses_nothing(policy: SmolVLAPolicy) -> None:
 
 
 def test_a_keyframe_ends_what_partial_steps_left(policy: SmolVLAPolicy) -> None:
+    keyframe_ends_what_is_left(policy)
+
+
+def keyframe_ends_what_is_left(policy: ChunkPolicy) -> Session:
     session = session_of(policy, settings=replace(SMALL, keyframe_every=4))
     dense, state = session_of(policy, "dense"), policy.proprioception.offset
     off, fresh = [], []
@@ -125,6 +130,7 @@ def test_a_keyframe_ends_what_partial_steps_left(policy: SmolVLAPolicy) -> None:
         fresh.append(result.report.fresh)
     assert fresh[0] == fresh[4] == 32 and max(fresh[1:4]) < 32
     assert min(off[1:4]) > 1e-5 and off[4] < 1e-6
+    return session
 
 
 def test_budgets_hold_for_each_view(policy: SmolVLAPolicy) -> None:
@@ -163,6 +169,12 @@ def test_the_self_test_passes_with_units_of_libero(folder: Path) -> None:
 
 def test_from_a_pinned_commit_of_the_hub(
     folder: Path, policy: SmolVLAPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same_from_the_hub(folder, policy, monkeypatch)
+
+
+def same_from_the_hub(
+    folder: Path, policy: ChunkPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = fake_hub(monkeypatch, folder)
     loaded = load_policy("owner/name", replace(METRES, revision=COMMIT), progress=False)

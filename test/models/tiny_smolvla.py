@@ -78,7 +78,8 @@ def tiny_config(cameras: tuple[str, ...], state: int, action: int) -> dict[str, 
 
 
 def write_processors(
-    folder: Path, cameras: tuple[str, ...] = CAMERAS, state: int = STATE, action: int = 7
+    folder: Path, cameras: tuple[str, ...] = CAMERAS, state: int = STATE, action: int = 7,
+    line_end: str = "smolvla_new_line_processor",
 ) -> None:
     """Field for field what LeRobot 0.4 writes."""
     features = {"observation.state": {"type": "STATE", "shape": [state]}} | {
@@ -91,7 +92,7 @@ def write_processors(
     _write(folder / "policy_preprocessor.json", {"name": "policy_preprocessor", "steps": [
         {"registry_name": "rename_observations_processor", "config": {"rename_map": {}}},
         {"registry_name": "to_batch_processor", "config": {}},
-        {"registry_name": "smolvla_new_line_processor", "config": {}},
+        {"registry_name": line_end, "config": {}},
         {"registry_name": "tokenizer_processor", "config": {
             "max_length": 24, "task_key": "task", "padding_side": "right",
             "padding": "max_length", "truncation": True, "tokenizer_name": "tiny/vlm",
@@ -130,17 +131,26 @@ def random_tensors(config: SmolVLAConfig, seed: int) -> dict[str, torch.Tensor]:
         model = SmolVLAModel(config)
     shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
     shapes["model.vlm_with_expert.vlm.lm_head.weight"] = (VOCABULARY, config.text.width)
+    gains = ("norm.weight", "norm1.weight", "norm2.weight")
+    return random_values(shapes, seed, gains)
+
+
+def random_values(
+    shapes: dict[str, tuple[int, ...]], seed: int, gains: tuple[str, ...]
+) -> dict[str, torch.Tensor]:
+    """Values of every shape, those whose names end in one of ``gains`` around one."""
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
     for name, shape in sorted(shapes.items()):
         value = torch.randn(shape, generator=generator)
         scale = 0.3 if len(shape) == 1 else min(1.0, (value[0].numel()) ** -0.5)
-        gain = name.endswith(("norm.weight", "norm1.weight", "norm2.weight"))
-        tensors[name] = value * scale + (1.0 if gain else 0.0)
+        tensors[name] = value * scale + (1.0 if name.endswith(gains) else 0.0)
     return tensors
 
 
-def tiny_tokenizer() -> Tokenizer:
+def tiny_tokenizer(
+    special: tuple[str, ...] = ("<|endoftext|>", "<|im_start|>", "<image>")
+) -> Tokenizer:
     """BPE over bytes, digits one by one, as SmolVLM2 has it; no sign before a text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -149,8 +159,8 @@ def tiny_tokenizer() -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=["<|endoftext|>", "<|im_start|>", "<image>"],
-        show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        vocab_size=300, special_tokens=list(special), show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     tokenizer.train_from_iterator(["pick up the red block\n", "put the blue cup on it\n"], trainer)
     return tokenizer

@@ -50,17 +50,15 @@ class Mark:
     remedy: str
 
 
-_FLOW_EXPERT = "an action expert that integrates a flow over the cached prefix, and robot state"
-
 LEROBOT_STATISTICS = r"policy_(pre|post)processor_step_\d+_(un)?normalizer_processor\.safetensors"
 
 FAMILIES = (
     Family("OpenVLA", r"openvla"),
     Family("SmolVLA", r"smolvla", side_weights=LEROBOT_STATISTICS),
-    Family("pi0", r"pi0", _FLOW_EXPERT),
+    Family("pi0", r"pi0", side_weights=LEROBOT_STATISTICS),
     Family("pi0.5", r"pi0_?5|pi0\.5",
-           f"{_FLOW_EXPERT} as tokens of the prompt, which changes all keys and values at every "
-           "step"),
+           "an expert whose norms follow the flow time, and robot state as tokens of the prompt, "
+           "which changes all keys and values at every step"),
     Family("pi0-FAST", r"pi0_?fast", "the FAST action tokenizer and a PaliGemma decoder"),
     Family("GR00T", r"(?i:gr00t.*|groot.*)",
            "an Eagle or Qwen3-VL backbone and a diffusion head that reads its hidden states"),

@@ -68,7 +68,7 @@ class LoadOptions:
     trained_gripper: str = knob(
         "",
         "how the gripper was recorded for training; empty: one_is_open, as in every set of "
-        "OpenVLA's; for SmolVLA minus_one_is_open with osc_pose",
+        "OpenVLA's; for SmolVLA and pi0 minus_one_is_open with osc_pose",
         choices=("", *GRIPPER_CONVENTIONS),
     )
     action_units: str = knob(

@@ -31,9 +31,15 @@ def _smolvla(source: Source, options: LoadOptions, progress: bool) -> PolicyAdap
     return load_source(source, options, progress=progress)
 
 
+def _pi0(source: Source, options: LoadOptions, progress: bool) -> PolicyAdapter:
+    from vla_infoentropy_ros.models.pi0.policy import load_source
+
+    return load_source(source, options, progress=progress)
+
+
 # By the name of a family that runs; each imports its network only when it is asked for.
 LOADERS: dict[str, Callable[[Source, LoadOptions, bool], PolicyAdapter]] = {
-    "OpenVLA": _openvla, "SmolVLA": _smolvla,
+    "OpenVLA": _openvla, "SmolVLA": _smolvla, "pi0": _pi0,
 }
 
 

@@ -57,12 +57,14 @@ def load_pinned(
 
 def build_network(
     source: Source, make: Callable[[], Network], unused: str, device: torch.device,
-    dtype: torch.dtype, *, published_name: Callable[[str], str] = str, progress: bool = True,
+    dtype: torch.dtype, *, published_name: Callable[[str], str] = str,
+    stand_ins: Mapping[str, str] | None = None, progress: bool = True,
 ) -> Network:
     """The network that ``make`` lays out, with the checkpoint's weights.
 
     unused: names that a checkpoint holds and the network, on purpose, does not; a regular
-    expression. Buffers are not filled. Raises PolicyError for weights that are others.
+    expression. stand_ins: by a parameter's name, the one that tied weights may be stored by in its
+    place. Buffers are not filled. Raises PolicyError for weights that are others.
     """
     try:
         with torch.device("meta"):
@@ -73,6 +75,9 @@ def build_network(
             f"({one_line(f'{type(error).__name__}: {error}')}); {REMEDY}"
         ) from error
     table = read_table(source.folder, source.weights, published_name)
+    for name, stored in (stand_ins or {}).items():
+        if name not in table and stored in table:
+            table[name] = table.pop(stored)
     check_table(table, network, re.compile(unused), source.family.name)
     needed = sum(parameter.numel() for parameter in network.parameters()) * dtype.itemsize
     check_memory(needed, device, dtype, free_bytes(device))

@@ -18,23 +18,59 @@ from vla_infoentropy_ros.models.preprocessing import check_picture
 
 
 @dataclass(frozen=True)
+class Fitting:
+    """How a picture that is no square becomes one.
+
+    before: share of the bars that stand to the left of it and above, the rest stands behind.
+    bars: their brightness, 0 to 1. cubic: bytes are resampled by cubic splines that smooth first,
+    else numbers by linear ones that do not.
+    """
+
+    before: float
+    bars: float = 0.0
+    cubic: bool = False
+
+    def fit(self, image: NDArray[np.uint8], size: int) -> torch.Tensor:
+        """(h, w, 3) to (3, size, size) in [0, 1], scaled without distortion."""
+        values = torch.from_numpy(np.array(image, copy=True)).permute(2, 0, 1)[None]
+        longest = max(values.shape[2:])
+        height, width = (  # 224/1280 * 720 is below 126, 720 / (1280/224) is not
+            max(1, int(edge * (size / longest) if self.cubic else edge / (longest / size)))
+            for edge in values.shape[2:]
+        )
+        if self.cubic:
+            values = F.interpolate(values, size=(height, width), mode="bicubic",
+                                   align_corners=False, antialias=True).float() / 255
+        else:
+            values = F.interpolate(values.float() / 255, size=(height, width), mode="bilinear",
+                                   align_corners=False)
+        below, beside = size - height, size - width
+        top, left = int(below * self.before), int(beside * self.before)
+        bars = (left, beside - left, top, below - top)
+        return F.pad(values, bars, value=self.bars)[0].clamp_(0.0, 1.0)
+
+
+LEFT_TOP, AROUND = Fitting(1.0), Fitting(0.5)
+GREY_BEHIND = Fitting(0.0, bars=0.5, cubic=True)
+
+
+@dataclass(frozen=True)
 class Cameras:
     """names: of the pictures in the order of training. size: edge of the tower's image, px.
-    half_turn: pictures are turned by 180 degrees first. pad: bars go to the "left_top" or all
-    "around" a picture that is no square."""
+    half_turn: pictures are turned by 180 degrees first."""
 
     names: tuple[str, ...]
     size: int
+    fitting: Fitting
     half_turn: bool = False
-    pad: str = "left_top"
 
     @classmethod
     def of(
-        cls, names: tuple[str, ...], size: int, options: LoadOptions, pad: str = "left_top"
+        cls, names: tuple[str, ...], size: int, options: LoadOptions, fitting: Fitting
     ) -> Cameras:
         """Raises PolicyError where the options name other cameras, or in another order."""
         short = tuple(map(short_name, names))
-        told = tuple(name.strip() for name in options.cameras.split(",") if name.strip())
+        told = named(options)
         if told and told != short:
             same = sorted(told) == sorted(short)
             raise PolicyError(
@@ -46,7 +82,7 @@ class Cameras:
             raise PolicyError(
                 f"crop={options.crop!r}: this policy was trained on whole pictures; leave it empty"
             )
-        return cls(names, size, options.image_rotation == "half_turn", pad)
+        return cls(names, size, fitting, options.image_rotation == "half_turn")
 
     def preprocess(self, images: Sequence[NDArray[np.uint8]]) -> VisionInput:
         """One picture (h, w, 3) uint8 RGB of any size per camera, to pixels in [-1, 1]."""
@@ -60,15 +96,10 @@ class Cameras:
         return VisionInput(seen, pixels.mul(2.0).sub_(1.0))
 
     def _fitted(self, image: NDArray[np.uint8]) -> torch.Tensor:
-        """(3, size, size) in [0, 1]: scaled to fit without distortion, black bars for the rest."""
         check_picture(image)
-        if self.half_turn:
-            image = image[::-1, ::-1]
-        values = torch.from_numpy(np.array(image, copy=True)).permute(2, 0, 1)[None].float() / 255
-        height, width = values.shape[2:]
-        ratio = max(width, height) / self.size
-        fitted = max(1, int(height / ratio)), max(1, int(width / ratio))
-        values = F.interpolate(values, size=fitted, mode="bilinear", align_corners=False)
-        below, beside = self.size - fitted[0], self.size - fitted[1]
-        top, left = (below, beside) if self.pad == "left_top" else (below // 2, beside // 2)
-        return F.pad(values, (left, beside - left, top, below - top))[0].clamp_(0.0, 1.0)
+        return self.fitting.fit(image[::-1, ::-1] if self.half_turn else image, self.size)
+
+
+def named(options: LoadOptions) -> tuple[str, ...]:
+    """The cameras that the options name, in order."""
+    return tuple(name.strip() for name in options.cameras.split(",") if name.strip())

@@ -13,34 +13,41 @@ from vla_infoentropy_ros.models.instruction import check_length, check_pieces, i
 from vla_infoentropy_ros.models.tokenizer_rules import read_tokenizer
 
 AFTER = "\n"
+_FROM_ORIGIN = "take the tokenizer.json of the model that the policy was made of"
 
 
 class NewlinePrompt:
     """Instruction to the token ids behind the visual tokens.
 
-    max_tokens: that training cut its prompts to. vocabulary: rows of the embedding table.
+    max_tokens: that training cut its prompts to. vocabulary: rows of the embedding table. first:
+    the token before the words, "" for none.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, max_tokens: int, vocabulary: int
+        self, tokenizer: PreTrainedTokenizerFast, max_tokens: int, vocabulary: int, first: str = ""
     ) -> None:
         self.tokenizer, self.max_tokens = tokenizer, max_tokens
+        self.first = [] if not first else [tokenizer.get_vocab().get(first)]
+        if None in self.first:
+            raise PolicyError(f"tokenizer.json has no token {first!r}; {_FROM_ORIGIN}")
         self.reserved = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
         if len(tokenizer) > vocabulary:
             raise PolicyError(
-                f"tokenizer.json has {len(tokenizer)} tokens, the model {vocabulary}; take the "
-                "tokenizer.json of the model that the policy was made of"
+                f"tokenizer.json has {len(tokenizer)} tokens, the model {vocabulary}; "
+                f"{_FROM_ORIGIN}"
             )
 
     @classmethod
-    def load(cls, folder: Path, max_tokens: int, vocabulary: int, origin: str) -> NewlinePrompt:
+    def load(
+        cls, folder: Path, max_tokens: int, vocabulary: int, origin: str, first: str = ""
+    ) -> NewlinePrompt:
         """From ``tokenizer.json``; origin: where a checkpoint without one takes it from."""
         tokenizer = read_tokenizer(
             folder / "tokenizer.json",
             ", and policies of this kind are published without it: copy tokenizer.json of "
             f"{origin} into a folder together with the checkpoint, and name that folder as model",
         )
-        return cls(tokenizer, max_tokens, vocabulary)
+        return cls(tokenizer, max_tokens, vocabulary, first)
 
     def encode(self, instruction: str) -> PromptTokens:
         """As in training; the words themselves marked for the selectors."""
@@ -48,6 +55,8 @@ class NewlinePrompt:
         encoded = self.tokenizer(words + AFTER, return_offsets_mapping=True)
         ids, spans = list(encoded["input_ids"]), list(encoded["offset_mapping"])
         inside = [start < len(words) and end > start for start, end in spans]
+        if ids[: len(self.first)] != self.first:  # some tokenizers put it there themselves
+            ids, inside = self.first + ids, [False, *inside]
         unknown = self.tokenizer.unk_token_id
         if unknown is not None and unknown in ids:
             raise PolicyError(f"instruction={instruction!r} has characters the tokenizer lacks")

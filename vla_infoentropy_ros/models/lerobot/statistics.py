@@ -58,9 +58,12 @@ class ProcessorSteps:
     steps: tuple[Fields, ...]
 
     @classmethod
-    def read(cls, path: Path, known: frozenset[str]) -> ProcessorSteps:
-        """known: names of steps that a loader carries out or can leave out. Raises PolicyError
-        for others: each may change what the policy sees or means."""
+    def read(
+        cls, path: Path, known: frozenset[str], idle: frozenset[str] = frozenset()
+    ) -> ProcessorSteps:
+        """known: names of steps that a loader carries out or can leave out; idle: of those that it
+        can leave out where they are not enabled. Raises PolicyError for others: each may change
+        what the policy sees or means."""
         if not path.is_file():
             raise PolicyError(
                 f"{path} is missing, so nothing says by what numbers were normalised; {MIGRATE}"
@@ -70,7 +73,11 @@ class ProcessorSteps:
         steps = fields.objects("steps", len(count) if isinstance(count, list) else 0)
         for step in steps:
             name = step.text("registry_name", "")
-            if name not in known:
+            if name in idle:
+                settings = step.object("config", {})
+                if settings.flag("enabled", False):
+                    settings.refuse("enabled", f"false for {name}, which is not built in")
+            elif name not in known:
                 raise PolicyError(
                     f"{path}: the step {shown(name)} is not known here; name a checkpoint without "
                     f"it (known: {', '.join(sorted(known))})"

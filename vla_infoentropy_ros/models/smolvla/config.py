@@ -11,6 +11,7 @@ from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.families import CONFIG
 from vla_infoentropy_ros.models.json_fields import Fields, read_json
 from vla_infoentropy_ros.models.lerobot.features import Features
+from vla_infoentropy_ros.models.lerobot.sizes import TextSizes, VisionSizes
 
 VLM_CONFIG = "vlm_config.json"
 # The vision-language model's sizes, which no SmolVLA checkpoint holds. What of them shows in the
@@ -28,71 +29,6 @@ VLMS: dict[str, dict[str, Any]] = {
         "scale_factor": 4,
     },
 }
-
-
-@dataclass(frozen=True)
-class TextSizes:
-    """Of the language model; its expert has the same heads."""
-
-    width: int
-    mlp_width: int
-    heads: int
-    key_heads: int
-    head_width: int
-    vocabulary: int
-    epsilon: float
-
-    @classmethod
-    def read(cls, fields: Fields) -> TextSizes:
-        width, heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
-        sizes = cls(
-            width, fields.integer("intermediate_size"), heads,
-            fields.integer("num_key_value_heads", heads),
-            fields.integer("head_dim", max(1, width // heads)), fields.integer("vocab_size"),
-            fields.number("rms_norm_eps", 1e-5),
-        )
-        if heads % sizes.key_heads or sizes.head_width % 2:
-            raise PolicyError(
-                f"{fields.file}: {fields.where}num_key_value_heads={sizes.key_heads} must divide "
-                f"num_attention_heads={heads}, and head_dim={sizes.head_width} be even"
-            )
-        return sizes
-
-
-@dataclass(frozen=True)
-class VisionSizes:
-    """Of the vision tower. image, patch: px. shuffle: edge of the squares of patches that become
-    one visual token."""
-
-    width: int
-    mlp_width: int
-    layers: int
-    heads: int
-    patch: int
-    image: int
-    shuffle: int
-
-    @classmethod
-    def read(cls, config: Fields) -> VisionSizes:
-        fields = config.object("vision_config")
-        sizes = cls(
-            fields.integer("hidden_size"), fields.integer("intermediate_size", 3072),
-            fields.integer("num_hidden_layers", 12, high=1000),
-            fields.integer("num_attention_heads", 16), fields.integer("patch_size"),
-            fields.integer("image_size"), config.integer("scale_factor", 2),
-        )
-        if sizes.width % sizes.heads or sizes.image % (sizes.patch * sizes.shuffle):
-            raise PolicyError(
-                f"{fields.file}: {fields.where}num_attention_heads={sizes.heads} must divide "
-                f"hidden_size={sizes.width}, and patch_size x scale_factor={sizes.patch} x "
-                f"{sizes.shuffle} image_size={sizes.image}"
-            )
-        return sizes
-
-    @property
-    def side(self) -> int:
-        """Visual tokens per row and per column."""
-        return self.image // (self.patch * self.shuffle)
 
 
 @dataclass(frozen=True)
@@ -125,7 +61,8 @@ class SmolVLAConfig:
             config.refuse("add_image_special_tokens", "false, as in published checkpoints")
         vlm_name = config.text("vlm_model_name")
         vlm = _vlm(folder, vlm_name)
-        text, vision = TextSizes.read(vlm.object("text_config")), VisionSizes.read(vlm)
+        text = TextSizes.read(vlm.object("text_config"))
+        vision = VisionSizes.read(vlm.object("vision_config"), vlm.integer("scale_factor", 2))
         resized = config.numbers("resize_imgs_with_padding", 2, [512, 512])
         if resized != [vision.image, vision.image]:
             config.refuse("resize_imgs_with_padding", f"[{vision.image}, {vision.image}], the "

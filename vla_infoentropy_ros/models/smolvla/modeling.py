@@ -13,7 +13,6 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers import LlamaConfig, LlamaModel, SmolVLMConfig
 from transformers.models.llama.modeling_llama import (
@@ -27,19 +26,14 @@ from transformers.models.smolvlm.modeling_smolvlm import (
 )
 
 from vla_infoentropy_ros.engine.layer import attended, rotated, split
-from vla_infoentropy_ros.models.smolvla.config import SmolVLAConfig, TextSizes
+from vla_infoentropy_ros.models.lerobot.modules import ScaledEmbedding, embed_actions
+from vla_infoentropy_ros.models.lerobot.sizes import TextSizes
+from vla_infoentropy_ros.models.smolvla.config import SmolVLAConfig
 
 ROPE_BASE = 10_000.0  # whatever the language model itself was trained with
 
 # In published checkpoints, and never run by the policy.
 UNUSED = r"model\.vlm_with_expert\.(vlm\.lm_head\.weight|.*\.rotary_emb\.inv_freq)"
-
-
-class ScaledEmbedding(nn.Embedding):
-    """Words at the scale that SmolVLA feeds them: times the root of their width."""
-
-    def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
-        return super().forward(token_ids) * math.sqrt(self.embedding_dim)
 
 
 class CrossAttention(nn.Module):
@@ -121,11 +115,7 @@ class FlowMatching(nn.Module):
 
     def embed_actions(self, chunk: torch.Tensor, time: float) -> torch.Tensor:
         """A noisy chunk (1, H, a) at flow time ``time`` to what enters the expert, (1, H, d)."""
-        hidden = self.action_in_proj(chunk.to(self.action_in_proj.weight.dtype))
-        moment = time_encoding(time, hidden.shape[-1], self._periods).to(hidden)
-        merged = torch.cat([hidden, moment.expand_as(hidden)], dim=-1)
-        entering: torch.Tensor = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(merged)))
-        return entering
+        return embed_actions(self, chunk, time, self._periods)
 
     def velocity(self, hidden: torch.Tensor) -> torch.Tensor:
         """What left the expert's last layer (1, H, d) to a velocity (1, H, a) float32."""
@@ -155,14 +145,6 @@ def llama_config(sizes: TextSizes, layers: int, width: int, mlp_width: int) -> L
         rope_parameters={"rope_type": "default", "rope_theta": ROPE_BASE},
         bos_token_id=None, eos_token_id=None, pad_token_id=None,
     )
-
-
-def time_encoding(time: float, width: int, periods: tuple[float, float]) -> torch.Tensor:
-    """A flow time in [0, 1] to (width,) float64: sines, then cosines, of periods between the two
-    in geometric order."""
-    share = torch.linspace(0.0, 1.0, width // 2, dtype=torch.float64)
-    angle = 2 * math.pi * time / (periods[0] * (periods[1] / periods[0]) ** share)
-    return torch.cat([angle.sin(), angle.cos()])
 
 
 def _vlm(config: SmolVLAConfig) -> nn.ModuleDict:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A SmolVLA folder in the core of the node, in replay and behind a server: by arguments alone."""
+"""SmolVLA and pi0 in the core of the node, in replay and behind a server: by arguments alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from test.driving.rig import Arm, Heard
-from test.models.tiny_smolvla import METRES, STATE, write_tiny_smolvla
+from test.models.tiny_pi0 import NAMED, write_transformers_pi0
+from test.models.tiny_smolvla import STATE, write_tiny_smolvla
 from vla_infoentropy_ros.driving.clock import SetClock
 from vla_infoentropy_ros.driving.driver import Driver
 from vla_infoentropy_ros.driving.images import RawPicture
@@ -40,14 +41,17 @@ JOINTS = [f"joint{i}" for i in range(STATE)]
 SELECTION = {"selection.fresh_tokens": 6}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_smolvla(tmp_path_factory.mktemp("everywhere") / "tiny")
+@pytest.fixture(scope="module", params=[write_tiny_smolvla, write_transformers_pi0])
+def folder(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    written: Path = request.param(tmp_path_factory.mktemp("everywhere") / "tiny")
+    return written
 
 
 def settings(folder: Path) -> PolicyNodeSettings:
     """What `selector:=attention_drift model:=FOLDER` and a robot's file set."""
-    loading = {name: value for name, value in asdict(METRES).items() if value not in ("", 0.0)}
+    loading = {name: value for name, value in asdict(NAMED).items() if value not in ("", 0.0)}
     return PolicyNodeSettings.from_values(loading | SELECTION | {
         "selector": "attention_drift", "model": str(folder), "instruction": WORDS,
         "self_test": "pick up the red block", "command.dry_run": False,
@@ -85,7 +89,7 @@ def test_in_the_core_that_the_node_drives(folder: Path) -> None:
 
 
 def test_in_replay_beside_the_dense_model(folder: Path) -> None:
-    policy = load_policy(str(folder), METRES, progress=False)
+    policy = load_policy(str(folder), NAMED, progress=False)
     variants = {str(v): v for v in map(Variant.parse, ("attention_drift", "dense"))}
     run = Replay(policy, variants, settings(folder))
 
@@ -110,7 +114,7 @@ def test_behind_a_server_that_is_sent_the_state(folder: Path) -> None:
     from vla_infoentropy_ros.serve.arrays import picture_of, state_of
     from vla_infoentropy_ros.serve.service import RequestError
 
-    policy = load_policy(str(folder), METRES, progress=False)
+    policy = load_policy(str(folder), NAMED, progress=False)
     selection = settings(folder).selection
     service = Service(
         policy, lambda: Variant.parse("attention_drift").session(policy, "linear", selection),

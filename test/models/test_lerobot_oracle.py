@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SmolVLA against LeRobot itself, where an environment of it is named by LEROBOT_PYTHON.
+"""SmolVLA and pi0 against LeRobot itself, where an environment of it is named by LEROBOT_PYTHON.
 
-    LEROBOT_PYTHON=/path/to/venv/bin/python python -m pytest test/models/test_smolvla_oracle.py
+    LEROBOT_PYTHON=/path/to/venv/bin/python python -m pytest test/models/test_lerobot_oracle.py
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -13,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from test.models.tiny_smolvla import CAMERAS, METRES, write_tiny_smolvla
+from test.models.tiny_pi0 import EXPERT, LAYERS, TEXT, TOWER, tiny_variants, write_lerobot_pi0
+from test.models.tiny_smolvla import CAMERAS, METRES, VOCABULARY, write_tiny_smolvla
+from vla_infoentropy_ros.models.lerobot.policy import ChunkPolicy
 from vla_infoentropy_ros.models.loading import load_policy
-from vla_infoentropy_ros.models.smolvla.policy import SmolVLAPolicy
 from vla_infoentropy_ros.selection import build_selector
 from vla_infoentropy_ros.session import Session
 
@@ -37,11 +39,34 @@ def test_a_full_plan_is_lerobots_chunk(
     tmp_path: Path, cameras: tuple[str, ...], settings: dict[str, object]
 ) -> None:
     """From camera pictures of another shape to un-normalised actions, processors included."""
-    folder = write_tiny_smolvla(tmp_path / "tiny", cameras=cameras, **settings)
+    compare(write_tiny_smolvla(tmp_path / "tiny", cameras=cameras, **settings), tmp_path, 48)
+
+
+@pytest.mark.parametrize("cameras", [
+    CAMERAS, CAMERAS[:1], (*CAMERAS, "observation.images.empty_camera_0"),
+    (*CAMERAS, "observation.images.side"),
+])
+def test_a_full_plan_of_pi0_is_lerobots_chunk(tmp_path: Path, cameras: tuple[str, ...]) -> None:
+    """Square pictures: its release 0.4 fills bars with a number outside of a picture's."""
+    folder = write_lerobot_pi0(tmp_path / "tiny", cameras=cameras)
+    sizes = {
+        name: {"width": each.width, "depth": LAYERS, "mlp_dim": each.mlp_width,
+               "num_heads": each.heads, "num_kv_heads": each.key_heads, "head_dim": each.head_width}
+        for name, each in (("gemma_2b", TEXT), ("gemma_300m", EXPERT))
+    }
+    vision = TOWER | {"projection_dim": TEXT.width}
+    (folder / "tiny_sizes.json").write_text(
+        json.dumps(sizes | {"vocabulary": VOCABULARY, "vision": vision})
+    )
+    with tiny_variants():
+        compare(folder, tmp_path, 64)
+
+
+def compare(folder: Path, tmp_path: Path, height: int) -> None:
     policy = load_policy(str(folder), METRES, progress=False)
-    assert isinstance(policy, SmolVLAPolicy)
-    rng = np.random.default_rng(1)
-    images = [rng.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in cameras]
+    assert isinstance(policy, ChunkPolicy)
+    rng, cameras = np.random.default_rng(1), policy.camera_names
+    images = [rng.integers(0, 256, (height, 64, 3), dtype=np.uint8) for _ in cameras]
     state = policy.proprioception.offset + rng.normal(size=policy.proprioception.size)
     np.savez(
         tmp_path / "seen.npz", task=np.array(WORDS), noise=policy.flow.noise(0).numpy(),

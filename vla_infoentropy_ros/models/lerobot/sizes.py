@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sizes of the transformers that a vision-language-action policy is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.models.json_fields import Fields
+
+
+@dataclass(frozen=True)
+class TextSizes:
+    """Of a language model, or of an expert that reads its keys. epsilon: of its norms."""
+
+    width: int
+    mlp_width: int
+    heads: int
+    key_heads: int
+    head_width: int
+    vocabulary: int
+    epsilon: float
+
+    @classmethod
+    def read(cls, fields: Fields, epsilon: float = 1e-5) -> TextSizes:
+        """epsilon: where the file has none."""
+        width, heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
+        sizes = cls(
+            width, fields.integer("intermediate_size"), heads,
+            fields.integer("num_key_value_heads", heads),
+            fields.integer("head_dim", max(1, width // heads)), fields.integer("vocab_size"),
+            fields.number("rms_norm_eps", epsilon),
+        )
+        if heads % sizes.key_heads or sizes.head_width % 2:
+            raise PolicyError(
+                f"{fields.file}: {fields.where}num_key_value_heads={sizes.key_heads} must divide "
+                f"num_attention_heads={heads}, and head_dim={sizes.head_width} be even"
+            )
+        return sizes
+
+
+@dataclass(frozen=True)
+class VisionSizes:
+    """Of a vision tower. image, patch: px. shuffle: edge of the squares of patches that become
+    one visual token."""
+
+    width: int
+    mlp_width: int
+    layers: int
+    heads: int
+    patch: int
+    image: int
+    shuffle: int = 1
+
+    @classmethod
+    def read(cls, fields: Fields, shuffle: int = 1) -> VisionSizes:
+        sizes = cls(
+            fields.integer("hidden_size"), fields.integer("intermediate_size", 3072),
+            fields.integer("num_hidden_layers", 12, high=1000),
+            fields.integer("num_attention_heads", 16), fields.integer("patch_size"),
+            fields.integer("image_size"), shuffle,
+        )
+        if sizes.width % sizes.heads or sizes.image % (sizes.patch * sizes.shuffle):
+            raise PolicyError(
+                f"{fields.file}: {fields.where}num_attention_heads={sizes.heads} must divide "
+                f"hidden_size={sizes.width}, and patch_size x scale_factor={sizes.patch} x "
+                f"{sizes.shuffle} image_size={sizes.image}"
+            )
+        return sizes
+
+    @property
+    def side(self) -> int:
+        """Visual tokens per row and per column."""
+        return self.image // (self.patch * self.shuffle)

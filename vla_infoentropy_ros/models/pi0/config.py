@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sizes of a pi0 checkpoint, by its config.json, as LeRobot or as transformers writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.models.families import CONFIG
+from vla_infoentropy_ros.models.json_fields import Fields
+from vla_infoentropy_ros.models.lerobot.sizes import TextSizes, VisionSizes
+
+LAYERS = 18
+# LeRobot's names for the sizes of a Gemma; it always has 18 layers and PaliGemma's words.
+VARIANTS = {
+    "gemma_300m": TextSizes(1024, 4096, 8, 1, 256, 257_152, 1e-6),
+    "gemma_2b": TextSizes(2048, 16_384, 8, 1, 256, 257_152, 1e-6),
+}
+# SigLIP so400m of PaliGemma but for the picture's edge, which LeRobot's config.json says.
+TOWER = {
+    "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27,
+    "num_attention_heads": 16, "patch_size": 14,
+}
+IMAGE = 224
+ROPE_BASE = 10_000.0
+MOST_TOKENS = 48
+
+
+@dataclass(frozen=True)
+class Pi0Config:
+    """text, expert: of the language model and of the action expert, which reads its keys in each
+    of ``layers``. state_size, action_size: padding included. periods: of the flow time's code."""
+
+    text: TextSizes
+    expert: TextSizes
+    vision: VisionSizes
+    layers: int
+    horizon: int
+    euler_steps: int
+    state_size: int
+    action_size: int
+    periods: tuple[float, float]
+    most_tokens: int
+
+    def __post_init__(self) -> None:
+        alike = ("heads", "key_heads", "head_width")
+        if any(getattr(self.text, name) != getattr(self.expert, name) for name in alike):
+            raise PolicyError(
+                f"{CONFIG}: the expert's attention heads are not those of the language model, "
+                "whose keys it reads; fetch the file again"
+            )
+        if self.expert.width % 2:
+            raise PolicyError(f"{CONFIG}: the expert's width={self.expert.width} must be even")
+
+    @classmethod
+    def of_lerobot(cls, config: Fields) -> Pi0Config:
+        """From a config.json with ``type``. Raises PolicyError for what this package has not."""
+        if config.flag("use_relative_actions", False):
+            config.refuse("use_relative_actions", "false: its actions are offsets from the state")
+        text, expert = (
+            VARIANTS[config.choice(f"{part}_variant", tuple(VARIANTS), default)]
+            for part, default in (("paligemma", "gemma_2b"), ("action_expert", "gemma_300m"))
+        )
+        edges = config.numbers("image_resolution", 2, [IMAGE, IMAGE])
+        tower = Fields(CONFIG, TOWER | {"image_size": int(edges[0])})
+        if edges[0] != edges[1] or edges[0] % tower.integer("patch_size"):
+            config.refuse("image_resolution", "two equal multiples of the patches' 14 px")
+        most = config.integer("tokenizer_max_length", MOST_TOKENS)
+        return cls._of(config, text, expert, VisionSizes.read(tower), LAYERS, most)
+
+    @classmethod
+    def of_transformers(cls, config: Fields) -> Pi0Config:
+        """From a config.json with ``model_type``. Raises PolicyError for what this package has
+        not."""
+        vlm = config.object("vlm_config")
+        text, expert = vlm.object("text_config"), config.object("dit_config")
+        layers = text.integer("num_hidden_layers", LAYERS, high=1000)
+        if expert.integer("num_hidden_layers", LAYERS) != layers:
+            expert.refuse("num_hidden_layers", f"{layers}, as many as the language model has")
+        for gemma in (text, expert):
+            gemma.choice("model_type", ("gemma",), "gemma")
+            gemma.choice("hidden_act", ("gelu_pytorch_tanh",), "gelu_pytorch_tanh")
+            if gemma.flag("attention_bias", False):
+                gemma.refuse("attention_bias", "false, as Gemma has it")
+            rope = gemma.object("rope_parameters", {})
+            rope.choice("rope_type", ("default",), "default")
+            if rope.number("rope_theta", ROPE_BASE) != ROPE_BASE:
+                rope.refuse("rope_theta", f"{ROPE_BASE:g}")
+        tower = vlm.object("vision_config")
+        tower.choice("hidden_act", ("gelu_pytorch_tanh",), "gelu_pytorch_tanh")
+        return cls._of(config, TextSizes.read(text, 1e-6), TextSizes.read(expert, 1e-6),
+                       VisionSizes.read(tower), layers, MOST_TOKENS)
+
+    @classmethod
+    def _of(
+        cls, config: Fields, text: TextSizes, expert: TextSizes, vision: VisionSizes, layers: int,
+        most_tokens: int,
+    ) -> Pi0Config:
+        """What both layouts have by the same names."""
+        return cls(
+            text, expert, vision, layers, config.integer("chunk_size", 50, high=1000),
+            config.integer("num_inference_steps", 10, high=1000),
+            config.integer("max_state_dim", 32), config.integer("max_action_dim", 32),
+            (config.number("min_period", 4e-3), config.number("max_period", 4.0)), most_tokens,
+        )
+
+    def check(self, state: int, action: int) -> None:
+        """Raise PolicyError for a robot of more numbers than the network has room for."""
+        if state > self.state_size or action > self.action_size:
+            raise PolicyError(
+                f"{CONFIG}: max_state_dim={self.state_size} and max_action_dim={self.action_size} "
+                f"are less than the {state} and {action} of its statistics"
+            )
