@@ -42,6 +42,20 @@ def test_diagnostics_name_camera_policy_and_commands():
         until(lambda: "invalid_action" in newest()["policy_node: commands"].message, "not told")
 
 
+def test_a_policy_slower_than_its_control_period_is_told():
+    with driven(control_period_s=0.01) as (robot, _, _):
+        nothing = DiagnosticStatus()
+
+        def commands():
+            return robot.diagnostics.get("policy_node: commands", nothing)
+
+        robot.drive()
+        with robot.streaming(robot.look):
+            late = "ms apart, later than the 10 ms"
+            until(lambda: late in commands().message, "not told", commands)
+            assert commands().level == DiagnosticStatus.WARN
+
+
 def test_a_camera_that_shows_nothing_new_is_not_called_healthy():
     with driven() as (robot, node, _):
         robot.say(WORDS)

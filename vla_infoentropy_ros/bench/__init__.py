@@ -14,6 +14,7 @@ BENCHES = {
     "flops": "true FLOPs and the papers' MACs of every preset, against the published totals",
     "flow": "what fewer Euler steps, and a start from the last chunk, do to actions of a flow",
     "launches": "kernels that one action launches, of each variant and of plain generation",
+    "pace": "episodes with a policy slower than its control period: stretched, and held",
     "replay": "memory and time of a replay of ten minutes of a 640x480 camera at 30 Hz",
     "libero": "the papers' benchmark: every selector on equal initial states, with controls",
     "selection": "what selection and probe cost beside a dense step",

@@ -9,6 +9,7 @@ from typing import Any
 from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
 
 OUTPUTS = ("twist", "pose", "trajectory")
+SLOW_POLICY = ("stretch", "hold", "refuse")
 _MORE_IS_WIDER = (
     "hold_periods", "deadline_s", "tolerated_misses", "camera_timeout_s", "max_observation_age_s",
     "max_clock_skew_s", "max_step_translation", "max_step_rotation", "max_linear_speed",
@@ -40,10 +41,20 @@ class CommandSettings:
     )
     hold_periods: float = knob(
         1.5,
-        "how long a command is repeated without a newer one, in control periods of the policy; "
+        "how long a command is repeated without a newer one, in control periods of the policy, or "
+        "in those that slow_policy makes of them; "
         "then zero, then silence",
         low=1.0,
         high=10.0,
+    )
+    slow_policy: str = knob(
+        "stretch",
+        "a policy whose actions come later than its control period (or its camera's, or by "
+        "max_rate_hz): stretch = the motion of an action is spread over the time until the next, "
+        "as long a way, slower, and no standing still; hold = at its speed until hold_periods "
+        "end, up to so many times the way, then zero; refuse = it is not configured, by its step "
+        "in the self-test. With execute_actions above 1 nothing is stretched",
+        choices=SLOW_POLICY,
     )
     execute_actions: int = knob(
         1,

@@ -21,6 +21,7 @@ from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.control.watchdog import Watchdog
 from vla_infoentropy_ros.driving.aims import TwistAim
 from vla_infoentropy_ros.driving.clock import Clock, MotionTime
+from vla_infoentropy_ros.driving.pace import Pace
 from vla_infoentropy_ros.driving.sink import CommandSink
 from vla_infoentropy_ros.driving.sources import Sources
 
@@ -74,6 +75,7 @@ class Commander:
         self._on_fault = on_fault
         self._hold = CommandHold()
         self._chunks = ChunkExecutor()
+        self._pace = Pace()
         self._lead_s = 0.0  # from the newest image of which there is a chunk to that chunk
 
     def open(self, convention: Any, aim: TwistAim) -> None:
@@ -82,6 +84,7 @@ class Commander:
             self._sink.close()
             self.aim, self.convention = aim, convention
             self.counters, self.watchdog = Counters(), Watchdog()
+            self._pace = Pace()
             self._ready()
 
     def close(self) -> None:
@@ -166,6 +169,7 @@ class Commander:
     def _begin(self, rows: NDArray[np.float64], stamp_ns: int, age_s: float) -> Issued | None:
         settings, now_s = self.settings, self._motion.now_s()
         self._lead_s = age_s
+        self._pace.acted(stamp_ns - round(age_s * 1e9))
         chunk = Chunk(rows, now_s - age_s, self.convention.control_period_s)
         if not self._chunks.put(chunk, now_s, settings.execute_actions, settings.blend_chunks):
             self.counters.actions_dropped += 1
@@ -214,7 +218,7 @@ class Commander:
         settings, convention, aim = self.settings, self.convention, self.aim
         if aim is None or not self.interlock.may_move:
             return self._nothing()
-        period_s = convention.control_period_s
+        period_s = self._pace.action_s(convention.control_period_s, settings)
         hold_s = period_s * settings.hold_periods
         wanted = step_to_twist(values, period_s, convention.rotation)
         limited = limit_twist(wanted, self._hold.twist, period_s, settings)
@@ -294,6 +298,18 @@ class Commander:
         with self.lock:
             return self._hold.command is not None
 
+    def slow(self) -> str:
+        """A sentence where actions come later than they are meant to; else ""."""
+        with self.lock:
+            if self.convention is None:
+                return ""
+            return self._pace.told(self.convention.control_period_s, self.settings)
+
+    @property
+    def apart_s(self) -> float:
+        """How far apart actions come, s; 0 before there are two."""
+        return self._pace.apart_s
+
     def stop(self, fault: Fault | None = None) -> None:
         """Zero at once, then silence; latches ``fault``. What is being computed is dropped."""
         with self.lock:
@@ -302,6 +318,7 @@ class Commander:
             latched = fault is not None and self.interlock.latch(fault)
             was_sending = not self._hold.quiet
             self._chunks.clear()
+            self._pace.pause()
             self._hold.stop()
             if was_sending:
                 self._repeat(self._motion.now_s(), self._clock.now_ns())

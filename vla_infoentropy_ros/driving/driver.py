@@ -19,6 +19,7 @@ from vla_infoentropy_ros.driving.clock import Clock
 from vla_infoentropy_ros.driving.commander import Commander, Issued
 from vla_infoentropy_ros.driving.images import Picture
 from vla_infoentropy_ros.driving.intake import Frame, Intake
+from vla_infoentropy_ros.driving.pace import check_pace
 from vla_infoentropy_ros.driving.robot_state import RobotState
 from vla_infoentropy_ros.driving.runner import PolicyRunner, load
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
@@ -111,6 +112,7 @@ class Driver:
         )
         self.runner: PolicyRunner | None = None
         self.last: Step | None = None
+        self.slow = ""  # what is to be known of a policy slower than its control period
         self._stepped_s = self._offered_s = 0.0
         self._wanted = settings.node.instruction
 
@@ -119,8 +121,10 @@ class Driver:
     def load(self) -> PolicyRunner:
         """Load and test the policy; raises what its loader raises."""
         runner = PolicyRunner(self.settings, self, self._make_worker, self._load)
-        self.settings.command.check_chunks(
-            runner.policy.head.horizon, runner.policy.convention.control_period_s
+        period_s = runner.policy.convention.control_period_s
+        self.settings.command.check_chunks(runner.policy.head.horizon, period_s)
+        self.slow = check_pace(
+            runner.times, period_s, self.settings.node.max_rate_hz, self.settings.command
         )
         self.intake.open(self.settings.node, runner.policy.views)
         aim = AIMS[self.settings.command.output](self.robot)

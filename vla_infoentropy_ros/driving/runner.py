@@ -13,6 +13,7 @@ import numpy as np
 
 from vla_infoentropy_ros.driving.images import ImageError
 from vla_infoentropy_ros.driving.intake import Frame
+from vla_infoentropy_ros.driving.pace import StepTimes
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.worker import MakeWorker, Work, Worker
 from vla_infoentropy_ros.foreign.text import MESSAGE, printable, quoted_lines
@@ -49,7 +50,7 @@ class PolicyRunner:
         self._listener, self._make_worker = listener, make_worker
         self.policy = (load_policy or load)(settings)
         settings.state.check(self.policy.proprioception)
-        self.self_test_ms = self_test(self.policy, settings)
+        self.times = self_test(self.policy, settings)
         self._session: Session | None = Session(
             self.policy, settings.build_selector(), settings.session
         )
@@ -180,16 +181,15 @@ def load(settings: PolicyNodeSettings) -> Any:
     return settings.node.factory()(settings.node.model, settings.load)
 
 
-def self_test(policy: Any, settings: PolicyNodeSettings) -> float:
-    """All questions of `selftest`, then two steps on noise, the second with reuse; ms of the
-    latter, 0 if switched off.
+def self_test(policy: Any, settings: PolicyNodeSettings) -> StepTimes:
+    """All questions of `selftest`, then steps on noise, to see how long they take.
 
     Raises SettingError where the policy is blind or could not move a robot: better now than
     later.
     """
     instruction = settings.node.self_test
     if not instruction:
-        return 0.0
+        return StepTimes()
     report = run_selftest(policy, instruction)
     if not report.passed:
         raise SettingError(f"self_test={instruction!r} failed: {report.reason}")
@@ -198,5 +198,11 @@ def self_test(policy: Any, settings: PolicyNodeSettings) -> float:
     session = Session(policy, settings.build_selector(), settings.session)
     session.set_instruction(instruction)
     state = neutral_state(policy)
-    session.step(images, state=state)
-    return float(session.step(images, state=state).latency_ms)
+
+    def step_ms() -> float:
+        return float(session.step(images, state=state).latency_ms)
+
+    step_ms()  # the first of all warms up
+    reusing = min(step_ms() for _ in range(2))
+    session.reset("new_episode")
+    return StepTimes(dense=step_ms(), reusing=reusing)

@@ -7,6 +7,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from vla_infoentropy_ros.driving.commander import Commander
 from vla_infoentropy_ros.driving.driver import Driver
 from vla_infoentropy_ros.driving.runner import PolicyRunner
 from vla_infoentropy_ros.models.memory import device_memory
@@ -41,7 +42,7 @@ class Diagnostics:
             status=[
                 self._camera(status, now_s, driver, problem),
                 self._policy(status, driver.runner),
-                self._commands(status),
+                self._commands(status, driver.commander),
             ]
         )
         array.header.stamp = status.header.stamp
@@ -105,7 +106,8 @@ class Diagnostics:
                 "checkpoint": status.checkpoint,
                 "revision": status.revision,
                 "norm_key": status.norm_key,
-                "self_test_ms": f"{runner.self_test_ms:.1f}",
+                "step_ms": f"{runner.times.reusing:.1f}",
+                "dense_step_ms": f"{runner.times.dense:.1f}",
                 "selector": status.selector,
                 "reuse_ratio": f"{status.reuse_ratio:.3f}",
                 "latency_ms": f"{status.latency_ms:.1f}",
@@ -114,7 +116,7 @@ class Diagnostics:
             },
         )
 
-    def _commands(self, status: InferenceStatus) -> DiagnosticStatus:
+    def _commands(self, status: InferenceStatus, commander: Commander) -> DiagnosticStatus:
         level, text = _OK, "the robot may move"
         if status.fault:
             level, text = _ERROR, f"fault {status.fault_code}: {status.fault_reason}"
@@ -122,6 +124,8 @@ class Diagnostics:
             text = "dry run" if status.dry_run else "not enabled"
         elif status.deadline_misses:
             level, text = _WARN, f"{status.deadline_misses} deadline misses"
+        if not status.fault and (slow := commander.slow()):
+            level, text = _WARN, f"{text}; {slow}"
         return self._status(
             "commands",
             level,
@@ -131,6 +135,7 @@ class Diagnostics:
                 "dropped": status.actions_dropped,
                 "deadline_misses": status.deadline_misses,
                 "image_to_command_ms": f"{status.image_to_command_ms:.1f}",
+                "action_interval_ms": f"{commander.apart_s * 1e3:.1f}",
             },
         )
 

@@ -182,8 +182,11 @@ class PolicyNode(LifecycleNode):
         self.get_logger().info(
             f"policy {printable(policy.name)} {printable(policy.revision) or '(no revision)'}, "
             f"norm key {shown(policy.norm_key)}, {printable(policy.convention, MESSAGE)}; "
-            f"self-test {runner.self_test_ms:.1f} ms"
+            f"a step takes {runner.times.reusing:.0f} ms, {runner.times.dense:.0f} ms with all "
+            "tokens recomputed"
         )
+        if self.driver.slow:
+            self.get_logger().warning(printable(self.driver.slow, MESSAGE))
         if note := decoding_note(policy, self.driver.settings.session):
             self.get_logger().info(printable(note, MESSAGE))
         if assumed := getattr(policy, "assumed", ""):

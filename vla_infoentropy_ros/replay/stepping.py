@@ -160,7 +160,7 @@ class Replay:
             node=replace(settings.node, selector=variant.selector, instruction=self._told,
                          self_test=""),
             session=replace(settings.session, decode=variant.decode),
-            command=replace(settings.command, dry_run=True),
+            command=replace(settings.command, dry_run=True, slow_policy="stretch"),
         )
         driver = Driver(own, self._clock, NoRobot(), ear, Inline, lambda _: policy)
         driver.load()
