@@ -175,13 +175,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--url", default="", help="of a policy that drives now and then (DAgger), "
                         "served by vla-eval's protocol; give its rounds numbers of their own")
     parser.add_argument("--frames", type=int, default=300, help="pictures of a shard")
+    parser.add_argument("--layouts", type=int, default=Collecting.layouts,
+                        help="more pictures of a recorded step, with things elsewhere")
     parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("K", "N"),
                         help="every N-th shard alone, from the K-th: one process of N")
     parser.add_argument("--seconds", type=float, default=math.inf,
                         help="stop after so long, with what there is")
     options = parser.parse_args(argv)
     until = time.monotonic() + options.seconds
-    how = Collecting(frames=options.frames)
+    how = Collecting(frames=options.frames, layouts=options.layouts)
     client = PolicyClient(options.url) if options.url else None
     options.out.mkdir(parents=True, exist_ok=True)
     numbers = range(options.first, options.first + options.rounds)

@@ -72,6 +72,25 @@ def test_a_stopped_run_goes_on_to_the_same_weights(data: Path, tmp_path: Path) -
         assert torch.allclose(one, two, atol=1e-6)
 
 
+def test_places_move_along_with_a_shifted_picture(data: Path) -> None:
+    batch = Pictures(data, lambda text: torch.zeros(3, dtype=torch.int64)).batch(
+        torch.Generator().manual_seed(1), 8, 2)
+    spot = (batch.hand.clamp(0.2, 0.8) * 224).floor()  # a white pixel where the hand is
+    for image, (column, row) in zip(batch.images, spot.long(), strict=True):
+        image[:] = 0
+        image[row, column] = 255
+    marked = replace(batch, hand=(spot + 0.5) / 224)
+    moved = marked.shifted(8, torch.Generator().manual_seed(2))
+    assert (moved.hand - marked.hand).abs().max() > 3 / 224
+    for image, hand in zip(moved.images, moved.hand, strict=True):
+        row, column = image[..., 0].nonzero()[0].tolist()
+        assert [column, row] == (hand * 224).floor().tolist()
+    by = moved.hand - marked.hand
+    assert torch.allclose(moved.patches - marked.patches, by[:, None, None].expand(8, 2, 2, 2),
+                          atol=1e-6)
+    assert torch.equal(moved.offsets, marked.offsets)
+
+
 def test_a_state_of_another_recipe_is_refused(data: Path, tmp_path: Path) -> None:
     Trainer(RECIPE, data, tmp_path / "out", "made-up").save()
     with pytest.raises(RunError, match="of another recipe"):

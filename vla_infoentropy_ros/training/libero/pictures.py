@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from vla_infoentropy_ros.foreign.text import UserError, one_line
 from vla_infoentropy_ros.libero.shards import SIDE, decompress
 
 MOST_GOALS = 6
-_READERS = 2
+_READERS = max(2, (os.cpu_count() or 2) - 1)
 
 Columns = dict[str, NDArray[np.generic]]
 
@@ -44,6 +45,23 @@ class Batch:
     offsets: torch.Tensor
     held: torch.Tensor
     hand: torch.Tensor
+
+    def shifted(self, most: int, generator: torch.Generator) -> Batch:
+        """Every picture moved by up to ``most`` pixels either way, its border repeated; what is
+        known of places in it moves along. Offsets in metres stay as they are."""
+        count, height, width, _ = self.images.shape
+        device = self.images.device
+        by = torch.randint(-most, most + 1, (2, count), generator=generator, device=device)
+        columns, rows = (
+            (torch.arange(size, device=device) - by[axis, :, None]).clamp(0, size - 1)
+            for axis, size in enumerate((width, height))
+        )
+        picture = torch.arange(count, device=device)[:, None, None]
+        share = by.T / torch.tensor([width, height], device=device)
+        return replace(
+            self, images=self.images[picture, rows[:, :, None], columns[:, None, :]],
+            patches=self.patches + share[:, None, None], hand=self.hand + share,
+        )
 
 
 class Pictures:

@@ -41,6 +41,8 @@ class Recipe:
     keep: int = knob(80, "visual tokens that the decoder sees in the first part", low=16, high=256)
     sparse: float = knob(0.7, "share of the updates with so few tokens", low=0.0, high=1.0)
     sigma_bins: float = knob(2.5, "width of the target over action bins", low=0.1, high=50.0)
+    shift: int = knob(8, "pixels by which a picture is moved at most: what counts is the way from "
+                      "the hand to a thing, not where they appear", low=0, high=64)
     grounding: float = knob(1.0, "weight of the losses on places", low=0.0, high=10.0)
     rescan: int = knob(500, "updates after which new shards are looked for", low=1, high=10**9)
     seed: int = knob(11, "of weights and batches", low=0, high=2**31)

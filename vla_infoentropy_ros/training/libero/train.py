@@ -96,6 +96,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
         batch = self.pictures.batch(self.generator, recipe.batch, recipe.goals)
+        batch = batch.shifted(recipe.shift, self.generator)
         sparse = self._progress() < recipe.sparse
         with mixed_precision(self.device.type):
             loss, parts = self._loss(batch, self._keep(batch) if sparse else None)
