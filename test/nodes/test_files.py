@@ -107,7 +107,7 @@ def test_a_bag_plays_no_commands():
     launch = ElementTree.parse(ROOT / "launch" / "bag.launch.xml").getroot()
     played = launch.find("executable").get("cmd").partition("--topics")[2]
     assert set(re.findall(r"\$\(var (\w+)\)", played)) == {
-        "image", "wrist_image", "instruction_topic"
+        "image", "wrist_image", "third_image", "ee_pose", "joint_states", "instruction_topic"
     }
 
 
@@ -122,10 +122,14 @@ def test_a_recording_holds_what_replay_needs(name):
     command = re.sub(r"\$\(var (\w+)\)", lambda found: given[found[1]], recorder.get("cmd"))
     options, _, topics = command.partition("--topics")
     assert "config/recording_qos.yaml" in options and "--output recording" in options
+    profiles = yaml.safe_load((ROOT / "config" / "recording_qos.yaml").read_text())
     names = {topic.removeprefix("/sim/").removeprefix("/") for topic in topics.split()}
     camera = given.get("image", "image").removeprefix("/")
     assert {camera, "instruction", "action", "policy_node/selection", "policy_node/status"} <= names
-    profiles = yaml.safe_load((ROOT / "config" / "recording_qos.yaml").read_text())
+    if "wrist_image" in given:  # a robot's own cameras and state, not a simulator's
+        assert {"wrist_image", "third_image", "third_image/compressed", "ee_pose",
+                "joint_states"} <= names
+        assert profiles["/third_image"] == profiles["/wrist_image"]
     latched = "/sim/instruction" if "namespace" in given else "/instruction"
     assert profiles[latched] == {"history": "keep_last", "depth": 1, "reliability": "reliable",
                                  "durability": "transient_local"}

@@ -79,6 +79,26 @@ def test_a_selector_is_given_as_the_tables_call_it(started, file):
     assert (settings.node.selector, settings.session.decode) == ("attention_drift", "window")
 
 
+@pytest.mark.parametrize("file", ["vla", "sim", "servo", "gazebo", "bag"])
+def test_the_robots_state_is_given_as_an_argument(started, file):
+    needed = {"servo": {"model": "embedded"}, "bag": {"bag": "recording"}}.get(file, {})
+    assert started(file, **needed)[0].state.source == ""
+    state = {"state_source": "ee_pose", "state_joints": "left,right", "state_rotation": "rpy"}
+    settings, _ = started(file, **needed, **state)
+    assert settings.state.source == "ee_pose" and settings.state.rotation == "rpy"
+    assert settings.state.names == ("left", "right")
+
+
+@pytest.mark.parametrize("file", ["vla", "servo", "bag"])
+def test_a_checkpoint_that_says_little_of_itself_runs_by_arguments(started, file):
+    needed = {"bag": {"bag": "recording"}}.get(file, {})
+    settings, _ = started(file, **needed, model="/checkpoints/smolvla", cameras="top,wrist",
+                          action_units="osc_pose", control_period_s="0.05")
+    load = settings.load
+    assert (load.action_units, load.control_period_s, load.cameras) == (
+        "osc_pose", 0.05, "top,wrist")
+
+
 def test_texts_stay_texts_and_numbers_become_numbers():
     given = {"model": "1e3", "unnorm_key": "true", "command.rate_hz": "25", "selection.k1": "3",
              "autostart": "False"}
