@@ -134,3 +134,16 @@ def test_rows_are_paired_by_initial_state() -> None:
         2, 1, 1)
     assert figures["successes"] == 2 and figures["macs_mean"] == 1e9
     assert asdict(libero.ROWS["dense, wrong instruction"])["control"] == "wrong_instruction"
+
+
+def test_the_page_shows_counts_by_row_and_task_and_the_films(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = options.out / "dense" / "libero_object-0.gif"
+    film.parent.mkdir(parents=True)
+    film.write_bytes(b"GIF")
+    assert run(options, "--rows", "dense", "attention_drift 48") == 0
+    page = (options.out / "report.html").read_text()
+    assert page.count("4 of 6") == 2 and page.count("2/3") == 4
+    assert "0 / 0 of 6" in page and 'src="dense/libero_object-0.gif"' in page
+    assert f"report: {options.out / 'report.html'}" in capsys.readouterr().out

@@ -118,3 +118,11 @@ def test_a_refusal_says_what_the_server_said(make: Make) -> None:  # noqa: F811
     with PolicyClient(f"ws://127.0.0.1:{make('vla-eval').port}") as client, pytest.raises(
             PolicyGone, match="say what to do"):
         client.act(np.zeros((16, 16, 3), np.uint8), " ")
+
+
+def test_the_first_episode_of_each_task_is_filmed(url: str, tmp_path: Path) -> None:
+    out, films = tmp_path / "out.jsonl", tmp_path
+    list(playing.play(out, url, ["libero_object"], [0], range(1)))
+    list(playing.play(out, url, ["libero_object"], [0, 3], range(2), films=films))
+    assert sorted(path.stem for path in films.iterdir() if path.suffix in (".mp4", ".gif")) == [
+        "libero_object-0", "libero_object-3"]

@@ -3,7 +3,8 @@
 
 The simulator runs in an environment of its own (see ``make libero``); each row is a server of this
 package and workers that play against it. Every finished episode is kept in ``--out``: the same
-command goes on where a run was cut off, and prints the table of what is there. Rows take turns, so
+command goes on where a run was cut off, prints the table of what is there and makes a page of it,
+with a video of the first episode of each task. Rows take turns, so
 that a run that was cut off leaves rows that can be paired.
 """
 
@@ -28,6 +29,7 @@ from vla_infoentropy_ros.bench.episodes import Row
 from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.libero.play import Outcome, finished, seed_of
 from vla_infoentropy_ros.libero.suites import STEP_LIMITS
+from vla_infoentropy_ros.report.libero_page import libero_page
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.success_rates import paired_difference, sign_test, wilson_interval
 
@@ -87,6 +89,10 @@ def main(argv: Sequence[str]) -> int:
               "hardware": hardware(), "versions": versions(),
               "rows": {name: asdict(ROWS[name]) | figures for name, figures in table.items()}}
     (options.out / "table.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    films = {name: _films(options.out, name) for name in rows}
+    page = options.out / "report.html"
+    page.write_text(libero_page(record, films), encoding="utf-8")
+    print(f"report: {page}")
     return 0
 
 
@@ -133,7 +139,8 @@ def _play_task(name: str, url: str, job: tuple[str, int], episodes: int,
     done = subprocess.run(  # noqa: S603 - our own command line
         [str(options.simulator), "-m", "vla_infoentropy_ros.libero.play", str(file),
          "--url", url, "--suites", suite, "--tasks", str(task), "--episodes", str(episodes),
-         "--control", ROWS[name].control, "--rendering", options.rendering],
+         "--control", ROWS[name].control, "--rendering", options.rendering,
+         "--films", str(file.parent)],
         env=_environment(), capture_output=True, text=True,
     )
     if done.returncode == 0:
@@ -171,6 +178,13 @@ def _environment() -> dict[str, str]:
 
 def _file(out: Path, name: str, suite: str, task: int) -> Path:
     return out / name.replace(", ", "-").replace(" ", "-") / f"{suite}-{task}.jsonl"
+
+
+def _films(out: Path, name: str) -> list[Path]:
+    """The videos of a row, as its report finds them."""
+    folder = _file(out, name, "x", 0).parent
+    return [path.relative_to(out) for path in sorted(folder.glob("*"))
+            if path.suffix in (".mp4", ".gif")]
 
 
 def _outcomes(out: Path, name: str) -> dict[Key, Outcome]:

@@ -17,12 +17,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vla_infoentropy_ros.libero.client import PolicyClient, PolicyGone
 from vla_infoentropy_ros.libero.expert import expert_action
 from vla_infoentropy_ros.libero.suites import STEP_LIMITS, SuiteError
 from vla_infoentropy_ros.libero.world import RENDERINGS, World
+from vla_infoentropy_ros.report.video import write_video
 
+FILM_RATE = 20.0  # pictures per second, as the benchmark's controller steps
+Film = list[NDArray[np.uint8]]
 CONTROLS = ("none", "wrong_instruction", "stale")
 
 
@@ -56,11 +60,12 @@ def seed_of(task: int, index: int) -> int:
     return 1000 * task + index
 
 
-def episode(world: World, index: int, control: str, client: PolicyClient | None) -> Outcome:
+def episode(world: World, index: int, control: str, client: PolicyClient | None,
+            film: Film | None = None) -> Outcome:
     """The benchmark's initial state ``index``, by a policy or, without a client, the expert.
 
     wrong_instruction: told another of the suite's instructions; stale: shown the first picture
-    throughout.
+    throughout. film: takes what the policy was shown.
     """
     seed = seed_of(world.task, index)
     world.reset_to(index, seed)
@@ -76,6 +81,8 @@ def episode(world: World, index: int, control: str, client: PolicyClient | None)
         else:
             if picture is None or control != "stale":
                 picture = world.render()
+            if film is not None:
+                film.append(picture)
             asked = time.perf_counter()
             action = client.act(picture, told)
             waited += time.perf_counter() - asked
@@ -105,10 +112,12 @@ def finished(path: Path) -> list[Outcome]:
 
 
 def play(path: Path, url: str, suites: Sequence[str], tasks: Sequence[int], episodes: range,
-         control: str = "none", rendering: str = "fast") -> Iterator[Outcome]:
+         control: str = "none", rendering: str = "fast",
+         films: Path | None = None) -> Iterator[Outcome]:
     """Play what is not in ``path`` yet, task by task, and add it there.
 
-    url: "" for the expert. Raises SuiteError, PolicyGone.
+    url: "" for the expert, who is shown nothing. films: folder that gets the first of each task
+    as a video. Raises SuiteError, PolicyGone.
     """
     done = {outcome.key for outcome in finished(path)}
     for suite in suites:
@@ -119,7 +128,10 @@ def play(path: Path, url: str, suites: Sequence[str], tasks: Sequence[int], epis
             with World(suite, task, rendering=rendering if url else "none") as world:
                 client = PolicyClient(url) if url else None
                 for index in left:
-                    outcome = episode(world, index, control, client)
+                    film: Film | None = [] if films and index == left[0] else None
+                    outcome = episode(world, index, control, client, film)
+                    if films and film:
+                        write_video(film, films / f"{suite}-{task}", FILM_RATE)
                     with path.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(asdict(outcome)) + "\n")
                     yield outcome
@@ -139,12 +151,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--episodes", type=int, default=5, help="initial states of each task")
     parser.add_argument("--control", choices=CONTROLS, default="none")
     parser.add_argument("--rendering", choices=RENDERINGS[:2], default="fast")
+    parser.add_argument("--films", type=Path, help="folder that gets a video of the first episode "
+                        "of each task")
     options = parser.parse_args(argv)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    for folder in filter(None, (options.out.parent, options.films)):
+        folder.mkdir(parents=True, exist_ok=True)
     episodes = range(options.first, options.first + options.episodes)
     try:
         for outcome in play(options.out, options.url, options.suites, options.tasks, episodes,
-                            options.control, options.rendering):
+                            options.control, options.rendering, options.films):
             print(f"{outcome.suite} {outcome.task} #{outcome.initial_state}: "
                   f"{'success' if outcome.success else 'failure'} after {outcome.steps} steps, "
                   f"{outcome.policy_ms} ms each", flush=True)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from vla_infoentropy_ros.report.overlay import Picture
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from vla_infoentropy_ros.report.overlay import Picture  # a simulator's Python has no torch
 
 # The wheels of OpenCV carry an FFmpeg with libvpx but, for its licence, without x264. Every
 # current browser plays VP9 in an MP4 container; MPEG-4 part 2 ("mp4v") would play in none.
