@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model of your own, here one with random weights: all that the package asks of it.
-
-    ros2 run vla_infoentropy_ros policy_node --ros-args -p policy_factory:=own_model:load
+Wherever a model is named, so is this one, in a folder of PYTHONPATH: model:=own_model:load
 """
 
 import numpy as np
@@ -55,5 +54,6 @@ class OwnPolicy:
         return adapter.Action(self.stats.unnormalise(normalised), normalised, tuple(decided))
 
 
-def load(model, options):
+def load(text, options):
+    """text: behind a second colon, as in own_model:load:/my/weights. options: device, dtype, ..."""
     return OwnPolicy()

@@ -1,28 +1,103 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Examples are run, and stay short."""
+"""Examples stay short, and run from outside of the package, as a package of somebody else's."""
 
 from __future__ import annotations
 
-import runpy
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
+import yaml
+from PIL import Image
 
+from test.trees import child_path
+from vla_infoentropy_ros import cuttest, selftest
+from vla_infoentropy_ros.bench import steps
+from vla_infoentropy_ros.demo import cli as demo
 from vla_infoentropy_ros.models.load_options import LoadOptions
-from vla_infoentropy_ros.selection import SelectionSettings, build_selector
-from vla_infoentropy_ros.selftest import run_selftest
+from vla_infoentropy_ros.models.loading import load_policy
+from vla_infoentropy_ros.replay.cli import main as replay
+from vla_infoentropy_ros.selection import SelectionSettings, build_selector, plugins
 from vla_infoentropy_ros.session import Session
+from vla_infoentropy_ros.share import share_directory
 
-OWN_MODEL = Path(__file__).parents[1] / "examples" / "own_model.py"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+BAG = Path(__file__).parent / "data" / "bags" / "bridge_ep00_mcap"
+TOPIC = "/bridge/image_0/compressed"
+MODEL = ["--model", "own_model:load"]
 
 
-def test_a_model_of_ones_own_runs_with_reuse_and_passes_the_self_test() -> None:
-    assert len(OWN_MODEL.read_text().splitlines()) < 60
-    policy = runpy.run_path(str(OWN_MODEL))["load"]("own", LoadOptions())
-    report = run_selftest(policy)
-    assert report.passed, report.table()
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder as pip makes it, of a package that holds the examples."""
+    folder = tmp_path / "site"
+    shutil.copytree(EXAMPLES, folder)
+    info = folder / "own_examples-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-examples\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        f"[{plugins.GROUP}]\ncheckerboard = own_selector:Checkerboard\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In this process."""
+    monkeypatch.syspath_prepend(str(site))
+    plugins.forget()
+    yield
+    plugins.forget()
+    for name in ("own_model", "own_selector"):
+        sys.modules.pop(name, None)
+
+
+def started(site: Path, *command: str) -> subprocess.Popen[str]:
+    """A child in another folder, whose output is one stream."""
+    return subprocess.Popen(
+        [sys.executable, *command], cwd=site.parent, text=True,
+        env=os.environ | {"PYTHONPATH": child_path(site)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def until(child: subprocess.Popen[str], text: str) -> list[str]:
+    """Its lines up to the one with this text."""
+    lines: list[str] = []
+    assert child.stdout is not None
+    for line in child.stdout:
+        lines.append(line)
+        if text in line:
+            return lines
+    pytest.fail(f"{text!r} was not said:\n{''.join(lines)}")
+
+
+def ended(child: subprocess.Popen[str]) -> int:
+    child.send_signal(signal.SIGINT)
+    try:
+        return child.wait(60)
+    finally:
+        child.kill()
+        assert child.stdout is not None
+        child.stdout.close()
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.iterdir()), ids=lambda path: path.name)
+def test_an_example_is_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < 60
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_model_of_ones_own_runs_with_reuse() -> None:
     settings = SelectionSettings(fresh_tokens=4, reuse_from_layer=0)
-    session = Session(policy, build_selector("attention_drift", "linear", settings))
+    session = Session(load_policy("own_model:load"), build_selector("attention_drift", "linear",
+                                                                    settings))
     session.set_instruction("open the box")
     rng = np.random.default_rng(0)
     fresh = [
@@ -30,3 +105,92 @@ def test_a_model_of_ones_own_runs_with_reuse_and_passes_the_self_test() -> None:
         for _ in range(3)
     ]
     assert fresh == [16, 4, 4]
+
+
+@pytest.mark.usefixtures("installed")
+def test_every_command_knows_a_model_and_a_selector_of_ones_own(
+    capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert selftest.main([*MODEL, "--instruction", "open the box"]) == 0
+    assert cuttest.main([*MODEL, "--frames", "2", "--instruction", "open the box"]) == 0
+    assert "own (random): 2 frames, 16 image rows" in capsys.readouterr().out
+    arguments = [str(BAG), "--image-topic", TOPIC, "--selector", "checkerboard", *MODEL]
+    arguments += ["--compare", "dense", "--instruction", "open the box", "--every", "4"]
+    assert replay(arguments) == 0
+    told = capsys.readouterr().out
+    assert "checkerboard against dense" in told and "policy own random" in told
+    assert steps.main([*MODEL, "--selectors", "dense", "checkerboard", "--episodes", "1"]) == 0
+    assert "checkerboard+window" in capsys.readouterr().out
+    assert demo._selectors("dense,checkerboard+window") == ("dense", "checkerboard+window")
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("command", ["replay", "steps"])
+def test_an_unknown_selector_gets_the_list(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if command == "replay":
+        assert replay([str(BAG), "--selector", "chess"]) == 1
+    else:
+        with pytest.raises(SystemExit):
+            steps.main(["--selectors", "chess"])
+    assert "selector='chess' is not among dense, " in (told := capsys.readouterr().err)
+    assert "stale, checkerboard" in told
+
+
+def test_a_robot_a_model_and_a_selector_of_ones_own_are_launched(site: Path) -> None:
+    """The node says what is in force, and where from."""
+    child = started(
+        site, "-m", "vla_infoentropy_ros.launch_runner",
+        str(share_directory() / "launch" / "vla.launch.xml"), "model:=own_model:load",
+        "selector:=checkerboard+window", f"robot_file:={site / 'own_robot.yaml'}",
+    )  # fmt: skip
+    try:
+        lines = until(child, "policy own random")
+    finally:
+        assert ended(child) == 0
+    told = "".join(lines)
+    assert "model own_model:load (launch argument), selector checkerboard (launch arg" in told
+    assert "own_robot.yaml: max_linear_speed 0.1, max_angular_speed 0.6" in told
+
+
+def test_a_robot_of_ones_own_says_what_a_robot_must() -> None:
+    def names(path: Path) -> set[str]:
+        return set(yaml.safe_load(path.read_text())["/**"]["ros__parameters"])
+
+    theirs = names(share_directory() / "config" / "robots" / "other.yaml")
+    assert names(EXAMPLES / "own_robot.yaml") == theirs
+
+
+def test_a_client_is_served_a_model_of_ones_own(site: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(site / "a.png")
+    server = started(site, "-m", "vla_infoentropy_ros", "serve", "--protocol", "openvla",
+                     "--port", "0", *MODEL, "--selector", "checkerboard")
+    try:
+        port = until(server, "openvla on ")[-1].rpartition(":")[2].strip()
+        client = started(site, str(site / "serve_client.py"), f"http://127.0.0.1:{port}", "open it",
+                         str(site / "a.png"), str(site / "a.png"))
+        told, _ = client.communicate(timeout=60)
+        assert client.returncode == 0, told
+        assert told.count("a.png [") == 2
+    finally:
+        ended(server)
+
+
+def test_a_client_without_a_server_is_told(site: Path) -> None:
+    client = started(site, str(site / "serve_client.py"), "http://127.0.0.1:9", "go", "a.png")
+    told, _ = client.communicate(timeout=60)
+    assert client.returncode == 1 and told.startswith("no server at http://127.0.0.1:9")
+
+
+def test_a_model_of_ones_own_takes_its_options(tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "told_model.py").write_text(
+        "from own_model import OwnPolicy\n\ndef load(text, options):\n    policy = OwnPolicy()\n"
+        "    policy.revision = f'{text} on {options.device}'\n    return policy\n"
+    )
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    policy = load_policy("told_model:load:/my/weights:7", LoadOptions(device="cpu"))
+    assert policy.revision == "/my/weights:7 on cpu"

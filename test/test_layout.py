@@ -19,10 +19,10 @@ ROS = re.compile(
 )
 # Each part may import those before it.
 ORDER = (
-    "ros_setup", "foreign", "knobs", "success_rates", "share", "interrupting", "launch_runner",
-    "sim", "libero", "control", "arms", "engine", "selection", "models", "session", "variants",
-    "selftest", "cuttest", "report", "driving", "nodes", "start_node", "serve", "replay", "demo",
-    "doctor", "bench", "training",
+    "ros_setup", "foreign", "knobs", "plugins", "success_rates", "share", "interrupting",
+    "launch_runner", "sim", "libero", "control", "arms", "engine", "selection", "models",
+    "session", "variants", "selftest", "cuttest", "report", "driving", "nodes", "start_node",
+    "serve", "replay", "demo", "doctor", "bench", "training",
 )  # fmt: skip
 
 SKINS = ("nodes", "serve", "replay")  # over the same core: middleware, network, recordings

@@ -28,8 +28,8 @@ from vla_infoentropy_ros.engine.stopwatch import Stopwatch
 from vla_infoentropy_ros.foreign.text import MESSAGE, UserError, printable
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
-from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
-from vla_infoentropy_ros.models.loading import load_policy
+from vla_infoentropy_ros.models.load_options import add_load_arguments
+from vla_infoentropy_ros.models.loading import load_asked
 from vla_infoentropy_ros.selftest import example_instruction, neutral_state
 
 CUTS = {
@@ -205,9 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_load_arguments(parser)
     args = parser.parse_args(argv)
     try:
-        policy = load_policy(
-            args.model, LoadOptions.from_arguments(args), progress=sys.stderr.isatty()
-        )
+        policy = load_asked(args)
         frames = (frames_from(args.pictures, args.frames, policy.views) if args.pictures
                   else synthetic_frames(args.frames, policy.views))
         print(run_cuttest(policy, frames, args.instruction).table())

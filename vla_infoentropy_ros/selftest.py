@@ -28,10 +28,9 @@ from vla_infoentropy_ros.models.adapter import Action, PolicyAdapter, PolicyErro
 from vla_infoentropy_ros.models.json_fields import Fields
 from vla_infoentropy_ros.models.load_options import (
     GRIPPER_CONVENTIONS,
-    LoadOptions,
     add_load_arguments,
 )
-from vla_infoentropy_ros.models.loading import load_policy
+from vla_infoentropy_ros.models.loading import load_asked
 from vla_infoentropy_ros.models.motion_sense import (
     GRIPPER_SLACK,
     Reach,
@@ -396,9 +395,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_load_arguments(parser)
     args = parser.parse_args(argv)
     try:
-        policy = load_policy(
-            args.model, LoadOptions.from_arguments(args), progress=sys.stderr.isatty()
-        )
+        policy = load_asked(args)
     except (PolicyError, SettingError, OSError) as error:
         print(f"self-test of {printable(args.model)}\n  FAIL  loading  {printable(error, MESSAGE)}")
         return 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
-from vla_infoentropy_ros.selection import SELECTORS, SelectionSettings, build_selector
+from vla_infoentropy_ros.selection import SelectionSettings, build_selector, check_selector
 from vla_infoentropy_ros.session import DECODE_MODES, Session, SessionOptions
 
 
@@ -22,10 +22,7 @@ class Variant:
     def parse(cls, text: str) -> Variant:
         """From its name. Raises SettingError for an unknown selector or way to decode."""
         selector, plus, decode = text.partition("+")
-        if selector not in SELECTORS:
-            raise SettingError(
-                f"selector={selector!r} is not among {', '.join(SELECTORS)}"
-            )
+        check_selector(selector)
         if plus and decode not in DECODE_MODES:
             raise SettingError(
                 f"{text!r}: decode {decode!r} is not among {', '.join(DECODE_MODES)}"

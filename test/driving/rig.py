@@ -23,7 +23,7 @@ WORDS = "put it there"
 SECOND = 1_000_000_000
 START_NS = 100 * SECOND
 SCRIPTED = {
-    "policy_factory": "test.nodes.policies:load",
+    "model": policies.LOAD,
     "self_test": "",  # a scripted policy does not pass
     "instruction": WORDS,
     "command.dry_run": False,

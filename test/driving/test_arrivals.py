@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from test.driving.rig import picture
+from test.nodes.policies import LOAD
 from vla_infoentropy_ros.driving.arrivals import Arrivals
 
 
@@ -64,7 +65,7 @@ def test_a_stamp_from_the_future_spoils_nothing() -> None:
 
 
 def test_each_view_is_counted_by_itself(bench) -> None:  # type: ignore[no-untyped-def]
-    rig = bench(model="two_views")
+    rig = bench(model=f"{LOAD}:two_views")
     for index in itertools.chain(range(10), range(12, 20)):
         stamp_ns = rig.clock.now_ns() + index * 33_333_333
         rig.driver.image(picture(), stamp_ns, "camera")

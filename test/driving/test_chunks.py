@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from test.driving.rig import SCRIPTED, SECOND, Bench
-from test.nodes.policies import SCRIPT, STEP
+from test.nodes.policies import LOAD, SCRIPT, STEP
 from vla_infoentropy_ros.driving.telling import action_values
 from vla_infoentropy_ros.knobs import SettingError
 
@@ -24,7 +24,7 @@ def script(*speeds: float) -> None:
 @pytest.fixture
 def rig(bench):
     """Carries out two of four actions; nothing has been looked at yet."""
-    made = bench(model="chunks", command__execute_actions=2,
+    made = bench(model=f"{LOAD}:chunks", command__execute_actions=2,
                  command__max_linear_acceleration=100.0)
     script(*SPEEDS)
     return made
@@ -114,7 +114,7 @@ def test_a_chunk_decided_before_enabling_moves_nothing(rig):
 
 
 def test_a_chunk_whose_last_action_ended_is_dropped(rig, bench):
-    rig = bench(model="chunks", command__max_observation_age_s=2.0)
+    rig = bench(model=f"{LOAD}:chunks", command__max_observation_age_s=2.0)
     script(*SPEEDS)
     rig.clock.pass_s(0.001)
     assert rig.driver.enable(True)[0]
@@ -135,12 +135,12 @@ def test_a_chunk_shorter_than_what_is_to_be_carried_out_is_refused():
     with pytest.raises(SettingError, match=r"execute_actions=2: this policy decides 1 action"):
         Bench({"command.execute_actions": 2})
     with pytest.raises(SettingError, match=r"ends 0.8 s after .*max_observation_age_s=0.5"):
-        Bench({"model": "chunks", "command.execute_actions": 4})
+        Bench({"model": f"{LOAD}:chunks", "command.execute_actions": 4})
     assert SCRIPTED["command.dry_run"] is False
 
 
 def test_the_newest_chunk_takes_over_at_once_by_default(bench):
-    rig = bench(model="chunks", command__max_linear_acceleration=100.0)
+    rig = bench(model=f"{LOAD}:chunks", command__max_linear_acceleration=100.0)
     script(*SPEEDS)
     rig.drive()
     rig.periods(2)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from test.driving.rig import SECOND, WORDS, Bench, picture
-from test.nodes.policies import SCRIPT
+from test.nodes.policies import LOAD, SCRIPT
 from vla_infoentropy_ros.control.resampling import ZEROS_AFTER_STOP
 from vla_infoentropy_ros.driving.images import PackedPicture, RawPicture
 from vla_infoentropy_ros.driving.sources import Crowd
@@ -228,7 +228,7 @@ def test_blanks_around_an_instruction_are_no_other_instruction(bench):
 
 
 def test_a_wrist_image_of_another_time(bench):
-    rig = bench(model="two_views")
+    rig = bench(model=f"{LOAD}:two_views")
     rig.look()
     rig.driver.further_image("wrist_image", picture(1), rig.clock.now_ns())
     rig.clock.pass_s(0.2)

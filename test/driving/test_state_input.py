@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from test.driving.rig import SECOND, Bench, picture
+from test.nodes.policies import LOAD
 from vla_infoentropy_ros.driving.robot_state import Pose
 from vla_infoentropy_ros.driving.state_input import StateSettings
 from vla_infoentropy_ros.knobs import SettingError
 
 Make = Callable[..., Bench]
-JOINTS = {"model": "with_state", "state__source": "joint_states", "state__joints": "a, b,c"}
-POSE = {"model": "with_state", "state__source": "ee_pose"}
+JOINTS = {"model": f"{LOAD}:with_state", "state__source": "joint_states", "state__joints": "a, b,c"}
+POSE = {"model": f"{LOAD}:with_state", "state__source": "ee_pose"}
 TURN = (math.cos(0.2), 0.0, 0.0, math.sin(0.2))  # 0.4 rad about z
 
 
@@ -40,7 +41,7 @@ def test_joints_come_in_the_order_of_training_whatever_the_message_has(bench: Ma
 def test_a_pose_is_written_as_training_had_it(
     bench: Make, rotation: str, size: int, turn: list[float]
 ) -> None:
-    rig = bench(model=f"with_state:{size + 1}", state__source="ee_pose", state__joints="a",
+    rig = bench(model=f"{LOAD}:with_state:{size + 1}", state__source="ee_pose", state__joints="a",
                 state__rotation=rotation)
     hear(rig)
     rig.look()
@@ -60,8 +61,8 @@ def test_an_axis_and_angle_beyond_half_a_turn_are_robosuites() -> None:
     (JOINTS, lambda rig: (hear(rig), rig.clock.pass_s(0.6)), "a in joint_states is 0.60 s old"),
     (JOINTS, lambda rig: (hear(rig), rig.driver.robot.hear_joints(["b"], [math.nan], 0)),
      "joint_states cannot be used for b: nan"),
-    (POSE | {"model": "with_state:6"}, lambda rig: None, "ee_pose never arrived"),
-    (POSE | {"model": "with_state:6"}, lambda rig: hear(rig, frame="camera"),
+    (POSE | {"model": f"{LOAD}:with_state:6"}, lambda rig: None, "ee_pose never arrived"),
+    (POSE | {"model": f"{LOAD}:with_state:6"}, lambda rig: hear(rig, frame="camera"),
      "ee_pose is in frame 'camera'"),
 ])
 def test_without_a_state_of_now_there_is_no_action(
@@ -90,10 +91,11 @@ def test_a_state_that_dies_stops_a_moving_robot(bench: Make) -> None:
 
 
 @pytest.mark.parametrize(("settings", "says"), [
-    ({"model": "with_state"}, "takes the robot's state, 3 numbers, and state.source is empty"),
+    ({"model": f"{LOAD}:with_state"},
+     "takes the robot's state, 3 numbers, and state.source is empty"),
     (JOINTS | {"state__joints": "a,b"}, "2 state.joints makes 2 numbers, the policy takes 3"),
     (POSE, "state.rotation=axis_angle makes 6 numbers, the policy takes 3"),
-    (JOINTS | {"model": ""}, "the policy takes no robot state"),
+    (JOINTS | {"model": LOAD}, "the policy takes no robot state"),
     (JOINTS | {"state__joints": "a,b,a"}, "names a joint twice"),
     (JOINTS | {"state__joints": ""}, "needs state.joints"),
     (JOINTS | {"state__source": ""}, "state.source is empty"),
@@ -107,7 +109,7 @@ def test_a_state_that_does_not_fit_is_refused_before_a_frame(
 
 
 def test_three_cameras_make_one_observation(bench: Make) -> None:
-    rig = bench(model="three_views")
+    rig = bench(model=f"{LOAD}:three_views")
     rig.look()
     assert "no wrist_image has arrived" in rig.heard.rejections[-1][1]
     rig.driver.further_image("wrist_image", picture(1), rig.clock.now_ns())

@@ -39,7 +39,7 @@ PATIENCE_S = 60.0  # a limit for broken code, never a measurement
 WORDS = "put it there"
 
 FAST = {
-    "policy_factory": "test.nodes.policies:load",
+    "model": policies.LOAD,
     "self_test": "",  # a scripted policy does not pass: see test_policy_node
     "image_reliability": "reliable",
     "command.dry_run": False,
@@ -49,7 +49,7 @@ FAST = {
     "command.pose_timeout_s": 20.0,
 }
 
-HELD = {"policy_factory": "test.nodes.harness:load_held"}
+HELD = {"model": "test.nodes.harness:load_held"}
 """A command lasts as long as the test: what ends the motion is the stop, not the expiry."""
 
 GATE = threading.Event()
@@ -67,9 +67,9 @@ class HeldPolicy(policies.ScriptedPolicy):
         return super().decode_action(token_ids)
 
 
-def load_held(model: str, options: Any) -> HeldPolicy:
-    """A policy_factory."""
-    return HeldPolicy(views=2 if model == "two_views" else 1)
+def load_held(kind: str, options: Any) -> HeldPolicy:
+    """What ``model`` names."""
+    return HeldPolicy(views=2 if kind == "two_views" else 1)
 
 
 def begin_a_step(robot: Robot) -> None:

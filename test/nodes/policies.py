@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies for node tests: the tiny random one, whose actions follow a script.
 
-Given to the node by its parameter policy_factory; nothing of this is in the shipped node.
+Given to the node by its parameter model; nothing of this is in the shipped node.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class Script:
 
 
 SCRIPT = Script()
+LOAD = f"{__name__}:load"
+"""A value of ``model``; behind another colon stands the kind."""
 
 
 class ScriptedPolicy(TinyPolicy):
@@ -53,19 +55,19 @@ class ScriptedPolicy(TinyPolicy):
         return Action(chunk[0], action.normalised, action.token_ids, chunk)
 
 
-def load(model: str, options: LoadOptions) -> ScriptedPolicy:
-    """A policy_factory. ``model`` slow takes 0.2 s per step; two_views needs a wrist camera;
+def load(kind: str, options: LoadOptions) -> ScriptedPolicy:
+    """What `LOAD` names. ``kind`` slow takes 0.2 s per step; two_views needs a wrist camera;
     chunks decides four actions at once; with_state:N takes N numbers of the robot. Of the options,
     the control period and the rotation are heeded."""
-    if model == "missing":
+    if kind == "missing":
         raise PolicyError("model=missing: no such checkpoint; give an existing folder")
-    if model == "slow":
+    if kind == "slow":
         SCRIPT.delay_s = 0.2
-    policy = ScriptedPolicy(views={"two_views": 2, "three_views": 3}.get(model, 1))
-    if model.startswith("with_state"):
-        size = int(model.partition(":")[2] or 3)
+    policy = ScriptedPolicy(views={"two_views": 2, "three_views": 3}.get(kind, 1))
+    if kind.startswith("with_state"):
+        size = int(kind.partition(":")[2] or 3)
         policy.proprioception = Proprioception(np.zeros(size), np.ones(size))
-    if model == "chunks":
+    if kind == "chunks":
         policy.head.horizon = 4
     own = policy.convention
     policy.convention = replace(

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("ros")
 
 
 def test_a_wrist_camera_that_dies_stops_though_the_other_lives():
-    with driven(**(HELD | {"model": "two_views"})) as (robot, node, _):
+    with driven(**(HELD | {"model": "test.nodes.harness:load_held:two_views"})) as (robot, node, _):
         wrist = robot.create_publisher(Image, "wrist_image", NEWEST)
         until(wrist.get_subscription_count, "no one takes wrist images")
         look = robot.look

@@ -45,8 +45,8 @@ FAULTS = {3: "same stamp", 5: "older stamp", 7: "encoding", 8: "other frame", 10
 COUNT = 18
 
 
-def load(model: str, options: Any) -> TinyPolicy:
-    """A policy_factory."""
+def load(kind: str, options: Any) -> TinyPolicy:
+    """What ``model`` names."""
     return TinyPolicy()
 
 
@@ -119,7 +119,7 @@ def live(path: Path, selector: str) -> tuple[list[Decision], tuple[int, int, int
         (instruction,) = bag.messages(bag.topics(STRING))
     compressed = images[0].type_name == COMPRESSED_IMAGE
     transport = {"image_transport": "compressed"} if compressed else {}
-    with driven(policy_factory=f"{__name__}:load", selector=selector, selection__fresh_tokens=4,
+    with driven(model=f"{__name__}:load", selector=selector, selection__fresh_tokens=4,
                 command__dry_run=True, **transport) as (robot, node, _):
         camera = robot.camera
         if compressed:

@@ -14,7 +14,7 @@ from vla_infoentropy_ros.msg import InferenceStatus
 
 from test.control.test_limits import growth
 from test.nodes.harness import FAST, HELD, WORDS, Robot, driven, parameters, until
-from test.nodes.policies import SCRIPT, STEP
+from test.nodes.policies import LOAD, SCRIPT, STEP
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.nodes.messages import from_twist, to_ns, to_time
 from vla_infoentropy_ros.nodes.policy_node import PolicyNode
@@ -281,7 +281,7 @@ def test_transitions_by_service():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("policy_factory", "os:system"),
+        ("model", "os:system"),
         ("model", "touch /tmp/owned"),
         ("model", "someone/else"),
         ("revision", "0" * 40),
@@ -337,7 +337,7 @@ def test_compressed_images():
 
 
 def test_two_cameras_must_belong_together():
-    with driven(model="two_views", sync_tolerance_s=0.05) as (robot, node, rig):
+    with driven(model=f"{LOAD}:two_views", sync_tolerance_s=0.05) as (robot, node, rig):
         wrist = robot.create_publisher(Image, "wrist_image", NEWEST)
         until(wrist.get_subscription_count, "no one takes wrist images")
         robot.say(WORDS)
@@ -366,7 +366,6 @@ def test_two_cameras_must_belong_together():
         ({"command.rate_hz": 500.0}, "command.rate_hz"),
         ({"command.deadline_s": 1}, "decimal point"),
         ({"comand.deadline_s": 1.0}, "did you mean command.deadline_s"),
-        ({"policy_factory": "nothing"}, "module:function"),
         ({"crop": "half"}, "crop='half' is not among '', 'none', 'centre_0.9_area'"),
         ({"trained_rotation": "quaternion"}, "trained_rotation='quaternion' is not among"),
         ({"control_period_s": 200.0}, "control_period_s"),
@@ -384,8 +383,8 @@ def test_a_mistake_at_startup_is_a_sentence(override, message):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ({"model": "missing"}, "no such checkpoint"),
-        ({"policy_factory": "no.such:thing"}, "no.such"),
+        ({"model": f"{LOAD}:missing"}, "no such checkpoint"),
+        ({"model": "no.such:thing"}, "no.such cannot be imported"),
         ({"self_test": "?"}, "self_test='?' failed"),
         ({"self_test": "a"}, "every token gives gripper 1.00"),
     ],

@@ -16,6 +16,7 @@ from rclpy.executors import SingleThreadedExecutor
 from std_srvs.srv import SetBool
 
 from test.nodes.harness import FAST, HELD, WORDS, Rig, Robot, parameters, until
+from test.nodes.policies import LOAD
 from test.trees import child_path
 from vla_infoentropy_ros.nodes.messages import from_twist, to_ns
 from vla_infoentropy_ros.nodes.sim_node import SimNode
@@ -175,7 +176,8 @@ def test_a_killed_node_leaves_a_simulator_that_stops_by_itself():
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [({"selector": "best"}, "selector='best'"), ({"model": "missing"}, "no such checkpoint")],
+    [({"selector": "best"}, "selector='best'"),
+     ({"model": f"{LOAD}:missing"}, "no such checkpoint")],
 )
 def test_a_mistake_ends_the_process_with_a_sentence(override, message):
     with process(**override) as child:

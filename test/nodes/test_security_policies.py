@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from test.nodes.harness import FAST, Robot, parameters, until
+from test.nodes.policies import LOAD
 from vla_infoentropy_ros.nodes.policy_node import PolicyNode
 from vla_infoentropy_ros.nodes.security_policies import (
     COMMANDS,
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("ros")
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATIONS = [
-    {"model": "three_views", "image_transport": transport, "command.output": output,
+    {"model": f"{LOAD}:three_views", "image_transport": transport, "command.output": output,
      "command.dry_run": not output, "use_sim_time": output == "pose"}
     for transport, output in (("raw", "twist"), ("compressed", "pose"), ("raw", "trajectory"))
 ] + [{"command.dry_run": True}]

@@ -12,6 +12,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 from test.nodes.harness import HELD, driven, image, until
+from test.nodes.policies import LOAD
 from vla_infoentropy_ros.nodes.qos import CAMERA, LATCHED, NEWEST
 
 pytestmark = pytest.mark.usefixtures("ros")
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("ros")
 SECOND_SOURCES = {
     "image": (Image, "image", NEWEST, {}),
     "compressed": (CompressedImage, "image/compressed", CAMERA, {"image_transport": "compressed"}),
-    "wrist_image": (Image, "wrist_image", NEWEST, {"model": "two_views"}),
+    "wrist_image": (Image, "wrist_image", NEWEST, {"model": f"{LOAD}:two_views"}),
     "instruction": (String, "instruction", LATCHED, {}),
     "ee_pose": (PoseStamped, "ee_pose", NEWEST, {}),
     "joint_states": (JointState, "joint_states", NEWEST, {"command__output": "trajectory"}),

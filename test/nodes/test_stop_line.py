@@ -84,12 +84,12 @@ def test_an_error_in_the_command_timer_is_a_fault_and_serving_goes_on():
 def test_a_node_that_loads_a_policy_answers_a_signal(number, tmp_path):
     factory = tmp_path / "slow_factory.py"
     factory.write_text(
-        "import time\n\ndef load(model, options):\n"
+        "import time\n\ndef load(text, options):\n"
         "    print('LOADING', flush=True)\n    time.sleep(600)\n"
     )
     node = subprocess.Popen(
         [sys.executable, "-m", "vla_infoentropy_ros.start_node", "policy_node", "--ros-args",
-         "-p", "policy_factory:=slow_factory:load"],
+         "-p", "model:=slow_factory:load"],
         env=os.environ | {"PYTHONPATH": child_path(tmp_path)}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

@@ -105,7 +105,7 @@ def test_the_node_tells_its_cameras_apart():
 
     told, answers = Told(), []
     runner = PolicyRunner(PolicyNodeSettings.from_values({
-        "policy_factory": "test.nodes.policies:load", "self_test": "",
+        "model": "test.nodes.policies:load", "self_test": "",
         "selector": "attention_drift", "selection.fresh_tokens": 3}), told)
     try:
         runner.start()

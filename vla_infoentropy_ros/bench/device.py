@@ -31,7 +31,7 @@ from vla_infoentropy_ros.bench.launches import (
     table_of,
 )
 from vla_infoentropy_ros.bench.roofline import median_ms, roofline
-from vla_infoentropy_ros.bench.steps import as_greedy, load_token_policy, machine_record
+from vla_infoentropy_ros.bench.steps import as_greedy, load_token_policy, machine_record, selector
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
 from vla_infoentropy_ros.models.action_statistics import DOF
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--frames", type=int, default=20, help="steps of every variant")
     parser.add_argument("--seconds", type=float, default=600.0, help="begin no further round of "
                         "steps after so many (default: %(default)s)")
-    parser.add_argument("--selectors", nargs="+", choices=SELECTORS,
+    parser.add_argument("--selectors", nargs="+", type=selector, metavar="NAME",
                         default=[name for name in SELECTORS if name not in _CONTROLS])
     parser.add_argument("--out", help="write everything as JSON to this file, of a GPU "
                         "docs/results/device.json")

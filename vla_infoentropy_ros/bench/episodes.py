@@ -143,7 +143,7 @@ def main(argv: Sequence[str]) -> int:
     """Play, print a table, and write it as JSON where asked."""
     options = _parser().parse_args(argv)
     policy = load_asked(options)
-    rows = options.rows or [row for row in ROWS if not _misfit(ROWS[row], policy)]
+    rows = options.rows or [row for row in ROWS if not _misfit(row_of(row), policy)]
     _check(options, rows, policy)
     seeds = range(options.first_seed, options.first_seed + options.episodes)
     keys = {row: _key(row, policy, options.execute) for row in rows}
@@ -162,7 +162,7 @@ def main(argv: Sequence[str]) -> int:
                     log.write(json.dumps([keys[row], seed, outcome]) + "\n")
     outcomes = {row: [played[keys[row], seed] for seed in seeds] for row in rows}
     table = {
-        row: asdict(ROWS[row]) | _figures(of_row, outcomes.get(_dense_beside(row)))
+        row: asdict(row_of(row)) | _figures(of_row, outcomes.get(_dense_beside(row)))
         for row, of_row in outcomes.items()
     }
     _print(table)
@@ -176,10 +176,23 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def row_of(name: str) -> Row:
+    """A row of `ROWS`, else what the name says by itself: a variant. Raises SettingError."""
+    return ROWS.get(name) or Row(str(Variant.parse(name)))
+
+
+def _row_name(text: str) -> str:
+    try:
+        row_of(text)
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no row, nor a variant: {error}") from error
+    return text
+
+
 def _check(options: argparse.Namespace, rows: Sequence[str], policy: PolicyAdapter) -> None:
     """End the command with one sentence where ``policy`` cannot be run so."""
     for row in rows:
-        if reason := _misfit(ROWS[row], policy):
+        if reason := _misfit(row_of(row), policy):
             raise SystemExit(f"error: row {row!r}: {reason}")
     horizon = policy.head.horizon
     if not 1 <= options.execute <= horizon:
@@ -198,7 +211,7 @@ def _misfit(row: Row, policy: PolicyAdapter) -> str:
 
 def _key(row: str, policy: PolicyAdapter, execute: int) -> str:
     """What a row plays, so that a log of other settings is not taken for it."""
-    of = {**asdict(ROWS[row]), "policy": policy.revision, "execute": execute}
+    of = {**asdict(row_of(row)), "policy": policy.revision, "execute": execute}
     return json.dumps(of, sort_keys=True)
 
 
@@ -215,7 +228,7 @@ def _played(log: str | None) -> dict[tuple[str, int], Outcome]:
 
 def _dense_beside(row: str) -> str:
     """The row of dense under the same condition."""
-    condition = ROWS[row].condition
+    condition = row_of(row).condition
     return "dense" if condition == "clean" else f"dense, {condition}"
 
 
@@ -223,12 +236,12 @@ def _play(job: Job) -> Outcome:
     if not _tables:
         torch.set_num_threads(1)
         _tables.update(policy=load_policy(job.model, job.load), table=Tabletop())
-    table, session = _tables["table"], ROWS[job.row].session(_tables["policy"])
+    table, session = _tables["table"], row_of(job.row).session(_tables["policy"])
     session.set_instruction(table.reset(job.seed).instruction)
     fresh: list[int] = []
     steps = 0
     while steps < table.max_steps and not table.success():
-        picture = disturbed(table.render(), ROWS[job.row].condition, job.seed, steps)
+        picture = disturbed(table.render(), row_of(job.row).condition, job.seed, steps)
         result = session.step([picture])
         fresh.append(result.report.fresh)
         for action in result.action.chunk[: job.execute]:
@@ -273,8 +286,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench episodes",
                                      description=__doc__)
     parser.add_argument("--episodes", type=int, default=100, help="seeds, each by every row")
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), metavar="ROW",
-                        help=f"which rows (default: all): {', '.join(ROWS)}")
+    parser.add_argument("--rows", nargs="+", type=_row_name, metavar="ROW",
+                        help="which rows (default: all of these): a selector of a plug-in, with "
+                        f"+window if so wanted, or of {', '.join(ROWS)}")
     parser.add_argument("--log", help="append each episode to this file, and skip those in it")
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED,
                         help="the other seeds follow (default: %(default)s)")

@@ -21,12 +21,13 @@ from tqdm import tqdm
 
 from vla_infoentropy_ros.bench.random_policy import RandomPolicy, is_random
 from vla_infoentropy_ros.engine.heads import TokenHead
+from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.knobs import SettingError
-from vla_infoentropy_ros.models.adapter import PolicyAdapter, PolicyError, TokenPolicy
+from vla_infoentropy_ros.models import loading
+from vla_infoentropy_ros.models.adapter import PolicyAdapter, TokenPolicy
 from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
-from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.report.machine import hardware, versions
-from vla_infoentropy_ros.selection import SELECTORS
+from vla_infoentropy_ros.selection import check_selector
 from vla_infoentropy_ros.session import DECODE_MODES, Session, StepResult
 from vla_infoentropy_ros.sim.tabletop import Tabletop
 from vla_infoentropy_ros.variants import Variant
@@ -60,14 +61,23 @@ def main(argv: Sequence[str]) -> int:
 
 
 def load_asked(options: argparse.Namespace) -> PolicyAdapter:
-    """The policy that the flags name, or the end of the command with one sentence."""
+    """The policy that the flags name, random weights of a shape as well, or the end of the command
+    with one sentence."""
     try:
-        loading = LoadOptions.from_arguments(options)
         if is_random(options.model):
-            return RandomPolicy(options.model, loading)
-        return load_policy(options.model, loading)
-    except (PolicyError, SettingError) as error:
+            return RandomPolicy(options.model, LoadOptions.from_arguments(options))
+        return loading.load_asked(options)
+    except (UserError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
+
+
+def selector(text: str) -> str:
+    """An argument that names a selector, of this package or a plug-in."""
+    try:
+        check_selector(text)
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def load_token_policy(options: argparse.Namespace) -> TokenPolicy:
@@ -175,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench steps", description=__doc__)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--episodes", type=int, default=3)
-    parser.add_argument("--selectors", nargs="+", choices=SELECTORS,
+    parser.add_argument("--selectors", nargs="+", type=selector, metavar="NAME",
                         default=["dense", "info_entropy", "vla_cache", "vla_pruner",
                                  "attention_drift"])
     parser.add_argument("--decode", nargs="+", choices=DECODE_MODES,

@@ -18,6 +18,7 @@ from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.worker import MakeWorker, Work, Worker
 from vla_infoentropy_ros.foreign.text import MESSAGE, printable, quoted_lines
 from vla_infoentropy_ros.knobs import SettingError
+from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.models.memory import release_device_memory
 from vla_infoentropy_ros.selftest import neutral_state, run_selftest
 from vla_infoentropy_ros.session import Session, StepResult
@@ -178,7 +179,7 @@ class PolicyRunner:
 
 def load(settings: PolicyNodeSettings) -> Any:
     """The policy that the settings name."""
-    return settings.node.factory()(settings.node.model, settings.load)
+    return load_policy(settings.node.model, settings.load)
 
 
 def self_test(policy: Any, settings: PolicyNodeSettings) -> StepTimes:

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -17,7 +16,12 @@ from vla_infoentropy_ros.driving.parameter_specs import (
 from vla_infoentropy_ros.driving.state_input import StateSettings
 from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
 from vla_infoentropy_ros.models.load_options import LoadOptions
-from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS, SelectionSettings, build_selector
+from vla_infoentropy_ros.selection import (
+    SCHEDULES,
+    SelectionSettings,
+    build_selector,
+    selector_names,
+)
 from vla_infoentropy_ros.session import DECODE_MODES, SessionOptions
 from vla_infoentropy_ros.variants import RECOMMENDED, Variant
 
@@ -30,18 +34,14 @@ class NodeSettings:
         RECOMMENDED.selector,
         "which visual tokens are recomputed; with +window, as in attention_drift+window, "
         "session.decode is window",
-        choices=SELECTORS,
     )
     schedule: str = knob(
         "linear", "how attention takes over from image entropy", choices=tuple(SCHEDULES)
     )
     model: str = knob(
         "embedded",
-        "embedded = the policy of this package, else a checkpoint folder or hub id",
-    )
-    policy_factory: str = knob(
-        "vla_infoentropy_ros.models.loading:load_policy",
-        "module:function that loads the policy; an own one makes any policy run in this node",
+        "embedded = the policy of this package; else a checkpoint's folder or hub id, or "
+        "module:function, which loads any policy, with :text behind it what that is given",
     )
     instruction: str = knob("", "instruction in force after activation; empty: wait for the topic")
     image_transport: str = knob(
@@ -72,20 +72,6 @@ class NodeSettings:
 
     def __post_init__(self) -> None:
         check_knobs(self)
-        module, colon, function = self.policy_factory.partition(":")
-        if not (module and colon and function):
-            raise SettingError(
-                f"policy_factory={self.policy_factory!r} is not of the form module:function"
-            )
-
-    def factory(self) -> Callable[..., Any]:
-        """The function that loads the policy. Raises SettingError where there is none."""
-        module, _, function = self.policy_factory.partition(":")
-        try:
-            found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError) as error:
-            raise SettingError(f"policy_factory={self.policy_factory!r}: {error}") from error
-        return found
 
 
 DECODE = "session.decode"
@@ -103,7 +89,7 @@ _LIVE_GROUPS = ("selection", "session", "command")
 _LIVE = ("selector", "schedule")
 # What names code, files or a place on the network is deployment: whoever can reach the graph could
 # otherwise make this machine run a program of their choice.
-_AT_START = ("policy_factory", "model", "revision")
+_AT_START = ("model", "revision")
 _NOT_LIVE = (
     "command.rate_hz", "command.output", "command.gripper_action", "command.gripper_action_type",
     "command.execute_actions", "command.pose_source", "command.servo",
@@ -125,7 +111,7 @@ def _as_given(spec: ParameterSpec) -> ParameterSpec:
     """Selector and decoding as one gives them: the first may say the second, which is then left
     alone."""
     if spec.name == "selector":
-        return replace(spec, default=str(RECOMMENDED))
+        return replace(spec, default=str(RECOMMENDED), choices=selector_names())
     if spec.name == DECODE:
         doc = f"{spec.doc}; empty: as the selector says"
         return replace(spec, default="", choices=("", *DECODE_MODES), doc=doc)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import argparse
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -12,8 +15,10 @@ from vla_infoentropy_ros.models.adapter import PolicyAdapter, PolicyError
 from vla_infoentropy_ros.models.environment import TORCH_DTYPES, parse_device
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.source import Source, existing_folder, is_embedded, locate
+from vla_infoentropy_ros.plugins import imported, made
 
 EMBEDDED = "embedded"
+_FACTORY = re.compile(r"([^\W\d][\w.]*:[^\W\d]\w*)(?::(.*))?", re.DOTALL)
 _FLOWS = Path(__file__).parent / "embedded" / "flow"
 SHIPPED_FLOWS = {"embedded_flow": _FLOWS / "whole", "embedded_flow_images": _FLOWS / "images"}
 """Policies that act by flow and come with the package: the recipes of `training.flow`."""
@@ -49,18 +54,35 @@ def load_policy(
     """Load a policy, ready to act, or raise PolicyError before anything moves.
 
     model: "embedded", the tabletop policy that comes with the package; one of `SHIPPED_FLOWS`; a
-    folder of another embedded policy; a checkpoint folder of a family in `families`; or a hub id
-    (owner/name) of one, with a revision.
+    folder of another embedded policy; a checkpoint folder of a family in `families`; a hub id
+    (owner/name) of one, with a revision; or "module:function", a function ``(text, options)`` that
+    gives a `PolicyAdapter`, where text is what "module:function:text" has behind it.
     """
     options = options or LoadOptions()
     warn_if_untested()
     if not model:
         raise PolicyError("model is empty: name 'embedded', a checkpoint folder or a hub id")
+    if (own := _FACTORY.fullmatch(model)) and not Path(model).exists():
+        return _own(own[1], own[2] or "", model, options)
     folder = None if model == EMBEDDED else SHIPPED_FLOWS.get(model) or existing_folder(model)
     if model != EMBEDDED and not (folder and is_embedded(folder)):
         source = locate(model, options.revision)
         return LOADERS[source.family.name](source, options, progress)
     return _embedded(folder, options)
+
+
+def _own(path: str, text: str, model: str, options: LoadOptions) -> PolicyAdapter:
+    """What a function of another package loads."""
+    told = f"model={model!r}"
+    load = imported(path, told)
+    policy: PolicyAdapter = made(load, told, "text, options", PolicyAdapter, text, options)
+    return policy
+
+
+def load_asked(arguments: argparse.Namespace) -> PolicyAdapter:
+    """The policy that the flags of `add_load_arguments` name; raises as `load_policy` does."""
+    options = LoadOptions.from_arguments(arguments)
+    return load_policy(arguments.model, options, progress=sys.stderr.isatty())
 
 
 def _embedded(folder: Path | None, options: LoadOptions) -> PolicyAdapter:

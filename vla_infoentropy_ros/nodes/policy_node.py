@@ -43,6 +43,7 @@ from vla_infoentropy_ros.nodes.start_arguments import StartArguments
 from vla_infoentropy_ros.nodes.stop_line import StopLine
 from vla_infoentropy_ros.nodes.telemetry import Telemetry
 from vla_infoentropy_ros.nodes.tf_listener import check_pose_source
+from vla_infoentropy_ros.selection import load_plugins
 from vla_infoentropy_ros.session import decoding_note
 
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -85,6 +86,8 @@ class PolicyNode(LifecycleNode):
         origins = self._start.origins(self.get_fully_qualified_name())
         for line in in_force(self._live, origins):
             self.get_logger().info(printable(line, MESSAGE))
+        for problem in load_plugins():  # all now: over the graph they are chosen, not imported
+            self.get_logger().warning(printable(problem, MESSAGE))
         if not self.driver.settings.node.autostart:
             return
         if self.trigger_configure() != _SUCCESS or self.trigger_activate() != _SUCCESS:

@@ -21,8 +21,8 @@ from vla_infoentropy_ros.driving.state_input import StateSettings, add_state_arg
 from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.interrupting import terminable
 from vla_infoentropy_ros.knobs import SettingError
-from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
-from vla_infoentropy_ros.models.loading import load_policy
+from vla_infoentropy_ros.models.load_options import add_load_arguments
+from vla_infoentropy_ros.models.loading import load_asked
 from vla_infoentropy_ros.replay.errors import BagError
 from vla_infoentropy_ros.replay.opening import open_recording
 from vla_infoentropy_ros.replay.output import (
@@ -40,7 +40,7 @@ from vla_infoentropy_ros.replay.stepping import Moment, Replay, sentences
 from vla_infoentropy_ros.replay.threads import Behind
 from vla_infoentropy_ros.replay.tracks import AXES, parse_tolerances
 from vla_infoentropy_ros.report.machine import hardware, versions
-from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS
+from vla_infoentropy_ros.selection import SCHEDULES, selector_names
 from vla_infoentropy_ros.selection.assignments import read_assignments
 from vla_infoentropy_ros.selection.schedule import check_schedule
 from vla_infoentropy_ros.session import SessionOptions, decoding_note
@@ -94,7 +94,6 @@ def replay(options: argparse.Namespace) -> Outcome:
         command=CommandSettings(base_frame=options.base_frame),
     )
     check_schedule(options.schedule)
-    loading = LoadOptions.from_arguments(options)
     variants = {str(v): v for v in map(Variant.parse, [options.selector, *options.compare])}
     window = Window(_nanoseconds(options.start, 0), _nanoseconds(options.end, EVER_NS))
     with ExitStack() as stack:
@@ -102,7 +101,7 @@ def replay(options: argparse.Namespace) -> Outcome:
         recording = stack.enter_context(closing(open_recording(options)))
         if options.out:
             claim(options.out, recording.path)
-        policy = load_policy(options.model, loading)
+        policy = load_asked(options)
         choose(recording.path, recording.cameras, (), policy.views)
         run = stack.enter_context(
             closing(Replay(policy, variants, settings, options.instruction, options.every))
@@ -237,8 +236,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="bag folder, .mcap or .db3 file, folder of pictures, or LeRobot "
                         "dataset (v3)")
     parser.add_argument("--selector", default=str(RECOMMENDED),
-                        help=f"one of {', '.join(SELECTORS)}, with +window to verify the last "
-                        "action instead of decoding (default: %(default)s)")
+                        help=f"one of {', '.join(selector_names())}, with +window to verify the "
+                        "last action instead of decoding (default: %(default)s)")
     parser.add_argument("--compare", action="append", default=[], metavar="SELECTOR",
                         help="another selector on the same frames; may be repeated")
     parser.add_argument("--schedule", default="linear",

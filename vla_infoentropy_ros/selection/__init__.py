@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from vla_infoentropy_ros.knobs import SettingError
+from vla_infoentropy_ros.selection import plugins
 from vla_infoentropy_ros.selection.attention_drift import AttentionDrift
 from vla_infoentropy_ros.selection.base import Selection, SelectionInput, Selector
 from vla_infoentropy_ros.selection.controls import Random, Stale
@@ -17,7 +16,7 @@ from vla_infoentropy_ros.selection.settings import SelectionSettings
 from vla_infoentropy_ros.selection.vla_cache import VlaCache
 from vla_infoentropy_ros.selection.vla_pruner import FastV, VlaPruner
 
-_BUILDERS: dict[str, Callable[[SelectionSettings, str], Selector]] = {
+_BUILDERS: dict[str, plugins.Builder] = {
     "dense": lambda settings, schedule: Dense(),
     "info_entropy": InfoEntropy,
     "attention_drift": AttentionDrift,
@@ -28,18 +27,36 @@ _BUILDERS: dict[str, Callable[[SelectionSettings, str], Selector]] = {
     "stale": lambda settings, schedule: Stale(),
 }
 SELECTORS = tuple(_BUILDERS)
+"""Those of this package."""
+
+
+def selector_names() -> tuple[str, ...]:
+    """Those, and what plug-ins add."""
+    return tuple(dict.fromkeys((*SELECTORS, *plugins.installed())))
+
+
+def check_selector(name: str) -> None:
+    """Raise SettingError, listing the known names, for any other; nothing is imported."""
+    if name not in selector_names():
+        raise SettingError(f"selector={name!r} is not among {', '.join(selector_names())}")
+
+
+def load_plugins() -> list[str]:
+    """Import all plug-ins now, so that none is later; what is wrong with them, a sentence each."""
+    return plugins.load_plugins(_BUILDERS)
 
 
 def build_selector(
     name: str, schedule: str = "linear", settings: SelectionSettings | None = None
 ) -> Selector:
-    """A selector by name. Raises SettingError, listing the known names, for any other, and for
-    an unknown schedule, whether or not the selector has one."""
-    if name not in _BUILDERS:
-        raise SettingError(f"selector={name!r} is unknown; choose one of {', '.join(SELECTORS)}")
+    """A selector by name, this package's or a plug-in's. Raises SettingError, listing the known
+    names, for any other, for a plug-in that cannot be used, and for an unknown schedule, whether or
+    not the selector has one."""
+    check_selector(name)
     check_schedule(schedule)
     settings = settings or SelectionSettings()
-    selector = _BUILDERS[name](settings, schedule)
+    build = plugins.builder(name, _BUILDERS) or _BUILDERS[name]
+    selector = build(settings, schedule)
     refreshes = settings.top_up_to or settings.age_limit or settings.keyframe_every
     return WithRefresh(selector, settings) if selector.reuses and refreshes else selector
 
@@ -52,4 +69,7 @@ __all__ = [
     "SelectionSettings",
     "Selector",
     "build_selector",
+    "check_selector",
+    "load_plugins",
+    "selector_names",
 ]

@@ -11,9 +11,9 @@ from typing import Protocol
 
 from vla_infoentropy_ros.foreign.text import UserError, one_line
 from vla_infoentropy_ros.knobs import SettingError
-from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
-from vla_infoentropy_ros.models.loading import load_policy
-from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS
+from vla_infoentropy_ros.models.load_options import add_load_arguments
+from vla_infoentropy_ros.models.loading import load_asked
+from vla_infoentropy_ros.selection import SCHEDULES, selector_names
 from vla_infoentropy_ros.selection.assignments import read_assignments
 from vla_infoentropy_ros.selection.schedule import check_schedule
 from vla_infoentropy_ros.selftest import run_selftest
@@ -65,7 +65,7 @@ def make_server(options: argparse.Namespace) -> Server:
     settings = read_assignments(options.set)
     check_schedule(options.schedule)
     make = server_of(options.protocol)
-    policy = load_policy(options.model, LoadOptions.from_arguments(options))
+    policy = load_asked(options)
     form = ActionForm(options.actions or PROTOCOLS[options.protocol], policy.convention)
     report = run_selftest(policy)
     if not report.passed:
@@ -113,8 +113,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="policy: metres and radians as the policy's; osc_pose: inputs of "
                         "LIBERO's controller (default: osc_pose for vla-eval, else policy)")
     parser.add_argument("--selector", default=str(RECOMMENDED),
-                        help=f"one of {', '.join(SELECTORS)}, with +window to verify the last "
-                        "action instead of decoding (default: %(default)s)")
+                        help=f"one of {', '.join(selector_names())}, with +window to verify the "
+                        "last action instead of decoding (default: %(default)s)")
     parser.add_argument("--schedule", default="linear",
                         help=f"one of {', '.join(SCHEDULES)} (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",

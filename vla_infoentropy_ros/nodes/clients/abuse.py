@@ -168,7 +168,7 @@ class AbusedRobot(Node):
             "ee_pose of NaN": lambda: self._hand.publish(nowhere),
             "robot_description with entities": lambda: self._arm.publish(laughs),
             "instruction of 100 kB": lambda: self._mouth.publish(String(data="red " * 25_000)),
-            "policy_factory over the graph": lambda: self._ask("policy_factory", "os:system"),
+            "code as model over the graph": lambda: self._ask("model", "os:system"),
             "10,000 parameters in one request": lambda: self._ask("selector", "dense", 10_000),
             "goal with an instruction of 10 MB": lambda: self._goals.send_goal_async(
                 ExecuteInstruction.Goal(instruction="red " * 2_500_000)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client of `serve`, with nothing of this package: pictures and words in, actions out.
+
+    python -m vla_infoentropy_ros serve --protocol openvla --port 8000 &
+    python serve_client.py http://127.0.0.1:8000 "put the red cube on the white plate" a.png b.png
+"""
+
+import base64
+import json
+import os
+import sys
+import urllib.error
+import urllib.request
+
+import numpy as np
+from PIL import Image
+
+SESSION = "robot-1"  # requests of one name share a cache; begin each episode with /reset
+
+
+def ask(address, path, body):
+    """The reply of POST /path, or the end with the server's sentence."""
+    headers = {"Content-Type": "application/json"}
+    if token := os.environ.get("VLA_INFOENTROPY_TOKEN"):  # what a server beyond this host wants
+        headers["Authorization"] = f"Bearer {token}"
+    url = f"{address}{path}?session={SESSION}"
+    try:
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return json.loads(reply.read())
+    except urllib.error.HTTPError as error:
+        sys.exit(f"refused: {error.read().decode()}")
+    except urllib.error.URLError as error:
+        sys.exit(f"no server at {address}: {error.reason}; start one with serve")
+
+
+def packed(picture):
+    """An array as json_numpy writes it; picture: (h, w, 3) uint8 RGB of any size."""
+    data = base64.b64encode(picture.tobytes()).decode()
+    return {"__numpy__": data, "dtype": picture.dtype.str, "shape": picture.shape}
+
+
+def unpacked(array):
+    data = base64.b64decode(array["__numpy__"])
+    return np.frombuffer(data, array["dtype"]).reshape(array["shape"])
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        sys.exit("usage: serve_client.py ADDRESS INSTRUCTION PICTURE...")
+    address, instruction, *files = sys.argv[1:]
+    ask(address, "/reset", {})
+    for file in files:
+        picture = np.asarray(Image.open(file).convert("RGB"))
+        reply = ask(address, "/act", {"image": packed(picture), "instruction": instruction})
+        print(file, np.round(unpacked(reply), 4).tolist())  # m, m, m, rad, rad, rad, 1 = open

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Code of others, taken in by name: it is looked at before it is used, and what is wrong with it is
+one sentence. No torch in here."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vla_infoentropy_ros.foreign.text import UserError, one_line
+from vla_infoentropy_ros.knobs import SettingError
+
+
+def imported(path: str, told: str) -> Callable[..., Any]:
+    """What ``module:name`` stands for. told: how the setting is written, for the sentence; raises
+    SettingError."""
+    module_name, _, name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # importing runs it, and it may do anything
+        raise SettingError(
+            f"{told}: {module_name} cannot be imported: {_seen(error)}; install it, or name its "
+            "folder in PYTHONPATH"
+        ) from error
+    found = getattr(module, name, None)
+    if found is None:
+        near = difflib.get_close_matches(name, dir(module), n=1)
+        raise SettingError(
+            f"{told}: {module_name} has no {name!r}"
+            + (f"; did you mean {near[0]!r}?" if near else "; write it as module:function")
+        )
+    if not callable(found):
+        raise SettingError(f"{told}: {path} is a {type(found).__name__}; name a function")
+    return found
+
+
+def made(make: Callable[..., Any], told: str, form: str, kind: type, *arguments: Any) -> Any:
+    """What ``make`` gives for the arguments, with all that the protocol ``kind`` has.
+
+    form: the names of the arguments, for the sentence. Raises SettingError where it does not take
+    them, gives something else, or raises; a UserError of its own is let through.
+    """
+    try:
+        inspect.signature(make).bind(*arguments)
+    except TypeError as error:
+        raise SettingError(
+            f"{told}: it must take ({form}) and takes {inspect.signature(make)}: {error}"
+        ) from error
+    except ValueError:  # written in C, without a signature
+        pass
+    try:
+        thing = make(*arguments)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise SettingError(f"{told}: it raised {_seen(error)}") from error
+    if missing := [name for name in _members(kind) if not hasattr(thing, name)]:
+        raise SettingError(
+            f"{told}: it gave a {type(thing).__name__} without {', '.join(missing)}, which a "
+            f"{kind.__name__} has"
+        )
+    return thing
+
+
+def _members(kind: type) -> list[str]:
+    """Public names that a protocol declares, by annotation or as a method."""
+    declared = (name for each in kind.__mro__[::-1] for name in
+                (*inspect.get_annotations(each), *vars(each)))
+    return [name for name in dict.fromkeys(declared) if not name.startswith("_")]
+
+
+def _seen(error: BaseException) -> str:
+    """Its kind and text, and the line that it comes from."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename).name
+        place, trace = f"{file}, line {trace.tb_lineno}", trace.tb_next
+    return f"{type(error).__name__}: {one_line(error)} ({place})"
