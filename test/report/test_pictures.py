@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from test.report import synthetic
-from vla_infoentropy_ros.report import canvas, video
+from vla_infoentropy_ros import video
+from vla_infoentropy_ros.report import canvas
 from vla_infoentropy_ros.report.overlay import OverlayError, recompute_map, token_overlay
 from vla_infoentropy_ros.report.page import report_page
 from vla_infoentropy_ros.report.palette import CATEGORIES, categorise, category_counts

@@ -15,7 +15,7 @@ from vla_infoentropy_ros.report.page import report_page
 from vla_infoentropy_ros.report.records import RunRecord
 from vla_infoentropy_ros.report.statistics import summarise
 from vla_infoentropy_ros.report.verdict import table_rows, verdicts
-from vla_infoentropy_ros.report.video import write_video
+from vla_infoentropy_ros.video import write_video
 
 _RECORDED = "attention_drift"
 

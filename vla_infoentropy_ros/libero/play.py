@@ -17,16 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vla_infoentropy_ros.libero.client import PolicyClient, PolicyGone
 from vla_infoentropy_ros.libero.expert import expert_action
 from vla_infoentropy_ros.libero.suites import STEP_LIMITS, SuiteError
 from vla_infoentropy_ros.libero.world import RENDERINGS, World
-from vla_infoentropy_ros.report.video import write_video
+from vla_infoentropy_ros.video import Picture, write_video
 
 FILM_RATE = 20.0  # pictures per second, as the benchmark's controller steps
-Film = list[NDArray[np.uint8]]
 CONTROLS = ("none", "wrong_instruction", "stale")
 
 
@@ -61,7 +59,7 @@ def seed_of(task: int, index: int) -> int:
 
 
 def episode(world: World, index: int, control: str, client: PolicyClient | None,
-            film: Film | None = None) -> Outcome:
+            film: list[Picture] | None = None) -> Outcome:
     """The benchmark's initial state ``index``, by a policy or, without a client, the expert.
 
     wrong_instruction: told another of the suite's instructions; stale: shown the first picture
@@ -128,7 +126,7 @@ def play(path: Path, url: str, suites: Sequence[str], tasks: Sequence[int], epis
             with World(suite, task, rendering=rendering if url else "none") as world:
                 client = PolicyClient(url) if url else None
                 for index in left:
-                    film: Film | None = [] if films and index == left[0] else None
+                    film: list[Picture] | None = [] if films and index == left[0] else None
                     outcome = episode(world, index, control, client, film)
                     if films and film:
                         write_video(film, films / f"{suite}-{task}", FILM_RATE)

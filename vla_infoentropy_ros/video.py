@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vla_infoentropy_ros.report.overlay import Picture  # a simulator's Python has no torch
+Picture = NDArray[np.uint8]
 
 # The wheels of OpenCV carry an FFmpeg with libvpx but, for its licence, without x264. Every
 # current browser plays VP9 in an MP4 container; MPEG-4 part 2 ("mp4v") would play in none.
