@@ -39,6 +39,11 @@ class FakeServo(Node):
         self.asked: list[int] = []
         self._switches = switches
         self.service = self.create_service(kind, "~/switch_command_type", self._on_switch)
+        self._kind = pytest.importorskip("moveit_msgs.msg").ServoStatus
+        self._status = self.create_publisher(self._kind, "~/status", 10)
+
+    def says(self, code: int, message: str) -> None:
+        self._status.publish(self._kind(code=code, message=message))
 
     def _on_switch(self, request: Any, response: Any) -> Any:
         self.asked.append(request.command_type)
@@ -106,8 +111,48 @@ def test_a_servo_that_goes_away_stops_the_robot() -> None:
         robot.ends_in_zero()
 
 
-def test_the_package_is_named_where_it_is_missing(monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "moveit_msgs.srv", None)
+@pytest.mark.parametrize(
+    ("code", "message", "reason"),
+    [
+        (-1, "no transform from 'camera'", "it does not follow the command (no transform from 'c"),
+        (2, "", "a singular pose is near (no reason given)"),
+        (5, "too close", "a collision is near (too close)"),
+        (6, "panda_joint4", "a joint is at its limit (panda_joint4)"),
+    ],
+)
+def test_an_arm_that_servo_halts_is_a_fault(code, message, reason) -> None:
+    servo = FakeServo(GOOD)
+    with behind(servo) as (robot, rig):
+        until(lambda: answer(robot).success, "refused", lambda: answer(robot).message)
+        until(lambda: robot.look() and robot.moving, "does not move", lambda: robot.status)
+
+        def faults() -> bool:
+            rig.do(lambda: servo.says(code, message))
+            return robot.look() and robot.status.fault
+
+        until(faults, "no fault", lambda: robot.status)
+        assert robot.status.fault_code == "servo"
+        assert f"/servo_node halts the arm: {reason}" in robot.status.fault_reason
+        robot.ends_in_zero()
+        robot.call(robot.clear_fault)
+        rig.do(lambda: servo.says(code, message))  # of the command before, which it repeats
+        assert answer(robot).success
+
+
+def test_an_arm_that_servo_slows_down_goes_on() -> None:
+    servo = FakeServo(GOOD)
+    with behind(servo) as (robot, rig):
+        until(lambda: answer(robot).success, "refused", lambda: answer(robot).message)
+        until(lambda: robot.look() and robot.moving, "does not move", lambda: robot.status)
+        for _ in range(10):
+            rig.do(lambda: servo.says(1, "73 % of the speed"))
+            robot.act()
+        assert not robot.status.fault
+
+
+@pytest.mark.parametrize("module", ["srv", "msg"])
+def test_the_package_is_named_where_it_is_missing(module, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, f"moveit_msgs.{module}", None)
     with pytest.raises(SettingError, match=r"command.servo='/servo_node' needs .*moveit_msgs"):
         check_servo(CommandSettings(servo="/servo_node"))
     check_servo(CommandSettings())

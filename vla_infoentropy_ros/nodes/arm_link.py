@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Quaternion, Transform, TransformStamped, TwistStamped, Vector3
+from moveit_msgs.msg import ServoStatus
 from numpy.typing import NDArray
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header, String
@@ -35,6 +36,8 @@ class ArmLink(PolicyLink):
         description = publisher(String, "robot_description", LATCHED)
         description.publish(String(data=arm.model.urdf))
         publisher(TFMessage, "/tf_static", LATCHED).publish(self._frames(0, moving=False))
+        by_servo = arm.output == "twist"
+        self._servo = publisher(ServoStatus, "~/status", QUEUE) if by_servo else None
 
     def _listen(self, node: Any) -> Any:
         subscribe = node.create_subscription
@@ -59,8 +62,11 @@ class ArmLink(PolicyLink):
             self._node.get_logger().error(str(error), throttle_duration_sec=2.0)
 
     def tell_pose(self, position: NDArray[np.float64], yaw: float, stamp_ns: int) -> None:
-        """By joint states and TF."""
+        """By joint states and TF; and what Servo says."""
         arm = self._arm
+        if self._servo is not None:
+            motion = arm.motion
+            self._servo.publish(ServoStatus(code=int(motion.status), message=motion.reason))
         self._joints.publish(
             JointState(
                 header=Header(stamp=to_time(stamp_ns)),

@@ -76,8 +76,11 @@ class CommandPublishers:
         return None if arm is None else crowd(self._node, arm.topic_name)
 
     def send(self, target: Target, stamp_ns: int) -> None:
-        if self._arm is not None:
-            self._arm.publish(to_command(target, stamp_ns))
+        arm, servo = self._arm, self._servo
+        if arm is not None:
+            arm.publish(to_command(target, stamp_ns))
+        if servo is not None and isinstance(target, Velocity):
+            servo.sent(bool(target.twist.any()))
 
     def grip(self, opening: float, settings: CommandSettings) -> None:
         if self._gripper is not None:
