@@ -187,6 +187,21 @@ class TestReading:
             ]
             assert started, f"{file.name} starts no node of ours"
 
+    def test_nodes_of_other_packages_are_started_where_they_are_installed(
+        self, tmp_path: Path, launch_file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = launch_file('<node pkg="other" exec="bridge" name="b" namespace="sim"/>')
+        (process,) = read(path).processes
+        monkeypatch.setenv("AMENT_PREFIX_PATH", f"/nowhere:{tmp_path}")
+        with pytest.raises(LaunchError, match=r"no package 'other' with a program 'bridge' in AM"):
+            command_line(process, tmp_path, 0)
+        program = tmp_path / "lib" / "other" / "bridge"
+        program.parent.mkdir(parents=True)
+        program.touch(0o755)
+        command = command_line(process, tmp_path, 0)
+        assert command[0] == str(program)
+        assert command[-4:] == ["-r", "__node:=b", "-r", "__ns:=/sim"]
+
 
 CHILD = """
 import signal, sys, time

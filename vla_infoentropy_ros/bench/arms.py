@@ -61,7 +61,8 @@ def main(argv: Sequence[str]) -> int:
             print(f"{arm + ' ' + variant:32} {row['successes']:>4} of {row['episodes']:<2}"
                   f" {low:6.2f} {high:6.2f} {row['median_steps']:>6} {row['median_ms']:6.0f}")
     if options.json:
-        command = f"python -m vla_infoentropy_ros bench arms --episodes {options.episodes}"
+        command = (f"python -m vla_infoentropy_ros bench arms --controller {options.controller}"
+                   f" --episodes {options.episodes}")
         record = {"command": command, **machine, "seed": options.seed,
                   "controller": options.controller, "arms": table}
         Path(options.json).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -103,19 +104,24 @@ def run_arm(arm: str, options: argparse.Namespace, seeds: Sequence[int]) -> dict
 
 def _launches(arm: str, controller: str, folder: Path) -> dict[str, dict[str, str]]:
     """Arguments by launch file: the robot's and the policy's."""
-    config = yaml.safe_load((share_directory() / "config" / "policy.yaml").read_text("utf-8"))
-    config["/**"]["ros__parameters"] |= _PATIENT
-    parameters = folder / "policy.yaml"
-    parameters.write_text(yaml.safe_dump(config), encoding="utf-8")
     servo = f"/{_NODE}" if controller == "twist" else ""
     return {
         "arm": {"arm": arm, "controller": controller, "episodes": "0", "enable_policy": "true"},
         "servo": {
             "robot": _PRESETS.get(arm, arm), "servo": servo, "output": controller,
             "model": "embedded", "device": "cpu", "dtype": "float32", "use_sim_time": "true",
-            "dry_run": "false", "params_file": str(parameters),
+            "dry_run": "false", "params_file": str(patient_parameters(folder)),
         },
     }  # fmt: skip
+
+
+def patient_parameters(folder: Path) -> Path:
+    """policy.yaml, written to ``folder``, with time-outs of the wall that suit a busy machine."""
+    config = yaml.safe_load((share_directory() / "config" / "policy.yaml").read_text("utf-8"))
+    config["/**"]["ros__parameters"] |= _PATIENT
+    parameters = folder / "policy.yaml"
+    parameters.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return parameters
 
 
 def _row(episodes: Sequence[Any]) -> dict[str, Any]:

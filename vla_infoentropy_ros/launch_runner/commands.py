@@ -24,20 +24,11 @@ def available_executables() -> list[str]:
 
 
 def command_line(process: Process, scratch: Path, index: int) -> list[str]:
-    """Return the command of a process; inline parameters go to a file in ``scratch``."""
+    """Return the command of a process; inline parameters go to a file in ``scratch``. Raises
+    LaunchError for a program that there is not."""
     if not process.package:
         return list(process.arguments)
-    if process.package != PACKAGE:
-        raise LaunchError(
-            f"{process.where}: <node> of package '{process.package}'. Without ROS 2 only nodes of "
-            f"{PACKAGE} can be started; source ROS 2 and use ros2 launch."
-        )
-    if process.executable not in available_executables():
-        raise LaunchError(
-            f"{process.where}: {PACKAGE} has no executable '{process.executable}'. "
-            f"Available: {', '.join(available_executables()) or 'none'}"
-        )
-    command = [sys.executable, "-m", f"{PACKAGE}.start_node", process.executable]
+    command = _program(process)
     command += process.arguments
     command += ["--ros-args"]
     if process.name:
@@ -54,6 +45,25 @@ def command_line(process: Process, scratch: Path, index: int) -> list[str]:
     for source, target in process.remaps:
         command += ["-r", f"{source}:={target}"]
     return command
+
+
+def _program(process: Process) -> list[str]:
+    """Our own nodes by this interpreter, others where AMENT_PREFIX_PATH has them."""
+    if process.package == PACKAGE:
+        if process.executable in available_executables():
+            return [sys.executable, "-m", f"{PACKAGE}.start_node", process.executable]
+        raise LaunchError(
+            f"{process.where}: {PACKAGE} has no executable '{process.executable}'. "
+            f"Available: {', '.join(available_executables()) or 'none'}"
+        )
+    for prefix in filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)):
+        program = Path(prefix, "lib", process.package, process.executable)
+        if os.access(program, os.X_OK):
+            return [str(program)]
+    raise LaunchError(
+        f"{process.where}: no package '{process.package}' with a program '{process.executable}' "
+        "in AMENT_PREFIX_PATH; install it and source the ROS 2 that it is installed in."
+    )
 
 
 def environment(process: Process) -> dict[str, str]:
