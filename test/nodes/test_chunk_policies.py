@@ -38,7 +38,6 @@ def test_a_checkpoint_moves_a_robot_by_arguments_alone(
 ) -> None:
     loading = {name: value for name, value in asdict(NAMED).items() if value not in ("", 0.0)}
     arguments = loading | {
-        "policy_factory": "vla_infoentropy_ros.models.loading:load_policy",
         "model": str(write(tmp_path / "tiny")), "selector": "attention_drift",
         "selection__fresh_tokens": 6,
         "state__source": "joint_states", "state__joints": ",".join(JOINTS),
