@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -155,7 +156,8 @@ def _ask(code: str) -> tuple[bool, str]:
     except subprocess.TimeoutExpired:
         return False, f"no answer within {_ASK_S:g} s"
     told = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
-    return done.returncode == 0, one_line(told[-1] if told else "no word", MESSAGE)
+    said = re.sub(r"^[\w.]+Error: ", "", told[-1]) if told else "no word"
+    return done.returncode == 0, one_line(said, MESSAGE)
 
 
 def _abandoned(path: Path) -> bool:
