@@ -19,8 +19,8 @@ ROS = re.compile(
 )
 # Each part may import those before it.
 ORDER = (
-    "ros_setup", "foreign", "knobs", "plugins", "success_rates", "share", "interrupting", "video",
-    "launch_runner", "sim", "libero", "control", "arms", "engine", "selection", "models",
+    "ros_setup", "foreign", "knobs", "plugins", "success_rates", "share", "record", "interrupting",
+    "video", "launch_runner", "sim", "libero", "control", "arms", "engine", "selection", "models",
     "session", "variants", "selftest", "cuttest", "report", "driving", "nodes", "start_node",
     "serve", "replay", "demo", "doctor", "bench", "training",
 )  # fmt: skip

@@ -353,14 +353,16 @@ def _heard(node: PolicyNode) -> bool:
 
 
 @contextmanager
-def driven(meet: bool = True, **overrides: Any) -> Iterator[tuple[Robot, Watched, Rig]]:
+def driven(
+    meet: bool = True, namespace: str = "", **overrides: Any
+) -> Iterator[tuple[Robot, Watched, Rig]]:
     """A robot and an active policy node; ``__`` in a name stands for a dot. ``meet``: wait until
     each has found all of the other."""
     policies.SCRIPT.__init__()  # type: ignore[misc]
     GATE.set()
     named = {name.replace("__", "."): value for name, value in overrides.items()}
-    node = Watched(parameter_overrides=parameters(FAST | named))
-    robot = Robot()
+    node = Watched(parameter_overrides=parameters(FAST | named), namespace=namespace)
+    robot = Robot(namespace=namespace)
     robot.tape = node.tape
     node.start()
     rig = Rig(node, robot)

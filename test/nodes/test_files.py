@@ -2,14 +2,18 @@
 """Files beside the code say what the code says."""
 
 import json
+import os
 import re
 import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 import yaml
 
+from test.trees import child_path
+from vla_infoentropy_ros import record
 from vla_infoentropy_ros.driving.parameter_specs import group_specs
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings, parameter_specs
 from vla_infoentropy_ros.nodes.arm_settings import arm_specs
@@ -21,7 +25,7 @@ from vla_infoentropy_ros.selection import SCHEDULES, SELECTORS
 ROOT = Path(__file__).parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.xml"))
 CONFIGS = sorted(path for path in (ROOT / "config").glob("*.yaml")
-                 if path.stem not in ("gazebo_bridge", "recording_qos"))
+                 if path.stem != "gazebo_bridge")
 
 
 def test_the_parameter_page_is_generated_from_the_declarations():
@@ -112,29 +116,62 @@ def test_a_bag_plays_no_commands():
 
 
 @pytest.mark.parametrize("name", ["vla", "servo", "sim", "gazebo"])
-def test_a_recording_holds_what_replay_needs(name):
+def test_a_recording_holds_what_replay_needs(name, tmp_path):
     """What the policy sees, hears and decides, from whoever started first."""
     launch = ElementTree.parse(ROOT / "launch" / f"{name}.launch.xml").getroot()
     given = {arg.get("name"): arg.get("default") for arg in launch.iter("arg")}
     assert given["record"] == "false"
-    (recorder,) = (each for each in launch.iter("executable") if "bag record" in each.get("cmd"))
+    (recorder,) = (each for each in launch.iter("executable") if ".record" in each.get("cmd"))
     assert recorder.get("if") == "$(var record)"
-    command = re.sub(r"\$\(var (\w+)\)", lambda found: given[found[1]], recorder.get("cmd"))
-    options, _, topics = command.partition("--topics")
-    assert "config/recording_qos.yaml" in options and "--output recording" in options
-    profiles = yaml.safe_load((ROOT / "config" / "recording_qos.yaml").read_text())
-    names = {topic.removeprefix("/sim/").removeprefix("/") for topic in topics.split()}
-    camera = given.get("image", "image").removeprefix("/")
+    given |= {"namespace": "left"}
+    command = re.sub(r"\$\(var (\w+)\)", lambda found: given[found[1]], recorder.get("cmd")).split()
+    assert command[:3] == ["python3", "-m", "vla_infoentropy_ros.record"]
+    fake = tmp_path / "ros2"
+    fake.write_text('#!/bin/sh\nwhile [ "$1" != --topics ]; do\n'
+                    '  [ "$1" = --qos-profile-overrides-path ] && cat "$2" > qos\n'
+                    '  echo "$1" >> options; shift\ndone\nshift; echo "$@" > topics\n')
+    fake.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONPATH": child_path()}
+    subprocess.run([sys.executable, *command[1:]], cwd=tmp_path, check=True,
+                   env=os.environ | environment)
+    assert "--output\nrecording\n" in (tmp_path / "options").read_text()
+    profiles = json.loads((tmp_path / "qos").read_text())
+    topics = (tmp_path / "topics").read_text().split()
+    names = {topic.removeprefix("/left/") for topic in topics}
+    assert [name for name in names if name.startswith("/")] in ([], ["/clock"])
+    camera = given.get("image", "image")
     assert {camera, "instruction", "action", "policy_node/selection", "policy_node/status"} <= names
     if "wrist_image" in given:  # a robot's own cameras and state, not a simulator's
         assert {"wrist_image", "third_image", "third_image/compressed", "ee_pose",
                 "joint_states"} <= names
-        assert profiles["/third_image"] == profiles["/wrist_image"]
-    latched = "/sim/instruction" if "namespace" in given else "/instruction"
-    assert profiles[latched] == {"history": "keep_last", "depth": 1, "reliability": "reliable",
-                                 "durability": "transient_local"}
-    image = f"/sim/{camera}" if "namespace" in given else f"/{camera}"
-    assert profiles[image]["reliability"] == "best_effort", "takes any camera"
+        assert profiles["/left/third_image"] == profiles["/left/wrist_image"]
+    assert profiles["/left/instruction"]["durability"] == "transient_local"
+    assert profiles["/left/instruction"]["reliability"] == "reliable"
+    assert profiles[f"/left/{camera}/compressed"]["reliability"] == "best_effort", "any camera"
+
+
+def test_a_recording_without_ros_2_is_one_sentence(capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert record.main(["--to", "recording", "--topics", "action"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: record:=true needs `ros2 bag record`") and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "launch").iterdir()), ids=lambda path: path.name)
+def test_several_robots_share_a_graph(path):
+    """Every node is in a namespace that can be given, and no topic by default outside of it."""
+    launch = ElementTree.parse(path).getroot()
+    given = {arg.get("name"): arg.get("default") for arg in launch.iter("arg")}
+    assert "namespace" in given
+    for node in launch.iter("node"):
+        assert node.get("namespace") == "$(var namespace)", node.get("name")
+    topics = {name for remap in launch.iter("remap")
+              for name in re.findall(r"\$\(var (\w+)\)", remap.get("to"))}
+    absolute = {name for name in topics if given[name].startswith("/")}
+    absolute |= {remap.get("to") for remap in launch.iter("remap") if remap.get("to")[0] == "/"}
+    recorded = {"image", "wrist_image", "third_image", "instruction_topic", "ee_pose",
+                "joint_states"}
+    assert absolute == (recorded if path.name.startswith("bag") else set())
 
 
 def test_views_show_topics_that_exist():

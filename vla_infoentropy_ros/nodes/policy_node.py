@@ -21,7 +21,7 @@ from vla_infoentropy_ros.control.faults import Fault
 from vla_infoentropy_ros.driving.driver import Driver, Step
 from vla_infoentropy_ros.driving.goal import Goals, Reason
 from vla_infoentropy_ros.driving.in_force import in_force
-from vla_infoentropy_ros.driving.intake import Frame
+from vla_infoentropy_ros.driving.intake import VIEWS, Frame
 from vla_infoentropy_ros.driving.live_settings import LiveSettings
 from vla_infoentropy_ros.driving.runner import PolicyRunner
 from vla_infoentropy_ros.driving.settings import parameter_specs
@@ -188,6 +188,8 @@ class PolicyNode(LifecycleNode):
             f"a step takes {runner.times.reusing:.0f} ms, {runner.times.dense:.0f} ms with all "
             "tokens recomputed"
         )
+        cameras = ", ".join(VIEWS[: policy.views])
+        self.get_logger().info(f"it takes {policy.views} picture(s) of a moment: {cameras}")
         if self.driver.slow:
             self.get_logger().warning(printable(self.driver.slow, MESSAGE))
         if note := decoding_note(policy, self.driver.settings.session):
