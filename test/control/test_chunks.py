@@ -29,23 +29,22 @@ def played(executor: ChunkExecutor, until_s: float, execute: int, since_s: float
 
 def test_each_action_has_its_time_and_the_rest_of_the_chunk_is_not_carried_out() -> None:
     executor = ChunkExecutor()
-    assert executor.put(chunk(0.0), 0.0, 3, 0.0)
+    assert executor.put(chunk(0.0), 0.0, 3, 0.0) == 0
     assert played(executor, 2.0, 3) == {0.0: 0, 0.2: 1, 0.4: 2}
 
 
 def test_actions_whose_time_has_passed_are_skipped() -> None:
     executor = ChunkExecutor()
-    assert executor.put(chunk(-0.3), 0.0, 2, 0.0)
-    assert executor.first == 1
+    assert executor.put(chunk(-0.3), 0.0, 2, 0.0) == 1
     assert played(executor, 2.0, 2) == {0.0: 1, 0.1: 2}
     late = ChunkExecutor()
-    assert not late.put(chunk(-0.8), 0.0, 4, 0.0), "its last action ended"
+    assert late.put(chunk(-0.8), 0.0, 4, 0.0) is None, "its last action ended"
     assert played(late, 1.0, 4) == {}
 
 
 def test_a_single_action_is_never_late() -> None:
     executor = ChunkExecutor()
-    assert executor.put(chunk(-5.0, horizon=1), 0.0, 1, 0.0)
+    assert executor.put(chunk(-5.0, horizon=1), 0.0, 1, 0.0) == 0
     assert played(executor, 1.0, 1) == {0.0: 0}
 
 

@@ -75,6 +75,18 @@ def test_an_old_picture_loses_its_first_actions(rig):
     assert told["values"][0] == pytest.approx(0.02)
 
 
+def test_a_chunk_that_waits_tells_which_of_its_actions_is_meant_for_now(rig):
+    rig.drive()
+    rig.periods(9)  # at 0.3 s, the second of two actions in progress
+    script(0.2, 0.15, 0.12, 0.09)
+    rig.look(rig.clock.now_ns() - SECOND * 22 // 100)
+    assert len(rig.heard.steps) == 2
+    told = action_values(rig.heard.steps[1], rig.driver.commander.convention, "base_link")
+    assert told["row"] == 1 and told["command"][0] == pytest.approx(0.05)
+    rig.periods(3)  # from 0.4 s on it is carried out: seen at 0.08 s, its row for then
+    assert along_x(rig) == [0.1, 0.05, 0.15]
+
+
 @pytest.mark.parametrize("stop", ["rest", "reset", "disable", "fault", "instruction"])
 def test_every_stop_drops_the_rest_at_once(rig, stop):
     rig.drive()

@@ -54,23 +54,24 @@ class ChunkExecutor:
         self._chunk: Chunk | None = None
         self._waiting: Chunk | None = None
         self._given = self._end = 0  # rows: the last one given, and the first not to be
-        self.first = 0  # row of the newest chunk with which it began
 
     def clear(self) -> None:
         """Nothing is due any more."""
         self._chunk = self._waiting = None
 
-    def put(self, chunk: Chunk, now_s: float, execute: int, blend: float) -> bool:
-        """A chunk has come; false: its last row is late already, and it is not taken."""
-        if chunk.row_at(now_s) >= len(chunk.rows):
-            return False
+    def put(self, chunk: Chunk, now_s: float, execute: int, blend: float) -> int | None:
+        """A chunk has come; its row for now, whether it begins at once or waits. None: its last
+        row is late already, and it is not taken."""
+        row = chunk.row_at(now_s)
+        if row >= len(chunk.rows):
+            return None
         if self._chunk is not None and blend > 0.0:
             chunk = chunk.blended(self._chunk, blend)
         if execute > 1 and self._left_s(now_s) > 0.0:
             self._waiting = chunk
         else:
             self._take(chunk, now_s, execute)
-        return True
+        return row
 
     def due(self, now_s: float, execute: int) -> NDArray[np.float64] | None:
         """The action (7,) that begins now; each is given once. None: go on as before."""
@@ -100,9 +101,8 @@ class ChunkExecutor:
 
     def _take(self, chunk: Chunk, now_s: float, execute: int) -> None:
         self._chunk, self._waiting = chunk, None
-        self.first = chunk.row_at(now_s)
         self._given = -1
-        self._end = min(self.first + execute, len(chunk.rows))
+        self._end = min(chunk.row_at(now_s) + execute, len(chunk.rows))
 
     def _left_s(self, now_s: float) -> float:
         """Until the rows to be carried out are done."""

@@ -37,7 +37,8 @@ class Counters:
 @dataclass(frozen=True)
 class Issued:
     """What became of a chunk: what was commanded (zeros if nothing) and what limited it. row: of
-    the chunk, that was commanded; those before it came too late."""
+    the chunk, that is meant for the time of the command; those before it came too late. Where the
+    chunk waits, the command is another's for that time."""
 
     command: Command
     limited: tuple[str, ...]
@@ -171,15 +172,16 @@ class Commander:
         self._lead_s = age_s
         self._pace.acted(stamp_ns - round(age_s * 1e9))
         chunk = Chunk(rows, now_s - age_s, self.convention.control_period_s)
-        if not self._chunks.put(chunk, now_s, settings.execute_actions, settings.blend_chunks):
+        row = self._chunks.put(chunk, now_s, settings.execute_actions, settings.blend_chunks)
+        if row is None:
             self.counters.actions_dropped += 1
             self.stop()
             return None
         self.counters.actions_issued += 1
         if (values := self._chunks.due(now_s, settings.execute_actions)) is not None:
-            return self._send(values, stamp_ns, self._chunks.first)
+            return self._send(values, stamp_ns, row)
         held = self._hold.command  # of the chunk before, which goes on
-        return self._nothing() if held is None else Issued(held, (), settings.dry_run)
+        return self._nothing(row) if held is None else Issued(held, (), settings.dry_run, row)
 
     def wants_chunk(self, interval_s: float) -> bool:
         """Whether an image of now should be acted on; the next comes after ``interval_s``."""
@@ -217,28 +219,28 @@ class Commander:
     def _send(self, values: NDArray[np.float64], stamp_ns: int, row: int = 0) -> Issued:
         settings, convention, aim = self.settings, self.convention, self.aim
         if aim is None or not self.interlock.may_move:
-            return self._nothing()
+            return self._nothing(row)
         period_s = self._pace.action_s(convention.control_period_s, settings)
         hold_s = period_s * settings.hold_periods
         wanted = step_to_twist(values, period_s, convention.rotation)
         limited = limit_twist(wanted, self._hold.twist, period_s, settings)
         inside = aim.inside_workspace(limited.twist, settings, hold_s)
         if isinstance(inside, Fault):
-            return self._refuse(inside)
+            return self._refuse(inside, row)
         # A wall is no matter of acceleration: what is being sent must not run into it either.
         sent = aim.inside_workspace(self._hold.sent, settings, hold_s)
         if isinstance(sent, Fault):
-            return self._refuse(sent)
+            return self._refuse(sent, row)
         if not np.isfinite(inside).all():
             return self._refuse(
-                Fault(faults.INVALID_ACTION, f"the limits gave {inside.tolist()}")
+                Fault(faults.INVALID_ACTION, f"the limits gave {inside.tolist()}"), row
             )
         cut = np.any(np.abs(inside - limited.twist) > 1e-9)
         opening = gripper_opening(values[6], convention.gripper)
         command = Command(inside, opening, period_s)
         fault = self._sink.fault() or aim.plan(command, settings)
         if fault is not None:
-            return self._refuse(fault)
+            return self._refuse(fault, row)
         now_s = self._motion.now_s()
         self._hold.put(command, now_s, hold_s, sent)
         self.watchdog.arm()
@@ -246,12 +248,12 @@ class Commander:
         self._sink.grip(opening, settings)
         return Issued(command, limited.by + ("workspace",) * bool(cut), settings.dry_run, row)
 
-    def _refuse(self, fault: Fault) -> Issued:
+    def _refuse(self, fault: Fault, row: int) -> Issued:
         self.stop(fault)
-        return self._nothing()
+        return self._nothing(row)
 
-    def _nothing(self) -> Issued:
-        return Issued(Command(np.zeros(6), 0.0), (), self.settings.dry_run)
+    def _nothing(self, row: int) -> Issued:
+        return Issued(Command(np.zeros(6), 0.0), (), self.settings.dry_run, row)
 
     def tick(self, worker_alive: bool) -> None:
         """Repeat the command, or stop; at command rate."""
