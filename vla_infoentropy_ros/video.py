@@ -40,7 +40,7 @@ def write_video(frames: Iterable[Picture], stem: Path, fps: float = 5.0) -> Path
         other.unlink(missing_ok=True)
         return target
     target.unlink(missing_ok=True)
-    _write_gif(every, other, fps)
+    write_gif(every, other, fps)
     return other
 
 
@@ -65,7 +65,8 @@ def _write_mp4(frames: list[Picture], path: Path, fps: float) -> bool:
     return bool(readable)
 
 
-def _write_gif(frames: list[Picture], path: Path, fps: float) -> None:
+def write_gif(frames: list[Picture], path: Path, fps: float = 5.0) -> None:
+    """Write ``path``, an animation without end. frames: as for `write_video`, one at least."""
     pages = [Image.fromarray(frame).quantize(128) for frame in frames]
     pages[0].save(path, save_all=True, append_images=pages[1:], loop=0,
                   duration=int(1000 / fps), optimize=False)

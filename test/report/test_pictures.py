@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from test.report import synthetic
 from vla_infoentropy_ros import video
 from vla_infoentropy_ros.report import canvas
-from vla_infoentropy_ros.report.overlay import OverlayError, recompute_map, token_overlay
+from vla_infoentropy_ros.report.overlay import OverlayError, recompute_map, share_bar, token_overlay
 from vla_infoentropy_ros.report.page import report_page
 from vla_infoentropy_ros.report.palette import CATEGORIES, categorise, category_counts
 from vla_infoentropy_ros.report.statistics import summarise
@@ -57,6 +58,38 @@ def test_recompute_map_spans_dark_to_bright() -> None:
     share = np.linspace(0, 1, 256)
     picture = recompute_map(np.zeros((224, 224, 3), np.uint8), share, (16, 16), 320)
     assert int(picture[5, 5].sum()) < int(picture[-5, -5].sum())
+
+
+def test_the_bar_shows_the_colours_of_the_map() -> None:
+    share = np.linspace(0, 1, 256)
+    picture = recompute_map(np.zeros((224, 224, 3), np.uint8), share, (16, 16), 320)
+    bar = share_bar(256)
+    assert bar.shape == (14, 256, 3)
+    for at, pixel in ((0, picture[5, 5]), (255, picture[-5, -5])):
+        np.testing.assert_allclose(pixel, bar[0, at] * 0.62, atol=1.5)
+
+
+def test_no_time_is_shown_where_none_was_measured() -> None:
+    """And where no selection arrived the camera alone."""
+    shown = synthetic.run(3).shown[0]
+    steps = tuple(dataclasses.replace(step, record=dataclasses.replace(
+        step.record, latency_ms=float("nan"))) for step in shown.steps)
+    timed = next(canvas.overlay_frames([shown])).astype(int)
+    untimed = next(canvas.overlay_frames([dataclasses.replace(shown, steps=steps)])).astype(int)
+    changed = np.argwhere((timed != untimed).any(-1))
+    assert len(changed) and changed[:, 0].min() > 500, "under the picture, and nothing else"
+    plain = tuple(dataclasses.replace(step, record=dataclasses.replace(
+        step.record, latency_ms=float("nan"), reasons=np.zeros(0, np.uint8), fresh=0, reused=0,
+        pruned=0)) for step in shown.steps)
+    camera = next(canvas.overlay_frames([dataclasses.replace(shown, steps=plain)]))
+    assert not (camera[520:600] > 200).any(), "no words under it"
+
+
+def test_the_clip_of_the_readme_plays_and_is_small() -> None:
+    path = Path(__file__).parents[2] / "docs" / "figures" / "episode.gif"
+    assert path.stat().st_size < 2e6
+    with Image.open(path) as clip:
+        assert getattr(clip, "n_frames", 1) > 10 and clip.info["loop"] == 0
 
 
 def test_video_frames_end_with_the_outcome() -> None:

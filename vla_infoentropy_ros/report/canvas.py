@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -33,7 +34,10 @@ def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 
 
 def overlay_frames(shown: Sequence[ShownEpisode]) -> Iterator[Picture]:
-    """Frames (HEIGHT, WIDTH, 3) uint8; runs that end sooner keep their last picture."""
+    """Frames (HEIGHT, WIDTH, 3) uint8; runs that end sooner keep their last picture.
+
+    A step without a selection shows the camera, one whose latency is NaN no milliseconds.
+    """
     shown = [episode for episode in shown if episode.steps][:3]
     if not shown:
         return
@@ -83,13 +87,15 @@ def _panel(
         _badge(draw, left, run.success, run.steps)
     under = _TOP + _PANEL + 26
     share = record.fresh / max(1, record.tokens)
-    draw.text((left, under), f"{record.fresh} of {record.tokens} tokens fresh "
-              f"({share:.0%})", font=font(17), fill=_INK, anchor="ls")
-    draw.text((left + _PANEL, under), f"{record.latency_ms:.1f} ms", font=font(20), fill=_INK,
-              anchor="rs")
-    width = int(_PANEL * min(1.0, record.latency_ms / max(scale, 1e-6)))
-    draw.rectangle((left, under + 9, left + _PANEL, under + 15), fill=_LINE)
-    draw.rectangle((left, under + 9, left + width, under + 15), fill=tint)
+    if record.tokens:
+        draw.text((left, under), f"{record.fresh} of {record.tokens} tokens fresh "
+                  f"({share:.0%})", font=font(17), fill=_INK, anchor="ls")
+    if not math.isnan(record.latency_ms):
+        draw.text((left + _PANEL, under), f"{record.latency_ms:.1f} ms", font=font(20), fill=_INK,
+                  anchor="rs")
+        width = int(_PANEL * min(1.0, record.latency_ms / max(scale, 1e-6)))
+        draw.rectangle((left, under + 9, left + _PANEL, under + 15), fill=_LINE)
+        draw.rectangle((left, under + 9, left + width, under + 15), fill=tint)
     _history(draw, shown, min(index, len(shown.steps) - 1), left, under + 26, tokens)
 
 

@@ -15,6 +15,8 @@ from vla_infoentropy_ros.report.palette import CATEGORIES, REUSED_INDEX, categor
 Picture = NDArray[np.uint8]
 """(H, W, 3) uint8 RGB."""
 
+_ANCHORS = np.array([[15, 23, 60], [60, 50, 140], [190, 60, 110], [250, 150, 60],
+                     [252, 240, 130]], dtype=np.float32)  # of the map, from never to always
 _DIM = 0.45  # brightness kept by a reused patch
 _TINT = 0.30  # share of the reason's colour in a recomputed patch
 
@@ -63,19 +65,27 @@ def recompute_map(
 ) -> Picture:
     """How often each patch was recomputed over an episode: share (rows * cols,) in [0, 1].
 
-    Dark blue is never, yellow is always; the picture shows through.
+    By the colours of `share_bar`; the picture shows through.
     """
     base = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
     grey = base.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    anchors = np.array([[15, 23, 60], [60, 50, 140], [190, 60, 110], [250, 150, 60],
-                        [252, 240, 130]], dtype=np.float32)
-    at = np.clip(share, 0, 1).reshape(grid) * (len(anchors) - 1)
-    low = np.minimum(at.astype(int), len(anchors) - 2)
-    colour = anchors[low] + (at - low)[..., None] * (anchors[low + 1] - anchors[low])
-    wide = np.asarray(Image.fromarray(colour.astype(np.uint8)).resize((size, size),
-                                                                      Image.Resampling.NEAREST))
+    wide = np.asarray(Image.fromarray(_heat(share.reshape(grid))).resize(
+        (size, size), Image.Resampling.NEAREST))
     out = wide.astype(np.float32) * 0.62 + grey[..., None] * 0.38
     return np.clip(out, 0, 255).astype(np.uint8)
+
+
+def share_bar(width: int, height: int = 14) -> Picture:
+    """The colours of `recompute_map` from 0 on the left to 1, (height, width, 3)."""
+    return np.repeat(_heat(np.linspace(0.0, 1.0, width)[None]), height, axis=0)
+
+
+def _heat(share: NDArray[np.float64]) -> Picture:
+    """Shares (h, w) in [0, 1] to colours (h, w, 3)."""
+    at = np.clip(share, 0, 1) * (len(_ANCHORS) - 1)
+    low = np.minimum(at.astype(int), len(_ANCHORS) - 2)
+    colour = _ANCHORS[low] + (at - low)[..., None] * (_ANCHORS[low + 1] - _ANCHORS[low])
+    return colour.astype(np.uint8)
 
 
 def _cells(edges: NDArray[np.intp]) -> list[tuple[int, int]]:

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from vla_infoentropy_ros.report import charts
 from vla_infoentropy_ros.report.elements import document, dot, figure, legend
-from vla_infoentropy_ros.report.overlay import recompute_map, token_overlay
+from vla_infoentropy_ros.report.overlay import Picture, recompute_map, share_bar, token_overlay
 from vla_infoentropy_ros.report.palette import CATEGORIES, category_counts
-from vla_infoentropy_ros.report.records import RunRecord, ShownEpisode
+from vla_infoentropy_ros.report.records import RunRecord, ShownEpisode, ShownStep
 from vla_infoentropy_ros.report.statistics import BASELINE, latencies
 from vla_infoentropy_ros.report.verdict import headline, table_rows, verdicts
 
+_STILL = 320  # pixels, edge
 _TYPES = {".mp4": "video/mp4", ".gif": "image/gif"}
 
 
@@ -121,7 +123,9 @@ def _tokens(run: RunRecord) -> str:
     intro = (
         "<h2>Which tokens, and why</h2><p>One episode of each selector but dense, which recomputes "
         "all tokens in every step. The first step of an episode always recomputes everything. "
-        "Dashed lines are the schedule: image entropy's budget falls while attention's rises.</p>"
+        "Dashed lines are the schedule: image entropy's budget falls while attention's rises. The "
+        "milliseconds under a still are of that one step; those of the table are medians of all."
+        "</p>"
     )
     parts = [intro, _legend(run)]
     for shown in run.shown:
@@ -146,13 +150,22 @@ def _frames(shown: ShownEpisode) -> str:
     cells = []
     for place in places:
         step = steps[place]
-        picture = token_overlay(step.image, step.record.reasons[:tokens], shown.grid, 320)
-        cells.append(figure(picture, f"step {step.record.t}: {step.record.fresh} tokens fresh, "
-                             f"{step.record.latency_ms:.1f} ms"))
+        picture = token_overlay(step.image, step.record.reasons[:tokens], shown.grid, _STILL)
+        cells.append(figure(np.vstack((_camera(step), picture)),
+                            f"step {step.record.t}: {step.record.fresh} tokens fresh, "
+                            f"{step.record.latency_ms:.1f} ms"))
     after_first = np.stack([step.record.reasons[:tokens] != 0 for step in steps[1:]])
-    heat = recompute_map(steps[-1].image, after_first.mean(axis=0), shown.grid, 320)
-    cells.append(figure(heat, "how often each patch was recomputed: dark never, yellow always"))
+    heat = recompute_map(steps[-1].image, after_first.mean(axis=0), shown.grid, _STILL)
+    cells.append(figure(np.vstack((heat, share_bar(_STILL))),
+                        "how often each patch was recomputed, from never (left end of the bar) to "
+                        "always (right end)"))
     return f'<div class="frames">{"".join(cells)}</div>'
+
+
+def _camera(step: ShownStep) -> Picture:
+    """The picture alone, as large as the still under it."""
+    return np.asarray(Image.fromarray(step.image).resize((_STILL, _STILL),
+                                                         Image.Resampling.BICUBIC))
 
 
 def _legend(run: RunRecord) -> str:
