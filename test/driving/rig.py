@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -95,10 +95,13 @@ class Heard:
 class Bench:
     """An active driver on an arm; ``values`` are parameters by name."""
 
-    def __init__(self, values: dict[str, Any] | None = None, make_worker: Any = Inline) -> None:
+    def __init__(
+        self, values: dict[str, Any] | None = None, make_worker: Any = Inline,
+        make_arm: Callable[[SetClock], Arm] = Arm,
+    ) -> None:
         policies.SCRIPT.__init__()  # type: ignore[misc]
         self.clock = SetClock(START_NS)
-        self.arm, self.heard = Arm(self.clock), Heard()
+        self.arm, self.heard = make_arm(self.clock), Heard()
         settings = PolicyNodeSettings.from_values(SCRIPTED | (values or {}))
         self.inputs = Inputs()
         self.driver = Driver(

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An arm at the driver's end, by a clock that is set: what is wrong with it is one sentence, and it
+stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from test.driving.rig import Arm, Bench
+from test.nodes import policies
+from vla_infoentropy_ros.arms.arm import StandInArm
+from vla_infoentropy_ros.arms.models import ARMS
+from vla_infoentropy_ros.arms.servo import CommandType, TwistCommand
+from vla_infoentropy_ros.arms.trajectory import Point
+from vla_infoentropy_ros.control.conventions import matrix_quaternion
+from vla_infoentropy_ros.driving.aims import JointPositions, Target, Velocity
+from vla_infoentropy_ros.driving.clock import SetClock
+from vla_infoentropy_ros.driving.transforms import Transform
+
+OVER_THE_TABLE = np.array([0.45, 0.05, 0.15])
+PERIOD_S = 1.0 / 30.0
+BACK = (-0.03, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+OUT = (0.03, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+ENDED_S = 0.6
+
+
+class Behind(Arm):
+    """A stand-in arm behind Servo or its trajectory controller, as a driver's robot."""
+
+    def __init__(self, clock: SetClock, body: StandInArm) -> None:
+        super().__init__(clock)
+        self.body = body
+        body.servo.switch(CommandType.TWIST)
+
+    def send(self, target: Target, stamp_ns: int) -> None:
+        super().send(target, stamp_ns)
+        if isinstance(target, Velocity):
+            self.body.servo.hear(TwistCommand(target.twist, target.frame_id, stamp_ns))
+        if isinstance(target, JointPositions):
+            point = Point(tuple(target.positions), round(target.duration_s * 1e9))
+            self.body.follow(target.names, [point], 0, self._clock.now_ns())
+
+
+class Scene:
+    """Bench and arm; the arm's driver tells joints, transforms and description, unless silenced."""
+
+    def __init__(self, name: str, output: str, values: dict[str, Any]) -> None:
+        model = ARMS[name]
+        self.body = StandInArm(model, output)
+        self.body.place(OVER_THE_TABLE)
+        self.silent = False
+        frames = {"command.base_frame": model.base, "command.tool_frame": model.tip}
+        given = {"command.output": output, "command.pose_source": "tf", **frames}
+        self.bench = Bench(given | values, make_arm=lambda clock: Behind(clock, self.body))
+        self.bench.driver.robot.hear_description(model.urdf)
+
+    def live(self, seconds: float) -> None:
+        """A period at a time: the arm moves and tells of itself, the camera looks at 5 Hz."""
+        bench = self.bench
+        for period in range(round(seconds / PERIOD_S)):
+            bench.clock.pass_s(PERIOD_S)
+            self.body.advance(bench.clock.now_ns(), PERIOD_S)
+            if not self.silent:
+                self.tell()
+            if period % 6 == 0:
+                bench.look()
+            bench.driver.tick()
+
+    def tell(self) -> None:
+        robot, now_ns = self.bench.driver.robot, self.bench.clock.now_ns()
+        model, arm = self.body.model, self.body
+        robot.hear_joints(model.chain.names, arm.positions.tolist(), now_ns)
+        turn, place = arm.frames()[model.tip]
+        arrival_s = self.bench.clock.steady_s()
+        rotation = matrix_quaternion(turn)
+        robot.hear_transform(
+            model.tip, Transform(model.base, rotation, place, now_ns, arrival_s)
+        )
+
+    def moves(self, action: tuple[float, ...]) -> None:
+        policies.SCRIPT.values = action
+        self.tell()
+        assert self.bench.driver.enable(True)[0]
+        before, _ = self.body.tip
+        self.live(0.4)
+        assert np.linalg.norm(self.body.tip[0] - before) > 0.01, self.bench.driver.detail()
+
+    def stands(self) -> str:
+        """It has stopped for a fault; its code and sentence."""
+        fault = self.bench.driver.commander.interlock.fault
+        assert fault is not None, "no fault"
+        self.live(0.2)  # what it is given to stop
+        standing = self.body.positions
+        self.live(ENDED_S)
+        np.testing.assert_array_equal(self.body.positions, standing)
+        assert "\n" not in fault.reason and self.bench.heard.faults == [fault]
+        return f"{fault.code}: {fault.reason}"
+
+
+@pytest.fixture
+def scene():
+    made: list[Scene] = []
+
+    def make(name: str, output: str, **values: Any) -> Scene:
+        named = {key.replace("__", "."): value for key, value in values.items()}
+        made.append(Scene(name, output, named))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.bench.close()
+    policies.SCRIPT.values = policies.STEP
+
+
+@pytest.mark.parametrize("output", ["twist", "trajectory"])
+@pytest.mark.parametrize("name", ["panda", "ur5"])
+def test_an_arm_moves_as_the_policy_says(scene, name, output) -> None:
+    rig = scene(name, output, command__limit_workspace=True)
+    rig.moves(OUT)
+    before, _ = rig.body.tip
+    rig.live(0.5)
+    moved = rig.body.tip[0] - before
+    assert moved[0] > 0.03 and np.abs(moved[1:]).max() < 2e-3, moved
+
+
+@pytest.mark.parametrize("output", ["twist", "trajectory"])
+def test_a_driver_that_falls_silent(scene, output) -> None:
+    """Its transforms grow old, or its joint states."""
+    rig = scene("panda", output, command__limit_workspace=output == "twist")
+    rig.moves(OUT)
+    rig.silent = True
+    rig.live(1.0)
+    told = rig.stands()
+    what = "the transform from panda_link0 to panda_hand_tcp in TF" if output == "twist" else (
+        "in joint_states")  # fmt: skip
+    assert told.startswith("stale_state: ") and f"{what} is" in told and "s old" in told
+
+
+@pytest.mark.parametrize(
+    ("frames", "told"),
+    [
+        ({"command__base_frame": "world"}, "no way from 'panda_hand_tcp' up to 'world'"),
+        ({"command__tool_frame": "tool0"}, "no way from 'tool0' up to 'panda_link0'"),
+    ],
+)
+def test_frames_that_tf_does_not_have(scene, frames, told) -> None:
+    rig = scene("panda", "twist", command__limit_workspace=True, **frames)
+    rig.tell()
+    assert rig.bench.driver.enable(True)[0]
+    rig.live(0.1)
+    assert told in rig.stands()
+    assert not rig.bench.arm.moving, "never moved"
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "told"),
+    [
+        ("panda", BACK, "joint panda_joint"),
+        ("ur5", OUT, "singular pose"),
+    ],
+)
+def test_a_joint_limit_or_a_singular_pose_on_the_way(scene, name, action, told) -> None:
+    rig = scene(name, "trajectory")
+    rig.moves(action)
+    while rig.bench.clock.steady_s() < 8.0 and not rig.bench.heard.faults:
+        rig.live(0.2)
+    reason = rig.stands()
+    assert reason.startswith("no_solution: ") and told in reason
+    low, high = (np.array([getattr(joint, end) for joint in rig.body.model.chain.movable])
+                 for end in ("lower", "upper"))  # fmt: skip
+    assert np.all(rig.body.positions >= low) and np.all(rig.body.positions <= high)
+
+
+def test_joints_without_a_description(scene) -> None:
+    rig = scene("panda", "trajectory")
+    rig.bench.driver.robot.hear_description("")
+    rig.tell()
+    assert rig.bench.driver.enable(True)[0]
+    rig.live(0.1)
+    assert "stale_state: robot_description never arrived" in rig.stands()
