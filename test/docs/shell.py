@@ -116,6 +116,8 @@ class _Parsed(Exception):
 
 
 def _python(words: list[str]) -> None:
+    if words[0] == "-":
+        return  # what follows is on its standard input
     if words[0] != "-m":
         assert (ROOT / words[0]).is_file(), words[0]
         return
