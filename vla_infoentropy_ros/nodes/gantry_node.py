@@ -53,6 +53,7 @@ class GantryNode(Node):
     def __init__(self, **options: Any) -> None:
         super().__init__("gantry_node", **options)
         self._settings = declare_group(self, GantrySettings)
+        self._joints: JointState | None = None  # the newest; Gazebo tells them with every step
         self._here: np.ndarray | None = None
         self._goal = HOME.copy()
         self._twist = (np.zeros(4), 0)
@@ -92,16 +93,25 @@ class GantryNode(Node):
         self._fingers.publish(Float64(data=FINGER_OPEN if message.data > 0.5 else 0.0))
 
     def _on_joints(self, message: JointState) -> None:
+        self._joints = message
+
+    def _look(self) -> None:
+        """Where the hand is, by the newest joints, if there are any that were not looked at."""
+        message, self._joints = self._joints, None
+        if message is None:
+            return
         at = dict(zip(message.name, message.position, strict=False))
         if not all(axis in at and math.isfinite(at[axis]) for axis in AXES):
             return
+        here = HOME + [at[axis] for axis in AXES]
         if self._here is None:
-            self._goal = HOME + [at[axis] for axis in AXES]
-        self._here = HOME + [at[axis] for axis in AXES]
-        self._tell_pose(self._here, message.header.stamp)
+            self._goal = here.copy()
+        self._here = here
+        self._tell_pose(here, message.header.stamp)
 
     def tick(self) -> None:
-        """One set point, once the joints are known."""
+        """One pose and one set point, once the joints are known."""
+        self._look()
         if self._here is None:
             return
         speeds, stamp_ns = self._twist
