@@ -27,7 +27,7 @@ from vla_infoentropy_ros.launch_runner.description import Description
 ROOT = Path(__file__).parents[2]
 PACKAGE = "vla_infoentropy_ros"
 # Programs of others: that they are called is all that can be said without them.
-_OTHERS = ("apt-get", "docker", "git", "grep", "rviz2", "sed", "sudo")
+_OTHERS = ("apt-get", "cp", "docker", "git", "grep", "rviz2", "sed", "sudo")
 _ROS2_VERBS = {
     "action list", "bag record", "interface show", "lifecycle get", "lifecycle set", "param get",
     "pkg prefix", "run tf2_ros", "security create_keystore", "security generate_artifacts",
@@ -88,7 +88,7 @@ def played(block: Block, folder: Path) -> list[list[str]]:
     text = re.sub(r"(?<![\w/])(?:/path/to|\.venv|\.venv-libero)[\w/]*/bin/", "", block.text)
     words = shlex.split(text.replace("\\\n", " "), comments=True)
     called = {word for word in words if re.fullmatch(r"[a-z][\w.-]*", word)}
-    for name in called.union(_JUDGES, _OTHERS) - {"cd", "export", "source", "kill"}:
+    for name in called.union(_JUDGES, _OTHERS) - {"cat", "cd", "export", "kill", "mkdir", "source"}:
         (bin_ / name).symlink_to(note)
     begin = "source() { :; }\ncd() { :; }\nset -eu\n"
     subprocess.run(["bash", "-c", begin + text + "\nwait\n"], check=True, cwd=folder, timeout=60,
