@@ -20,22 +20,31 @@ _CHOICES = {  # selector:=, and its row in episodes.json ("" where its tokens ar
     "vla_pruner": "vla_pruner 128",
 }
 _NOISE = "noise 10"
+_RESULTS = Path("docs/results")
+_ABOUT = ("command", "options", "hardware", "versions", "definitions", "limits", "measured_on")
 
 
 def choosing(root: Path) -> str:
     """Every selector worth choosing, by what was measured."""
     steps, rows = _load(root, "steps")["variants"], _load(root, "episodes")["rows"]
-    table = [("`selector:=`", "speed-up", "milliseconds", "success, 95 %", "steps",
-              "same actions as dense", "success under noise", "tokens recomputed")]
+    elsewhere = {"under noise": {name.removesuffix(f", {_NOISE}"): of for name, of in rows.items()
+                                 if name.endswith(f", {_NOISE}")}}
+    if (root / _RESULTS / "libero.json").exists():
+        elsewhere["on LIBERO"] = _load(root, "libero")["rows"]
+    table: list[tuple[str, ...]] = [
+        ("`selector:=`", "speed-up", "milliseconds", "success, 95 %", "steps",
+         "same actions as dense", *elsewhere, "tokens recomputed")
+    ]
     for name, row in _CHOICES.items():
-        of = steps[name]
+        step = steps[name]
         table.append((
-            f"`{name}`", f"{steps['dense']['p50_ms'] / of['p50_ms']:.2f}", f"{of['p50_ms']:.1f}",
+            f"`{name}`", f"{steps['dense']['p50_ms'] / step['p50_ms']:.2f}",
+            f"{step['p50_ms']:.1f}",
             *((_success(rows[row]), f"{rows[row]['steps_mean']:.1f}") if row in rows
               else ("as `dense`", "as `dense`")),
-            f"{of['same_actions']:.0%}",
-            _success(rows[f"{row}, {_NOISE}"]) if f"{row}, {_NOISE}" in rows else "not measured",
-            f"{of['fresh'] / 256:.0%}",
+            f"{step['same_actions']:.0%}",
+            *(_success(of[row]) if row in of else "not measured" for of in elsewhere.values()),
+            f"{step['fresh'] / 256:.0%}",
         ))
     return _markdown(table)
 
@@ -49,16 +58,16 @@ def short_choosing(root: Path) -> str:
 def document(root: Path) -> str:
     """One section for each file of results, in the order of their names."""
     parts = []
-    for path in sorted((root / "docs" / "results").glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        told = _TABLES.get(path.stem, _scalars)(record)
+    for path in sorted((root / _RESULTS).glob("*.json")):
+        record = _load(root, path.stem)
+        told = _TABLES.get(path.stem, _rows if "rows" in record else _scalars)(record)
         parts.append(f"### {path.stem}\n\n{_origin(path.name, record)}\n\n{told}\n")
     return "\n".join(parts)
 
 
 def _origin(name: str, record: Record) -> str:
     command = record.get("command", "python -m vla_infoentropy_ros " + _UNNAMED.get(name, ""))
-    where = record.get("hardware", {})
+    where = record.get("hardware") or record.get("measured_on", {})
     parts = [f"`{command.removeprefix('python -m vla_infoentropy_ros ')}`"]
     if where:
         parts.append(where.get("gpu") or f"{where['cores']} cores of {where['cpu']}")
@@ -133,11 +142,21 @@ def _selection(record: Record) -> str:
         for name, of in record["selectors"].items()])
 
 
+def _rows(record: Record) -> str:
+    """Of any record with rows: the success of each, and its figures."""
+    first = next(iter(record["rows"].values()))
+    keys = [key for key, value in first.items()
+            if isinstance(value, int | float) and key not in ("successes", "episodes")]
+    head = ("row", "success, 95 %", *(key.replace("_", " ") for key in keys))
+    return _markdown([head] + [(name, _success(of), *(f"{of[key]:.4g}" for key in keys))
+                               for name, of in record["rows"].items()])
+
+
 def _scalars(record: Record) -> str:
     """What a record holds beside where it was made: numbers and words, one level deep."""
     rows = []
     for name, value in record.items():
-        if name in ("command", "options", "hardware", "versions", "definitions", "limits"):
+        if name in _ABOUT:
             continue
         for key, one in (value.items() if isinstance(value, Mapping) else [("", value)]):
             if isinstance(one, int | float | str) and one != "":
@@ -155,7 +174,7 @@ _TABLES: dict[str, Callable[[Record], str]] = {
 
 
 def _load(root: Path, name: str) -> Any:
-    return json.loads((root / "docs" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads((root / _RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def _success(row: Record) -> str:
