@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 
 from vla_infoentropy_ros.engine.requirements import RequirementError, check_transformers
+from vla_infoentropy_ros.extras import missing
 from vla_infoentropy_ros.interrupting import terminable
 
 COMMANDS = {
@@ -35,6 +36,9 @@ def main(argv: list[str]) -> int:
             return 130
         except RequirementError as error:
             print(f"error: {error}", file=sys.stderr)
+            return 1
+        except ModuleNotFoundError as error:
+            print(f"error: {missing(error)}", file=sys.stderr)
             return 1
     asked = f"unknown command {argv[0]!r}\n" if argv and argv[0] not in ("-h", "--help") else ""
     lines = [f"  {name:9} {what}" for name, (_, what) in COMMANDS.items()]

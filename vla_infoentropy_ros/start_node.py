@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from vla_infoentropy_ros.engine.requirements import RequirementError, check_transformers
+from vla_infoentropy_ros.extras import missing
 from vla_infoentropy_ros.interrupting import terminable
 
 
@@ -25,6 +26,9 @@ def start(command: Sequence[str]) -> int:
             return int(node.main(command))
     except RequirementError as error:
         print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        print(f"{name}: {missing(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{name}: interrupted while it was being started", file=sys.stderr)

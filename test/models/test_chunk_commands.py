@@ -27,7 +27,8 @@ WRITERS = pytest.mark.parametrize("write", [write_tiny_smolvla, write_transforme
 
 
 def loading(folder: Path) -> list[str]:
-    return ["--model", str(folder), "--selector", "attention_drift", "--set", "fresh_tokens=6",
+    return ["--model", str(folder), "--selector", "attention_drift",
+            "--set", "selection.fresh_tokens=6",
             "--action-units", "si", "--trained-rotation", "rpy", "--control-period-s", "0.2",
             "--cameras", "top,wrist"]
 

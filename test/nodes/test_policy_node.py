@@ -13,7 +13,7 @@ from std_srvs.srv import SetBool
 from vla_infoentropy_ros.msg import InferenceStatus
 
 from test.control.test_limits import growth
-from test.nodes.harness import FAST, HELD, WORDS, Robot, driven, parameters, until
+from test.nodes.harness import FAST, HELD, WORDS, Robot, driven, logged, parameters, until
 from test.nodes.policies import LOAD, SCRIPT, STEP
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.nodes.messages import from_twist, to_ns, to_time
@@ -218,6 +218,20 @@ def test_reset_begins_a_new_episode():
         assert robot.act().step == 0
         until(lambda: robot.status.steps == 1, "no status")
         assert robot.status.invalidated == "new_episode"
+
+
+def test_the_log_says_what_the_node_waits_for_and_what_it_does_not_follow():
+    """Once each: where there is no ros2 command, nobody sees the status."""
+    with logged() as reads, driven() as (robot, _, _):
+        reads("[INFO]", "waits for an instruction on the topic instruction")
+        robot.say("123")
+        reads("[ERROR]", "instruction rejected: ")
+        robot.say(WORDS)
+        reads("[INFO]", "waits for an image")
+        robot.drive()
+        robot.say("456")
+        until(lambda: "rejected" in robot.status.detail, "not rejected", lambda: robot.status)
+        reads("[ERROR]", "instruction rejected: ")
 
 
 def test_selector_changes_live_at_a_step_boundary():

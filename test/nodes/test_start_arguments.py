@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from vla_infoentropy_ros.driving.parameter_files import ParameterFile, StartupError
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings, parameter_specs
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.launch_runner.commands import command_line
 from vla_infoentropy_ros.launch_runner.description import Description
-from vla_infoentropy_ros.nodes.parameter_files import ParameterFile, StartupError
 from vla_infoentropy_ros.nodes.parameters import overrides
 from vla_infoentropy_ros.nodes.policy_node import main
 from vla_infoentropy_ros.nodes.start_arguments import StartArguments

@@ -21,12 +21,12 @@ from vla_infoentropy_ros.replay.types import ACTION, RAW_IMAGE, packed, stamp_ns
 
 BRIDGE = str(DATA / "bags/bridge_ep00_mcap")
 WS = str(CASES / "ws.mcap")
-TINY = ["--set", "fresh_tokens=4", "--instruction", "red"]
+TINY = ["--set", "selection.fresh_tokens=4", "--instruction", "red"]
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "load_policy", lambda *_, **__: TinyPolicy())
+    monkeypatch.setattr(cli, "load_asked", lambda _: TinyPolicy())
 
 
 def figures(folder: Path) -> dict[str, Any]:
@@ -38,8 +38,8 @@ def test_a_replay_leaves_bag_figures_and_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, out = fingerprint(CASES / "interleave"), tmp_path / "out"
-    arguments = [str(CASES / "interleave"), "--compare", "dense", "--compare",
-                 "attention_drift+window", "--out", str(out), *TINY]
+    arguments = [str(CASES / "interleave"), "--selector", "attention_drift", "--compare", "dense",
+                 "--compare", "attention_drift+window", "--out", str(out), *TINY]
     assert cli.main(arguments) == 0
     told = capsys.readouterr().out
     assert "12 of 12 images from /camera/image_raw" in told
@@ -195,9 +195,12 @@ def test_folders_that_are_not_ours_are_left_alone(
         ([BRIDGE], "3 image topics"),
         ([BRIDGE, "--image-topic", "/bridge/image_0/compresed"], "did you mean /bridge/image_0/c"),
         ([BRIDGE, "--selector", "denze"], "denze"),
-        ([BRIDGE, "--set", "k9=3"], "k9"),
-        ([BRIDGE, "--set", "fresh_tokens"], "name=value"),
-        ([BRIDGE, "--set", "fresh_tokens=many"], "no int"),
+        ([BRIDGE, "--set", "k9=3"], "'k9' is unknown"),
+        ([BRIDGE, "--set", "k1=3"], "did you mean selection.k1?"),
+        ([BRIDGE, "--set", "session.decode=window"], "it has a flag, --selector, as NAME+window"),
+        ([BRIDGE, "--set", "model=x"], "it has a flag, --model"),
+        ([BRIDGE, "--set", "selection.fresh_tokens"], "name=value"),
+        ([BRIDGE, "--set", "selection.fresh_tokens=many"], "no int"),
         ([BRIDGE, "--instruction-topic", "/x"], "/instruction"),
         ([BRIDGE, "--image-topic", "/x"], "/bridge/image_0"),
         ([WS, "--start", "5", "--end", "2"], "before the end"),

@@ -112,7 +112,7 @@ def test_the_policy_does_not_wait_for_the_bag(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The first moment is written only once the second frame is looked at."""
-    monkeypatch.setattr(cli, "load_policy", lambda *_, **__: TinyPolicy())
+    monkeypatch.setattr(cli, "load_asked", lambda _: TinyPolicy())
     look, add, looked, in_time = stepping.Replay._look, ReplayBag.add, threading.Semaphore(0), []
 
     def looking(self: Any, shown: Any) -> Any:
@@ -127,15 +127,15 @@ def test_the_policy_does_not_wait_for_the_bag(
 
     monkeypatch.setattr(stepping.Replay, "_look", looking)
     monkeypatch.setattr(ReplayBag, "add", adding)
-    arguments = [str(CASES / "ws.mcap"), "--set", "fresh_tokens=4", "--instruction", "red"]
-    assert cli.main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    arguments = ["--set", "selection.fresh_tokens=4", "--instruction", "red"]
+    assert cli.main([str(CASES / "ws.mcap"), *arguments, "--out", str(tmp_path / "out")]) == 0
     assert in_time == [True]
 
 
 def test_pictures_are_decoded_ahead_but_not_those_that_are_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cli, "load_policy", lambda *_, **__: TinyPolicy())
+    monkeypatch.setattr(cli, "load_asked", lambda _: TinyPolicy())
     rgb, threads = RawPicture.rgb, []
 
     def decode(self: RawPicture) -> Any:
@@ -143,6 +143,6 @@ def test_pictures_are_decoded_ahead_but_not_those_that_are_skipped(
         return rgb(self)
 
     monkeypatch.setattr(RawPicture, "rgb", decode)
-    arguments = ["--set", "fresh_tokens=4", "--instruction", "red", "--every", "2"]
+    arguments = ["--set", "selection.fresh_tokens=4", "--instruction", "red", "--every", "2"]
     assert cli.main([str(CASES / "ws.mcap"), "--compare", "dense", *arguments]) == 0
     assert threads == ["replay-ahead"] * 3

@@ -57,7 +57,7 @@ class Played:
 
     def serving(self) -> list[str]:
         """The arguments of ``serve``."""
-        sets = [f"--set={name}={value}" for name, value in self.row.settings.items()]
+        sets = [f"--set=selection.{name}={value}" for name, value in self.row.settings.items()]
         return ["--selector", self.row.variant, "--schedule", self.row.schedule, *sets]
 
 

@@ -61,6 +61,8 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; all nodes are stopped", file=sys.stderr)
         return 130
+    except ModuleNotFoundError:
+        raise  # told by what started this
     except (UsageError, DomainError, FolderError, NodeDiedError, BagError, ImportError) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1

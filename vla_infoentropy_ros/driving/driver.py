@@ -29,6 +29,8 @@ from vla_infoentropy_ros.driving.worker import MakeWorker, Worker
 from vla_infoentropy_ros.models.instruction import spelled
 from vla_infoentropy_ros.session import StepError, StepResult
 
+WAITS_FOR_IMAGE = "waits for an image"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -295,9 +297,10 @@ class Driver:
     def detail(self) -> str:
         """What is missing for the robot to move, and why the last image could not be used, one
         sentence; empty if nothing is."""
-        return "; ".join(filter(None, (self._missing(), self.intake.unused)))
+        return "; ".join(filter(None, (self.missing(), self.intake.unused)))
 
-    def _missing(self) -> str:
+    def missing(self) -> str:
+        """What is missing for the robot to move, one sentence; empty if nothing is."""
         state, runner = self.state, self.runner
         if state is State.UNCONFIGURED:
             return "no policy loaded: configure the node"
@@ -308,7 +311,7 @@ class Driver:
                 return f"instruction rejected: {runner.rejected}"
             if not runner.instruction:
                 return "waits for an instruction on the topic instruction"
-            return "waits for an image"
+            return WAITS_FOR_IMAGE
         return self.commander.interlock.why_not()
 
     @property

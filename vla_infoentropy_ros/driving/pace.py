@@ -27,6 +27,11 @@ class StepTimes:
     dense: float = 0.0
     reusing: float = 0.0
 
+    def __str__(self) -> str:
+        if not self.reusing:
+            return "no self-test"
+        return f"a step takes {self.reusing:.0f} ms, {self.dense:.0f} ms with all recomputed"
+
 
 class Pace:
     """How far apart actions come, by the times at which their observations were made.

@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
+from vla_infoentropy_ros.knobs import SettingError
+
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}  # as launch files take it
+
 
 @dataclass(frozen=True)
 class ParameterSpec:
@@ -45,6 +49,26 @@ def group_specs(prefix: str, group: Any) -> list[ParameterSpec]:
 
 def unknown_parameter(name: str, known: Sequence[str]) -> str:
     """An error text with the nearest known names."""
-    near = difflib.get_close_matches(name, known, n=3)
+    within = [each for each in known if each.endswith(f".{name}")]
+    near = within or difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "see docs/parameters.md"
     return f"parameter {name!r} is unknown; {hint}"
+
+
+def typed(name: str, text: str, default: Any) -> Any:
+    """The value that a text stands for, of the type of ``default``; numbers of a list have commas
+    between. Raises SettingError."""
+    if isinstance(default, bool):
+        if text.lower() not in _TRUTH:
+            raise SettingError(f"{name}={text!r} is neither true nor false")
+        return _TRUTH[text.lower()]
+    if isinstance(default, str):
+        return text
+    kind, parts = type(default), [text]
+    if isinstance(default, tuple):
+        kind, parts = type(default[0]), text.split(",")
+    try:
+        values = tuple(kind(part) for part in parts)
+    except ValueError as error:
+        raise SettingError(f"{name}={text!r} is no {kind.__name__}") from error
+    return values if isinstance(default, tuple) else values[0]

@@ -14,17 +14,17 @@ from rcl_interfaces.msg import (
 from rclpy.exceptions import ParameterException
 from rclpy.parameter import Parameter
 
+from vla_infoentropy_ros.driving.parameter_files import ros_own
 from vla_infoentropy_ros.driving.parameter_specs import (
     ParameterSpec,
     group_specs,
+    typed,
     unknown_parameter,
 )
 from vla_infoentropy_ros.knobs import SettingError
 
 G = TypeVar("G")
 
-_TRUTH = {"true": True, "1": True, "false": False, "0": False}  # as launch files take it
-_ROS_OWN = ("use_sim_time", "start_type_description_service")
 
 
 def declare_group(node: Any, group: Callable[..., G]) -> G:
@@ -55,21 +55,9 @@ def overrides(given: Mapping[str, str], specs: Sequence[ParameterSpec]) -> list[
     for name, text in given.items():
         if name not in defaults:
             raise SettingError(unknown_parameter(name, list(defaults)))
-        made.append(Parameter(name, value=_typed(name, text, defaults[name])))
+        made.append(Parameter(name, value=typed(name, text, defaults[name])))
     return made
 
-
-def _typed(name: str, text: str, default: Any) -> Any:
-    if isinstance(default, bool):
-        if text.lower() not in _TRUTH:
-            raise SettingError(f"{name}={text!r} is neither true nor false")
-        return _TRUTH[text.lower()]
-    if not isinstance(default, int | float):
-        return text
-    try:
-        return type(default)(text)
-    except ValueError as error:
-        raise SettingError(f"{name}={text!r} is no {type(default).__name__}") from error
 
 
 def descriptor(spec: ParameterSpec) -> ParameterDescriptor:
@@ -93,7 +81,7 @@ def descriptor(spec: ParameterSpec) -> ParameterDescriptor:
 def _reject_unknown(node: Any, known: Sequence[str]) -> None:
     """A misspelt limit in a YAML file must not silently leave the default in force."""
     for name in getattr(node, "_parameter_overrides", {}):
-        if name not in known and name not in _ROS_OWN and not name.startswith("qos_overrides."):
+        if name not in known and not ros_own(name):
             raise SettingError(unknown_parameter(name, known))
 
 

@@ -18,7 +18,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from vla_infoentropy_ros.control import faults
 from vla_infoentropy_ros.control.faults import Fault
-from vla_infoentropy_ros.driving.driver import Driver, Step
+from vla_infoentropy_ros.driving.driver import WAITS_FOR_IMAGE, Driver, Step
 from vla_infoentropy_ros.driving.goal import Goals, Reason
 from vla_infoentropy_ros.driving.in_force import in_force
 from vla_infoentropy_ros.driving.intake import VIEWS, Frame
@@ -58,6 +58,7 @@ class PolicyNode(LifecycleNode):
         super().__init__("policy_node", **options)
         self._start = start or StartArguments()
         self._loading = False
+        self._waiting = ""  # what the log has said last of it
         self._live = LiveSettings(declare_specs(self, parameter_specs()))
         self.output = CommandPublishers(self)
         self.sources = TopicSources(self)
@@ -185,8 +186,7 @@ class PolicyNode(LifecycleNode):
         self.get_logger().info(
             f"policy {printable(policy.name)} {printable(policy.revision) or '(no revision)'}, "
             f"norm key {shown(policy.norm_key)}, {printable(policy.convention, MESSAGE)}; "
-            f"a step takes {runner.times.reusing:.0f} ms, {runner.times.dense:.0f} ms with all "
-            "tokens recomputed"
+            f"{runner.times}"
         )
         cameras = ", ".join(VIEWS[: policy.views])
         self.get_logger().info(f"it takes {policy.views} picture(s) of a moment: {cameras}")
@@ -307,7 +307,22 @@ class PolicyNode(LifecycleNode):
 
     def changed(self, step: Step | None = None) -> InferenceStatus:
         """Tell the status, with the figures of ``step``, else of the last one."""
-        return self.telemetry.status(step, self.inputs.instruction_problem)
+        status = self.telemetry.status(step, self.inputs.instruction_problem)
+        self._log_waiting(status.state)
+        return status
+
+    def _log_waiting(self, state: int) -> None:
+        """What it waits for, and an instruction that it rejected, once each: ~/status is not seen
+        where nobody listens."""
+        if state == InferenceStatus.RUNNING:
+            self._waiting = WAITS_FOR_IMAGE  # that is nothing to be told between two images
+        if state != InferenceStatus.WAITING or (text := self.driver.missing()) == self._waiting:
+            return
+        self._waiting = text
+        if self.driver.runner is not None and self.driver.runner.rejected:
+            self.get_logger().error(printable(text, MESSAGE))
+        else:  # a line of its own: a logger keeps to one level in each
+            self.get_logger().info(printable(text, MESSAGE))
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -17,11 +17,11 @@ from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 
+from vla_infoentropy_ros.driving.parameter_files import StartupError
 from vla_infoentropy_ros.driving.parameter_specs import ParameterSpec
 from vla_infoentropy_ros.foreign.text import MESSAGE, one_line, printable
 from vla_infoentropy_ros.nodes.discovery import RANGE, stay_local
 from vla_infoentropy_ros.nodes.heap import keep_freed
-from vla_infoentropy_ros.nodes.parameter_files import StartupError
 from vla_infoentropy_ros.nodes.parameters import overrides
 from vla_infoentropy_ros.nodes.start_arguments import StartArguments
 

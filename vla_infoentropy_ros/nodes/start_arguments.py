@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vla_infoentropy_ros.nodes.parameter_files import FILE_FLAG, ParameterFile, StartupError
+from vla_infoentropy_ros.driving.parameter_files import FILE_FLAG, ParameterFile, StartupError
 
 GIVEN_FLAG = "--given"
 DEFAULT, COMMAND_LINE, LAUNCH = "default", "command line", "launch argument"

@@ -16,8 +16,13 @@ from typing import Any
 from tqdm import tqdm
 
 from vla_infoentropy_ros.control.settings import CommandSettings
-from vla_infoentropy_ros.driving.settings import NodeSettings, PolicyNodeSettings
-from vla_infoentropy_ros.driving.state_input import StateSettings, add_state_arguments
+from vla_infoentropy_ros.driving.arguments import (
+    add_file_argument,
+    add_selection_arguments,
+    parse,
+    settings_of,
+)
+from vla_infoentropy_ros.driving.state_input import add_state_arguments
 from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.interrupting import terminable
 from vla_infoentropy_ros.knobs import SettingError
@@ -40,11 +45,8 @@ from vla_infoentropy_ros.replay.stepping import Moment, Replay, sentences
 from vla_infoentropy_ros.replay.threads import Behind
 from vla_infoentropy_ros.replay.tracks import AXES, parse_tolerances
 from vla_infoentropy_ros.report.machine import hardware, versions
-from vla_infoentropy_ros.selection import SCHEDULES, selector_names
-from vla_infoentropy_ros.selection.assignments import read_assignments
-from vla_infoentropy_ros.selection.schedule import check_schedule
 from vla_infoentropy_ros.session import SessionOptions, decoding_note
-from vla_infoentropy_ros.variants import RECOMMENDED, Variant
+from vla_infoentropy_ros.variants import Variant
 
 _UNITS = {axis: ("mm", 1e3) for axis in AXES[:3]} | {axis: ("mrad", 1e3) for axis in AXES[3:6]}
 USABLE, WRONG, APART, INTERRUPTED = 0, 1, 3, 130
@@ -63,8 +65,9 @@ class Outcome:
 def main(argv: list[str]) -> int:
     """Replay and print: 0, 1 with a sentence where the recording or a setting cannot be used or was
     used in part, 3 where --tolerance is exceeded, 130 after an interrupt."""
-    options = _parser().parse_args(argv)
+    options = None
     try:
+        options = parse(_parser(), argv)
         with terminable():
             outcome = replay(options)
     except KeyboardInterrupt:
@@ -74,7 +77,8 @@ def main(argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return WRONG
     except OSError as error:
-        print(f"error: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
+        place = error.filename or (options and options.out)
+        print(f"error: {place}: {error.strerror}", file=sys.stderr)
         return WRONG
     _print(outcome.summary)
     if options.out:
@@ -88,12 +92,7 @@ def main(argv: list[str]) -> int:
 def replay(options: argparse.Namespace) -> Outcome:
     """Replay, write what was asked for, and judge it."""
     tolerance = parse_tolerances(options.tolerance)
-    settings = PolicyNodeSettings(
-        node=NodeSettings(schedule=options.schedule), selection=read_assignments(options.set),
-        state=StateSettings.from_arguments(options),
-        command=CommandSettings(base_frame=options.base_frame),
-    )
-    check_schedule(options.schedule)
+    settings = settings_of(options)
     variants = {str(v): v for v in map(Variant.parse, [options.selector, *options.compare])}
     window = Window(_nanoseconds(options.start, 0), _nanoseconds(options.end, EVER_NS))
     with ExitStack() as stack:
@@ -130,6 +129,7 @@ def replay(options: argparse.Namespace) -> Outcome:
         "cameras": list(recording.cameras),
         "policy": {"name": policy.name, "revision": policy.revision},
         "settings": {"schedule": options.schedule, "every": options.every,
+                     "params_file": options.params_file,
                      "start_s": options.start, "end_s": options.end} | _given(options.set),
         "images": run.account.figures(),
         "interrupted": interrupted,
@@ -235,15 +235,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("recording", type=Path,
                         help="bag folder, .mcap or .db3 file, folder of pictures, or LeRobot "
                         "dataset (v3)")
-    parser.add_argument("--selector", default=str(RECOMMENDED),
-                        help=f"one of {', '.join(selector_names())}, with +window to verify the "
-                        "last action instead of decoding (default: %(default)s)")
+    add_selection_arguments(parser)
+    add_file_argument(parser)
     parser.add_argument("--compare", action="append", default=[], metavar="SELECTOR",
                         help="another selector on the same frames; may be repeated")
-    parser.add_argument("--schedule", default="linear",
-                        help=f"one of {', '.join(SCHEDULES)} (default: %(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                        help="a hyperparameter of the selection, such as fresh_tokens=24")
     parser.add_argument("--image-topic", action="append", default=[], metavar="TOPIC",
                         help="once per camera view; not needed where the bag has just one")
     parser.add_argument("--instruction", default="", help="instead of the recorded instruction")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_infoentropy_ros.extras import missing
 from vla_infoentropy_ros.foreign.files import open_regular, read_json
 from vla_infoentropy_ros.replay.errors import BagError, counted
 from vla_infoentropy_ros.replay.recording import (
@@ -34,9 +35,8 @@ try:
     import av
     import pyarrow
     import pyarrow.parquet as parquet
-except ImportError as missing:
-    raise BagError(f"LeRobot datasets are read with {missing.name}, which is not installed: "
-                   "pip install 'vla_infoentropy_ros[lerobot]'") from missing
+except ModuleNotFoundError as error:
+    raise BagError(f"a LeRobot dataset: {missing(error)}") from error
 
 _DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 STATE = "observation.state"

@@ -9,17 +9,16 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from vla_infoentropy_ros.driving.arguments import add_selection_arguments, assignments
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.foreign.text import UserError, one_line
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.load_options import add_load_arguments
 from vla_infoentropy_ros.models.loading import load_asked
-from vla_infoentropy_ros.selection import SCHEDULES, selector_names
-from vla_infoentropy_ros.selection.assignments import read_assignments
-from vla_infoentropy_ros.selection.schedule import check_schedule
 from vla_infoentropy_ros.selftest import run_selftest
 from vla_infoentropy_ros.serve.access import TOKEN_VARIABLE, Access
 from vla_infoentropy_ros.serve.actions import FORMS, ActionForm
-from vla_infoentropy_ros.variants import RECOMMENDED, Variant
+from vla_infoentropy_ros.session import Session, decoding_note
 
 
 class Server(Protocol):
@@ -61,39 +60,37 @@ def make_server(options: argparse.Namespace) -> Server:
         raise SettingError(f"port={options.port} must lie in 0 .. 65535 and "
                            f"clients={options.clients} be at least 1")
     access = Access(options.host, os.environ.get(TOKEN_VARIABLE, ""))
-    variant = Variant.parse(options.selector)
-    settings = read_assignments(options.set)
-    check_schedule(options.schedule)
+    settings = PolicyNodeSettings.from_values({
+        "selector": options.selector, "schedule": options.schedule,
+        **assignments(options.set, "selection", "session"),
+    })
     make = server_of(options.protocol)
     policy = load_asked(options)
     form = ActionForm(options.actions or PROTOCOLS[options.protocol], policy.convention)
+    if note := decoding_note(policy, settings.session):
+        print(f"note: {note}", file=sys.stderr)
     report = run_selftest(policy)
     if not report.passed:
         raise SettingError(f"the self-test of {options.model} failed; see 'selftest --model'")
     from vla_infoentropy_ros.serve.metrics import Metrics
     from vla_infoentropy_ros.serve.service import Service
 
-    service = Service(policy, lambda: variant.session(policy, options.schedule, settings), form,
-                      Metrics(), options.clients)
+    service = Service(
+        policy, lambda: Session(policy, settings.build_selector(), settings.session), form,
+        Metrics(), options.clients,
+    )
     return make(service, access, options.port)
 
 
 def server_of(protocol: str) -> Callable[..., Server]:
-    """A protocol's server: called with service, access and port. Raises SettingError where the
-    packages that it needs are missing."""
-    try:
-        if protocol == "openvla":
-            from vla_infoentropy_ros.serve.openvla import OpenVlaServer
+    """A protocol's server: called with service, access and port."""
+    if protocol == "openvla":
+        from vla_infoentropy_ros.serve.openvla import OpenVlaServer
 
-            return OpenVlaServer
-        from vla_infoentropy_ros.serve.vla_eval import VlaEvalServer
+        return OpenVlaServer
+    from vla_infoentropy_ros.serve.vla_eval import VlaEvalServer
 
-        return VlaEvalServer
-    except ModuleNotFoundError as error:
-        raise SettingError(
-            f"serving needs the Python package {error.name!r}; install the extra: "
-            "pip install 'vla_infoentropy_ros[serve]'"
-        ) from error
+    return VlaEvalServer
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,12 +109,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--actions", choices=FORMS, default="",
                         help="policy: metres and radians as the policy's; osc_pose: inputs of "
                         "LIBERO's controller (default: osc_pose for vla-eval, else policy)")
-    parser.add_argument("--selector", default=str(RECOMMENDED),
-                        help=f"one of {', '.join(selector_names())}, with +window to verify the "
-                        "last action instead of decoding (default: %(default)s)")
-    parser.add_argument("--schedule", default="linear",
-                        help=f"one of {', '.join(SCHEDULES)} (default: %(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                        help="a hyperparameter of the selection, such as fresh_tokens=24")
+    add_selection_arguments(parser)
     add_load_arguments(parser)
     return parser

@@ -13,6 +13,8 @@ import os
 import sys
 from types import ModuleType
 
+from vla_infoentropy_ros.extras import missing
+
 _REMEDY = (
     "Install one of the software renderers (Debian/Ubuntu: 'apt install libegl1 libgl1-mesa-dri' "
     "for MUJOCO_GL=egl, or 'apt install libosmesa6' for MUJOCO_GL=osmesa)"
@@ -49,9 +51,7 @@ def load_mujoco() -> ModuleType:
     try:
         import mujoco
     except ModuleNotFoundError as error:
-        raise RenderBackendError(
-            "the simulator needs the Python package 'mujoco' (>= 3.2): pip install mujoco"
-        ) from error
+        raise RenderBackendError(missing(error)) from error
     except Exception as error:  # PyOpenGL raises assorted types when a library is missing
         raise RenderBackendError(
             f"MuJoCo could not start with MUJOCO_GL={os.environ.get('MUJOCO_GL')!r}: {error}. "

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from vla_infoentropy_ros.nodes.parameter_files import ParameterFile, StartupError
+from vla_infoentropy_ros.driving.parameter_files import ParameterFile, StartupError
 from vla_infoentropy_ros.nodes.runtime import run
 
 LIMIT = "  ros__parameters:\n    command.rate_hz: 20.0\n"

@@ -15,6 +15,10 @@ from vla_infoentropy_ros.foreign.files import read_yaml
 from vla_infoentropy_ros.foreign.text import UserError, printable, shown
 
 FILE_FLAG = "--params-file"
+NODE = "/policy_node"
+"""Whose parameters they are, unless it was started under another name."""
+ROS_OWN = ("use_sim_time", "start_type_description_service")
+"""Parameters that every node has; beside them qos_overrides.*."""
 _PARAMETERS = "ros__parameters"
 _WILDCARDS = {"*": "/[^/]+", "**": "(/[^/]+)*"}
 
@@ -69,6 +73,14 @@ class ParameterFile:
         """Its path, for a sentence."""
         return printable(self.path)
 
+    def values(self, node: str) -> dict[str, Any]:
+        """Of the node's own parameters, for the node of this full name; later sections win."""
+        found: dict[str, Any] = {}
+        for section in self.sections:
+            if section.is_for(node):
+                found |= section.values
+        return {name: value for name, value in found.items() if not ros_own(name)}
+
     def check(self, node: str) -> str:
         """Raises StartupError where no section is for the node of this full name; a warning where
         one looks as if it should be, else ""."""
@@ -83,6 +95,11 @@ class ParameterFile:
         names = [name.rpartition("/")[2] for name in others]
         near = difflib.get_close_matches(own, names, n=1, cutoff=0.8)
         return f"{self.shown}: {listed} is not for this node, {node}" if near else ""
+
+
+def ros_own(name: str) -> bool:
+    """Whether every node has a parameter of this name."""
+    return name in ROS_OWN or name.startswith("qos_overrides.")
 
 
 def _sections(tree: Mapping[Any, Any], above: tuple[str, ...]) -> Iterator[Section]:
