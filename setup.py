@@ -19,7 +19,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["models/embedded/weights/*", "models/embedded/flow/*/*"]},
+    package_data={NAME: ["models/embedded/weights/*", "models/embedded/flow/*/*",
+                         "models/embedded/libero/*"]},
     data_files=[(f"share/{NAME}", ["package.xml"])]
     + [(f"share/{NAME}/{folder}", glob(f"{folder}/*.*")) for folder in SHARED],
     install_requires=[

@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # The LIBERO simulator in an environment of its own, and a short run in it.
-# Usage: PACKAGE_PYTHON=... libero.sh PYTHON DIR [MODEL]; PYTHON: 3.10 or 3.11, for the simulator
+# Usage: PACKAGE_PYTHON=... libero.sh PYTHON DIR [MODEL]; PYTHON: 3.10 or 3.11, for the simulator;
+# MODEL: a policy, embedded_libero where none is named, or expert: the script that training learns from
 set -eu
 python=$1
 venv=$2
-model=${3:-}
+model=${3:-embedded_libero}
 
 fail() {
   printf 'libero stopped: %s\n' "$1" >&2
@@ -26,11 +27,10 @@ export MUJOCO_GL="${MUJOCO_GL:-egl}" LP_NUM_THREADS=1 OMP_NUM_THREADS=1 PYTHONPA
 "$venv/bin/python" -c 'from libero.libero.envs.env_wrapper import ControlEnv' >/dev/null 2>"$venv/import.log" ||
   fail "the simulator does not start: $(tail -n 1 "$venv/import.log"). It renders through EGL; on Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri"
 
-if [ -z "$model" ]; then
-  echo "libero: no policy is named (make libero MODEL=FOLDER), so the scripted expert plays"
+if [ "$model" = expert ]; then
   exec "$venv/bin/python" -m vla_infoentropy_ros.libero.play out/libero/expert.jsonl \
-    --suites libero_object --tasks 0 1 --episodes 3
+    --suites libero_object --tasks 1 3 --episodes 3
 fi
 exec "$PACKAGE_PYTHON" -m vla_infoentropy_ros bench libero --model "$model" \
-  --simulator "$venv/bin/python" --out out/libero --rows dense "attention_drift 48" \
-  --suites libero_object --tasks 0 1 --episodes 3
+  --simulator "$venv/bin/python" --out out/libero --rows dense "attention_drift 48 window" \
+  "dense, wrong instruction" --suites libero_object --tasks 1 3 --episodes 3

@@ -9,7 +9,7 @@ import pytest
 
 from vla_infoentropy_ros.models.embedded.flow_policy import EmbeddedFlowPolicy
 from vla_infoentropy_ros.models.load_options import LoadOptions
-from vla_infoentropy_ros.models.loading import SHIPPED_FLOWS, load_policy
+from vla_infoentropy_ros.models.loading import SHIPPED, load_policy
 from vla_infoentropy_ros.selection import SelectionSettings, build_selector
 from vla_infoentropy_ros.session import Session
 from vla_infoentropy_ros.sim import EVALUATION_SEED, Tabletop
@@ -18,14 +18,14 @@ from vla_infoentropy_ros.training.flow import RECIPES
 RECIPE_OF = {"embedded_flow": "whole", "embedded_flow_images": "images"}
 
 
-@pytest.mark.parametrize("name", SHIPPED_FLOWS)
+@pytest.mark.parametrize("name", RECIPE_OF)
 def test_files_are_those_of_the_recipe(name: str) -> None:
     policy, recipe = load_policy(name, LoadOptions()), RECIPES[RECIPE_OF[name]]
     assert isinstance(policy, EmbeddedFlowPolicy) and policy.flow.expert.sees == recipe.sees
-    record = json.loads((SHIPPED_FLOWS[name] / "training.json").read_text(encoding="utf-8"))
+    record = json.loads((SHIPPED[name] / "training.json").read_text(encoding="utf-8"))
     assert record["revision"] == recipe.revision == policy.config.revision
     assert record["history"][-1]["first_mm"] < 2.0
-    assert (SHIPPED_FLOWS[name] / "policy.safetensors").stat().st_size < 10e6
+    assert (SHIPPED[name] / "policy.safetensors").stat().st_size < 10e6
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,9 @@ def _print(table: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench libero", description=__doc__)
-    parser.add_argument("--model", required=True, help="folder of a policy trained for LIBERO")
+    parser.add_argument("--model", default="embedded_libero",
+                        help="the policy for LIBERO that comes with the package, or the folder of "
+                        "another (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("out/libero"),
                         help="folder of the episodes and the table (default: %(default)s)")
     parser.add_argument("--simulator", type=Path, default=SIMULATOR,

@@ -19,9 +19,15 @@ from vla_infoentropy_ros.plugins import imported, made
 
 EMBEDDED = "embedded"
 _FACTORY = re.compile(r"([^\W\d][\w.]*:[^\W\d]\w*)(?::(.*))?", re.DOTALL)
-_FLOWS = Path(__file__).parent / "embedded" / "flow"
-SHIPPED_FLOWS = {"embedded_flow": _FLOWS / "whole", "embedded_flow_images": _FLOWS / "images"}
-"""Policies that act by flow and come with the package: the recipes of `training.flow`."""
+_SHIPPED = Path(__file__).parent / "embedded"
+SHIPPED = {
+    "embedded_flow": _SHIPPED / "flow" / "whole",
+    "embedded_flow_images": _SHIPPED / "flow" / "images",
+    "embedded_libero": _SHIPPED / "libero",
+}
+"""Policies beside "embedded" that come with the package: two for the tabletop that act by flow, the
+recipes of `training.flow`; and one for the simulated kitchen table of LIBERO, of
+`training.libero`."""
 
 
 def _openvla(source: Source, options: LoadOptions, progress: bool) -> PolicyAdapter:
@@ -53,7 +59,7 @@ def load_policy(
 ) -> PolicyAdapter:
     """Load a policy, ready to act, or raise PolicyError before anything moves.
 
-    model: "embedded", the tabletop policy that comes with the package; one of `SHIPPED_FLOWS`; a
+    model: "embedded", the tabletop policy that comes with the package; one of `SHIPPED`; a
     folder of another embedded policy; a checkpoint folder of a family in `families`; a hub id
     (owner/name) of one, with a revision; or "module:function", a function ``(text, options)`` that
     gives a `PolicyAdapter`, where text is what "module:function:text" has behind it.
@@ -64,7 +70,7 @@ def load_policy(
         raise PolicyError("model is empty: name 'embedded', a checkpoint folder or a hub id")
     if (own := _FACTORY.fullmatch(model)) and not Path(model).exists():
         return _own(own[1], own[2] or "", model, options)
-    folder = None if model == EMBEDDED else SHIPPED_FLOWS.get(model) or existing_folder(model)
+    folder = None if model == EMBEDDED else SHIPPED.get(model) or existing_folder(model)
     if model != EMBEDDED and not (folder and is_embedded(folder)):
         source = locate(model, options.revision)
         return LOADERS[source.family.name](source, options, progress)
