@@ -31,7 +31,7 @@ setup(
         "safetensors>=0.4",
         "torch>=2.6",
         "tqdm>=4.66",
-        "transformers>=5.17,<6",
+        "transformers>=5.10,<6",
     ],
     extras_require={
         # to build messages against the ROS 2 wheels of requirements-ros.lock, which declare nothing

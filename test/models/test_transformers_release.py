@@ -20,21 +20,21 @@ from vla_infoentropy_ros.engine.requirements import (
 )
 
 SENTENCE = (
-    'transformers 4.40.1 is installed, but >=5.17,<6 is needed (5.17 up to 5.24 are tested); '
-    'install a supported one: pip install "transformers>=5.17,<6"'
+    'transformers 4.40.1 is installed, but >=5.10,<6 is needed (5.10 up to 5.24 are tested); '
+    'install a supported one: pip install "transformers>=5.10,<6"'
 )
 
 
-@pytest.mark.parametrize("version", ["5.17.0", "5.23.0", "5.24.0.dev0", "5.17.0rc1"])
+@pytest.mark.parametrize("version", ["5.10.0", "5.23.0", "5.24.0.dev0", "5.10.0rc1"])
 def test_supported(version: str) -> None:
     check_transformers(version)
 
 
-@pytest.mark.parametrize("version", ["4.57.1", "5.16.9", "6.0.0", "main", "5"])
+@pytest.mark.parametrize("version", ["4.57.1", "5.9.9", "6.0.0", "main", "5"])
 def test_unsupported(version: str) -> None:
     with pytest.raises(RequirementError, match=version) as caught:
         check_transformers(version)
-    assert 'pip install "transformers>=5.17,<6"' in str(caught.value)
+    assert 'pip install "transformers>=5.10,<6"' in str(caught.value)
 
 
 def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
