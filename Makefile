@@ -12,7 +12,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test train libero docs pages lint lock clean system
+.PHONY: help demo test train libero docs pages lint lock dist clean system
 
 help:
 	@echo "make demo            simulated robot + policy node, camera to command, with a report"
@@ -25,6 +25,7 @@ help:
 	@echo "make pages           renew what the documentation takes from the code and docs/results"
 	@echo "make lint            ruff and mypy"
 	@echo "make lock            renew requirements.lock and requirements-docs.lock from setup.py"
+	@echo "make dist            source distribution and wheel, in dist"
 	@echo "make clean           remove .venv and outputs"
 
 demo: $(READY) system
@@ -76,6 +77,9 @@ lock:
 	$(DOCS)-lock/bin/python -m pip install -q numpy furo myst-parser sphinx sphinx-copybutton
 	$(DOCS)-lock/bin/python -m pip freeze --exclude pip > requirements-docs.lock
 	rm -rf $(DOCS)-lock
+
+dist: $(READY)
+	$(RUN) -c "import setuptools.build_meta as build; build.build_sdist('dist'); build.build_wheel('dist')"
 
 clean:
 	rm -rf $(VENV) $(DOCS) .venv-libero out docs/_build build install log *.egg-info

@@ -8,10 +8,12 @@ from setuptools import find_packages, setup
 
 NAME = "vla_infoentropy_ros"
 SHARED = ("launch", "config", "config/arms", "config/robots", "config/sros2", "msg", "action")
+# Of other packages' messages, what the ROS 2 wheels lack: ros_setup builds them beside ours.
+MESSAGES = [folder.rstrip("/") for folder in glob("scripts/*_msgs/") + glob("scripts/*_msgs/*/")]
 
 setup(
     name=NAME,
-    version="0.1.0",
+    version="0.2.0",
     description="ROS 2 nodes that run vision-language-action policies with temporally reused "
     "KV caches",
     long_description=Path("README.md").read_text(encoding="utf-8"),
@@ -21,8 +23,8 @@ setup(
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={NAME: ["models/embedded/weights/*", "models/embedded/flow/*/*",
                          "models/embedded/libero/*"]},
-    data_files=[(f"share/{NAME}", ["package.xml"])]
-    + [(f"share/{NAME}/{folder}", glob(f"{folder}/*.*")) for folder in SHARED],
+    data_files=[(f"share/{NAME}", ["package.xml", "CMakeLists.txt", "requirements-ros.lock"])]
+    + [(f"share/{NAME}/{folder}", glob(f"{folder}/*.*")) for folder in (*SHARED, *MESSAGES)],
     install_requires=[
         "numpy>=1.26",
         "opencv-python-headless>=4.8",

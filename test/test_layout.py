@@ -19,7 +19,8 @@ ROS = re.compile(
 )
 # Each part may import those before it.
 ORDER = (
-    "ros_setup", "foreign", "knobs", "plugins", "success_rates", "share", "extras", "record",
+    "foreign", "knobs", "plugins", "success_rates", "share", "ros_setup", "extras",
+    "record",
     "interrupting",
     "video", "launch_runner", "sim", "libero", "control", "arms", "engine", "selection", "models",
     "session", "variants", "selftest", "cuttest", "report", "driving", "nodes", "start_node",

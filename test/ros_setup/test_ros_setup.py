@@ -87,12 +87,13 @@ def test_wheels_are_installed_and_repaired_again_only_where_they_differ(
     monkeypatch.setattr(wheels, "prepare", lambda prefix: steps.append("prepare"))
     monkeypatch.setattr(wheels, "check_generation", lambda lock: steps.append("check"))
     monkeypatch.setattr(wheels, "differences", lambda lock: [])
-    once = [str(setup.ROOT / wheels.LOCK), "prepare", "check"]
-    setup._install_wheels(tmp_path)
+    once = [str(tmp_path / wheels.LOCK), "prepare", "check"]
+    (tmp_path / wheels.LOCK).write_text("ros-rclpy==7.1.6\n")
+    setup._install_wheels(tmp_path, tmp_path)
     assert steps == once
     if spoilt:  # by a pip install of another generation
         monkeypatch.setattr(wheels, "differences", lambda lock: ["ros-rclpy 9.1.2"])
-    setup._install_wheels(tmp_path)
+    setup._install_wheels(tmp_path, tmp_path)
     assert steps == once + (once if spoilt else ["check"])
 
 
@@ -179,3 +180,21 @@ class TestBuilding:
         (project / "CMakeLists.txt").write_text("message(FATAL_ERROR no)\n")
         with pytest.raises(SetupError, match=r"cmake -S of project failed: read .*log.txt"):
             interfaces.build(project, project.parent / "venv", WHEELS)
+
+
+def test_an_installed_package_is_built_from_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The build installs into the folder where what pip installed lies."""
+    share = tmp_path / "share" / "vla_infoentropy_ros"
+    (share / "msg").mkdir(parents=True)
+    (share / "launch").mkdir()
+    monkeypatch.setattr(setup, "share_directory", lambda: share)
+    with pytest.raises(SetupError, match="was installed by colcon: source"):
+        setup._sources(tmp_path)
+    (share / "CMakeLists.txt").touch()
+    copy = setup._sources(tmp_path)
+    assert copy == tmp_path / "build" / "sources" / "vla_infoentropy_ros"
+    assert {path.name for path in copy.iterdir()} == {"CMakeLists.txt", "msg"}
+    (share / "vla_infoentropy_ros").mkdir()
+    assert setup._sources(tmp_path) == share, "a checkout"

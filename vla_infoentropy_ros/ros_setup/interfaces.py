@@ -86,7 +86,7 @@ def _run(prefix: Path, folder: Path, *command: str) -> None:
     search = os.pathsep.join((str(prefix / "bin"), os.environ.get("PATH", os.defpath)))
     program = shutil.which(command[0], path=search)
     if program is None:
-        raise SetupError("no cmake, to build messages: remove .venv and run make again")
+        raise SetupError("no cmake, to build messages: pip install 'vla_infoentropy_ros[ros]'")
     with log.open("wb") as sink:
         done = subprocess.run(
             [program, *command[1:]],

