@@ -186,6 +186,29 @@ def test_draft_window_gives_the_greedy_tokens():
     assert cases == 200
 
 
+def test_a_draft_that_is_off_by_a_few_bins_is_taken_when_told():
+    policy = TinyPolicy()
+    with torch.inference_mode():
+        decoder = decoder_of(policy)
+        plan = TokenPlan.dense(VISUAL)
+        strict = greedy(decoder, policy, decoder.prefill(sequence_of(policy, 1), plan))
+        off = torch.tensor([0, 3, 0, -2, 0, 0])
+        draft = strict.tokens[:-1] + off
+
+        def decoded(bins):
+            hidden = decoder.prefill(sequence_of(policy, 1, draft), plan)
+            return heads.window(decoder, policy.decoder.lm_head, hidden, draft, bins)
+
+        exact, near = decoded(0), decoded(255)
+        rows = decoder.extend(policy.decoder.model.embed_tokens(draft[None]), 1 + VISUAL + TEXT)
+        follows = policy.decoder.lm_head(rows).argmax(-1)[0]
+    assert exact.passes > 1 and exact.tokens.tolist() == strict.tokens.tolist()
+    assert near.passes == 1 and near.tokens[1:].tolist() == follows.tolist()
+    worst = int((near.tokens[:-1] - draft).abs().max())
+    with torch.inference_mode():
+        assert decoded(worst).passes == 1 and decoded(worst - 1).passes > 1
+
+
 @pytest.mark.parametrize("kv_heads", KV_HEADS)
 def test_draft_window_in_bf16_ends_at_a_fixed_point(kv_heads):
     """bf16 breaks near-ties differently for one row than for six, so the greedy sequence need

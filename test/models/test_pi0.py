@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PI0ForConditionalGeneration
 
 from test.models.test_smolvla import (
+    SMALL,
     WORDS,
     keyframe_ends_what_is_left,
     pictures,
@@ -181,6 +182,17 @@ def test_the_layout_says_who_sees_whom(policy: Pi0Policy) -> None:
     assert mask[:state, :state].all() and not mask[:state, state:].any()
     assert mask[state, : state + 1].all() and not mask[state, state + 1 :].any()
     assert mask[state + 1 :].all() and layout.total == 32 + 7 + 1 + HORIZON
+
+
+def test_attention_comes_from_the_expert_too_where_asked(policy: Pi0Policy) -> None:
+    """State and actions are rows of two passes: what they attended to stands side by side."""
+    session = session_of(policy, settings=replace(SMALL, drift_rows="text_and_action"))
+    for t in range(2):
+        session.step(pictures(t), state=policy.proprioception.offset)
+    attention = session._episode.attention
+    assert attention is not None and attention.action.shape == (3, 1 + HORIZON, 32)
+    given = attention.action.sum(-1)
+    assert (given > 0.0).all() and (given < 1.0).all()  # the rest goes to words and one another
 
 
 def test_the_prompt_begins_with_one_sign_and_ends_with_a_line(

@@ -13,11 +13,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from test.models.tiny_smolvla import METRES, write_tiny_smolvla
+from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.models.smolvla.policy import SmolVLAPolicy
-from vla_infoentropy_ros.selection import build_selector
+from vla_infoentropy_ros.selection import SelectionSettings, build_selector
 from vla_infoentropy_ros.session import Session
 
 STATISTICS = "policy_preprocessor_step_5_normalizer_processor.safetensors"
@@ -131,6 +132,16 @@ def test_weights_of_another_network(folder: Path) -> None:
     refused(folder, f"{name} is (48, 4), must be (48, 10)")
     save_file(weights | {"model.extra": weights[name].clone()}, folder / "model.safetensors")
     refused(folder, "no place for: model.extra")
+
+
+def test_an_expert_whose_attention_no_probe_can_read(folder: Path, tmp_path: Path) -> None:
+    settings = SelectionSettings(drift_rows="action")
+    selector = build_selector("attention_drift", settings=settings)
+    policy = load_policy(str(folder), METRES, progress=False)
+    with pytest.raises(SettingError, match="reads the picture in a way of its own; set drift_rows"):
+        Session(policy, selector)
+    plain = write_tiny_smolvla(tmp_path / "plain", attention_mode="self_attn")
+    Session(load_policy(str(plain), METRES, progress=False), selector)
 
 
 def test_pictures_and_states_that_do_not_fit(folder: Path) -> None:

@@ -31,9 +31,10 @@ def test_attention_drift_follows_the_action_rows_only_when_told():
     embeddings = torch.ones(N, 3)
     embeddings[[3, 9], 0] += 1.0  # alike, and alike to the words: the tie would go to 3
     looked_at = input_of(embeddings=embeddings, attention=attended({}, {9: 0.3}))
-    for rows, expected in (("text", [3]), ("text_and_action", [9])):
+    for rows, expected in (("text", [3]), ("action", [9]), ("text_and_action", [9])):
         settings = SelectionSettings(fresh_tokens=1, drift_rows=rows)
         selector = build_selector("attention_drift", settings=settings)
+        assert selector.needs(4).action == (rows != "text")
         assert chosen(selector, looked_at) == expected
         assert chosen(selector, input_of(embeddings=embeddings)) == [3]
 

@@ -12,6 +12,7 @@ import torch
 from test.models.tiny_flow import tiny_flow_policy
 from test.session.helpers import REUSING, SMALL
 from test.tiny_policy import TinyPolicy, frames
+from vla_infoentropy_ros.engine import layer, partial_decoder
 from vla_infoentropy_ros.engine.heads import Turn
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
@@ -86,6 +87,15 @@ def test_fewer_euler_steps_are_fewer_passes_and_other_actions() -> None:
 def test_a_policy_that_acts_by_tokens_takes_no_euler_steps() -> None:
     with pytest.raises(SettingError, match=r"euler_steps=3: .* acts by tokens"):
         Session(TinyPolicy(), build_selector("dense"), SessionOptions(euler_steps=3))
+
+
+def test_bins_are_accepted_where_there_is_a_draft_of_tokens() -> None:
+    with pytest.raises(SettingError, match="accept_bins=4: only decode=window has a draft"):
+        SessionOptions(accept_bins=4)
+    options = SessionOptions("window", accept_bins=4)
+    Session(TinyPolicy(), build_selector("dense"), options)
+    with pytest.raises(SettingError, match=r"accept_bins=4: .* has no action tokens"):
+        Session(tiny_flow_policy(), build_selector("dense"), options)
 
 
 @pytest.mark.parametrize("selector", REUSING)
@@ -180,3 +190,33 @@ def test_there_are_no_tokens_to_verify_which_is_said() -> None:
 def test_the_self_test_passes() -> None:
     report = run_selftest(tiny_flow_policy(), INSTRUCTION)
     assert report.passed, report.table()
+
+
+@pytest.mark.parametrize("sees", ["prefix", "images"])
+def test_probed_expert_rows_are_those_of_the_last_euler_step(
+    sees: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against a softmax over what attention was really given."""
+    settings = SelectionSettings(fresh_tokens=4, drift_rows="action")
+    session = session_of(policy=tiny_flow_policy(sees), settings=settings)
+    taken: list[torch.Tensor] = []
+
+    def attended(attention, query, keys, values, mask):  # type: ignore[no-untyped-def]
+        scores = query @ keys.transpose(-1, -2) * attention.scaling
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        taken.append(scores.softmax(-1)[0].mean(0))
+        return layer.attended(attention, query, keys, values, mask)
+
+    monkeypatch.setattr(partial_decoder, "attended", attended)
+    for picture in pictures(2):
+        session.step([picture])
+    attention = session._episode.attention
+    depth, columns = 5, session.decoder.layout.visual_columns
+    expected = torch.stack(taken[-depth:])[: depth - 1, :, columns]
+    assert attention is not None and attention.action.shape == (depth - 1, 3, 16)
+    assert torch.allclose(attention.action, expected, atol=1e-6)
+    session.set_selector(build_selector("attention_drift", settings=SMALL))
+    session.step([picture])
+    read = session._episode.attention
+    assert read is not None and read.action.shape[1] == 0, "nobody asked for them"

@@ -69,6 +69,11 @@ ROWS = {
     "attention_drift 64": Row("attention_drift", settings={"fresh_tokens": 64}),
     "attention_drift 48": Row("attention_drift"),
     "attention_drift 48 window": Row("attention_drift+window"),
+    **{
+        f"attention_drift 48 window, within {bins} bins": Row(
+            "attention_drift+window", options={"accept_bins": bins})
+        for bins in (2, 4, 8)
+    },
     "attention_drift 40": Row("attention_drift", settings={"fresh_tokens": 40}),
     "attention_drift 32": Row("attention_drift", settings={"fresh_tokens": 32}),
     "attention_drift 24": Row("attention_drift", settings={"fresh_tokens": 24}),
@@ -105,6 +110,11 @@ ROWS = {
         "attention_drift", settings={"drift_rows": "text_and_action"}),
     "attention_drift 32, action rows": Row(
         "attention_drift", settings={"fresh_tokens": 32, "drift_rows": "text_and_action"}),
+    **{
+        f"attention_drift {count}, expert rows": Row(
+            "attention_drift", settings={"fresh_tokens": count, "drift_rows": "action"})
+        for count in (48, 32)
+    },
     "attention_drift 48, root": Row("attention_drift", settings={"drift_exponent": 0.5}),
     "random 48": Row("random"),
     "stale": Row("stale"),

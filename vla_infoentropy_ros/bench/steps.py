@@ -11,6 +11,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,6 +46,9 @@ def main(argv: Sequence[str]) -> int:
         Variant(name, decode) for name in options.selectors for decode in options.decode
     ]
     sessions = {str(variant): variant.session(policy) for variant in variants}
+    for session in sessions.values():
+        if session.options.decode == "window":
+            session.set_options(replace(session.options, accept_bins=options.accept_bins))
     run_interleaved(sessions, episodes[:1])  # warm-up
     results = run_interleaved(sessions, episodes)
     first = next(iter(results.values()))
@@ -185,6 +189,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench steps", description=__doc__)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--episodes", type=int, default=3)
+    parser.add_argument("--accept-bins", type=int, default=0,
+                        help="session.accept_bins where decode is window (default: %(default)s)")
     parser.add_argument("--selectors", nargs="+", type=selector, metavar="NAME",
                         default=["dense", "info_entropy", "vla_cache", "vla_pruner",
                                  "attention_drift"])

@@ -21,11 +21,13 @@ from vla_infoentropy_ros.engine.plan import PlanError, TokenPlan
 class FlowExpert(Protocol):
     """The network that says where a noisy chunk should move; one implementation per family.
 
-    horizon: H, actions in a chunk. action_size: a, numbers in an action, padding included.
+    horizon: H, actions in a chunk. action_size: a, numbers in an action, padding included. attends:
+    each of its layers attends to the prefix's keys as they are, so that a probe can read it.
     """
 
     horizon: int
     action_size: int
+    attends: bool
 
     def layout(self, visual: int, text: int) -> Layout:
         """Of a sequence with so many visual and text tokens; its action rows are the expert's."""
@@ -96,7 +98,7 @@ class FlowHead:
         return self.expert.layout(visual, text)
 
     def action_rows_read(self, layout: Layout) -> int:
-        return 0  # a prefix is judged by what its text rows attend to
+        return layout.action if self.expert.attends else 0
 
     def act(
         self, decoder: PartialDecoder, prompt: torch.Tensor, plan: TokenPlan, turn: Turn

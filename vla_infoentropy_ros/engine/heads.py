@@ -21,13 +21,15 @@ from vla_infoentropy_ros.engine.stopwatch import Stopwatch
 class Turn:
     """One step as a head sees it. t: steps of the episode before it. draft: (A - 1,) int64, action
     tokens to verify, or None. state: (S,) float32, the robot's, normalised, or None. watch: laps
-    "prefill" and "decode" are the head's. euler_steps: of a flow, 0 for the policy's own."""
+    "prefill" and "decode" are the head's. euler_steps: of a flow, 0 for the policy's own. bins: by
+    how many the tokens of a draft may be off and still be taken."""
 
     t: int
     draft: torch.Tensor | None
     state: torch.Tensor | None
     watch: Stopwatch
     euler_steps: int = 0
+    bins: int = 0
 
 
 class Decision(Protocol):
@@ -142,7 +144,7 @@ class TokenHead:
         turn.watch.lap("prefill")
         decoded = (
             greedy(decoder, self.lm_head, hidden) if draft is None
-            else window(decoder, self.lm_head, hidden, draft)
+            else window(decoder, self.lm_head, hidden, draft, turn.bins)
         )
         turn.watch.lap("decode")
         return decoded
@@ -163,7 +165,8 @@ def greedy(decoder: PartialDecoder, lm_head: nn.Module, prompt_hidden: torch.Ten
 
 
 def window(
-    decoder: PartialDecoder, lm_head: nn.Module, hidden: torch.Tensor, draft: torch.Tensor
+    decoder: PartialDecoder, lm_head: nn.Module, hidden: torch.Tensor, draft: torch.Tensor,
+    bins: int = 0,
 ) -> Decoded:
     """Greedy's tokens by verifying a draft: a warm Jacobi iteration over all of them at once.
 
@@ -173,14 +176,21 @@ def window(
     The fixed point is the greedy sequence, reached after at most A - 1 further passes: in exact
     arithmetic, and in float32 in every case tried. In bfloat16 rows computed together round
     differently from rows computed one by one, and two tokens within that may change places.
+
+    With ``bins`` it ends as soon as no token differs by more, and its tokens are those that follow
+    on such a guess: nearly greedy's. The last, the gripper's, is never taken from a guess.
     """
     layout = decoder.layout
     logits = lm_head(hidden[:, layout.text - 1 :])[0]
     tokens, guess, passes = logits.argmax(-1), draft, 1
-    while bool((tokens[:-1] != guess).any()):  # the one place where a pass waits for its result
+    while bool(_off(tokens[:-1], guess, bins).any()):  # the one place where a pass waits
         guess = tokens[:-1]
         rows = decoder.extend(decoder.model.embed_tokens(guess[None]), layout.prompt)
         logits = torch.cat((logits[:1], lm_head(rows)[0]))
         tokens = logits.argmax(-1)
         passes += 1
     return Decoded(tokens, logits, passes, drafts=draft.shape[0])
+
+
+def _off(tokens: torch.Tensor, guess: torch.Tensor, bins: int) -> torch.Tensor:
+    return (tokens - guess).abs() > bins if bins else tokens != guess

@@ -58,6 +58,7 @@ class PartialDecoder:
         self._leading = layout.bos  # rows before the visual tokens that the last pass computed
         self._pruned_from = len(self.layers)
         self._visible: torch.Tensor | None = None  # (total,) bool: keys left after pruning
+        self._shown: torch.Tensor | None = None  # (total,) bool: what the last `through` may see
         self.kept: torch.Tensor | None = None  # (m,) what a step that pruned left; else None
 
     def prefill(self, sequence: torch.Tensor, plan: TokenPlan) -> torch.Tensor:
@@ -90,6 +91,7 @@ class PartialDecoder:
         """``plan`` through the first ``depth`` layers."""
         end = sequence.shape[1]
         self._pruned_from, self._visible, self.kept = len(self.layers), None, None
+        self._shown = None
         self._tape.aim(self.layout.tail, end)
         self._leading = self.layout.always_leading(
             plan.stages[0].fresh.shape[0] == self.layout.visual
@@ -136,6 +138,7 @@ class PartialDecoder:
         """
         end = start + hidden.shape[1]
         self._tape.aim(start, end)
+        self._shown = visible
         rows = self._rows(slice(start, end), end, visible, first=start)
         for index, layer in enumerate(layers):
             if index == self._pruned_from:
@@ -152,8 +155,11 @@ class PartialDecoder:
         if self._visible is not None:
             sees_all = (self._tape.numbers < self._pruned_from)[:, None, None]
             mask = mask & (self._visible[:end] | sees_all)
-        weights = self._tape.read(self.cache, mask, layout.visual_columns)
         behind = layout.prompt - layout.tail
+        if self._shown is not None:
+            is_prompt = torch.arange(mask.shape[-2], device=mask.device) < behind
+            mask = mask & (self._shown[:end] | is_prompt[:, None])
+        weights = self._tape.read(self.cache, mask, layout.visual_columns)
         return Attention(layers, weights[:, : layout.text], weights[:, behind:])
 
     def _layer(

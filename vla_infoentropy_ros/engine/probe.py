@@ -20,10 +20,12 @@ from vla_infoentropy_ros.engine.slot_cache import SlotCache
 class AttentionNeeds:
     """What a selector wants to read of the step before.
 
-    layers: decoder layers, or None for all of them; () for no attention at all.
+    layers: decoder layers, or None for all of them; () for no attention at all. action: also what
+    the action rows attended to.
     """
 
     layers: tuple[int, ...] | None = ()
+    action: bool = False
 
     def resolve(self, depth: int) -> tuple[int, ...]:
         """The layer indices for a decoder of ``depth`` layers; those beyond it fall away."""
@@ -36,8 +38,8 @@ class Attention:
     """Post-softmax attention to the visual tokens, mean over heads, of one executed step.
 
     layers: the probed layer indices, L of them. text: (L, T, N) float32, rows of the text
-    tokens. action: (L, A', N) float32, the action rows that were asked for; of action tokens
-    those that were fed back, all but the last.
+    tokens. action: (L, A', N) float32, the action rows that were asked for: of action tokens
+    those that were fed back, all but the last; of a flow the expert's, in its last Euler step.
     """
 
     layers: tuple[int, ...]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from vla_infoentropy_ros.engine.plan import TokenPlan
@@ -43,7 +45,8 @@ class AttentionDrift:
         self.schedule = schedule if schedule == "adaptive" else ""
 
     def needs(self, depth: int) -> AttentionNeeds:
-        return probed(self.settings, depth)
+        rows = self.settings.drift_rows
+        return replace(probed(self.settings, depth), action=rows != "text")
 
     def select(self, given: SelectionInput) -> Selection:
         settings = self.settings
@@ -64,7 +67,7 @@ class AttentionDrift:
 
 
 def attention_mass(attention: Attention, rows: str = "text") -> torch.Tensor:
-    """(N,) float32: mean over layers, heads and the text rows, or also those of the action tokens
-    with rows "text_and_action"."""
-    read = attention.text if rows == "text" else torch.cat((attention.text, attention.action), 1)
-    return read.mean((0, 1))
+    """(N,) float32: mean over layers, heads and rows; rows: of the "text", of the "action", or
+    "text_and_action"."""
+    read = [getattr(attention, name) for name in rows.split("_and_")]
+    return torch.cat(read, 1).mean((0, 1))

@@ -67,8 +67,9 @@ class SelectionSettings:
                              "info_entropy in the form half_drift, and random",
                              low=0, high=4096)
     drift_rows: str = knob("text", "attention_drift: rows whose attention weighs drift: text = the "
-                           "instruction's and its template's, text_and_action = those and the "
-                           "action tokens fed back", choices=("text", "text_and_action"))
+                           "instruction's and its template's, action = the action tokens fed back "
+                           "or the rows of a flow's expert, text_and_action = both",
+                           choices=("text", "action", "text_and_action"))
     drift_exponent: float = knob(1.0, "attention_drift: power of the drift in the score",
                                  low=0.0, high=4.0)
     coverage: float = knob(0.9, "attention_drift with the adaptive schedule: share of the score "

@@ -50,8 +50,8 @@ class VlaPruner:
 
     def needs(self, depth: int) -> AttentionNeeds:
         if self.settings.prune_action_layers == "single":
-            return AttentionNeeds((scaled_layer(_RELEASED_LAYER, depth),))
-        return AttentionNeeds(tuple(range(depth // 2, depth)))
+            return AttentionNeeds((scaled_layer(_RELEASED_LAYER, depth),), action=True)
+        return AttentionNeeds(tuple(range(depth // 2, depth)), action=True)
 
     def select(self, given: SelectionInput) -> Selection:
         settings = self.settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vla_infoentropy_ros.knobs import check_knobs, knob
+from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
 
 DECODE_MODES = ("greedy", "window")
 
@@ -18,6 +18,10 @@ class SessionOptions:
                        "action's tokens in one pass and repeat where they differ: in float32 "
                        "the same tokens in fewer passes, in bfloat16 up to ties within rounding",
                        choices=DECODE_MODES)
+    accept_bins: int = knob(0, "decode window: tokens of the last action that are off by no more "
+                            "bins than this count as verified: fewer passes, actions that differ "
+                            "by about as much; the gripper is always decided anew; 0 = none",
+                            low=0, high=255)
     frame_gap_limit_s: float = knob(1.0, "s; frames further apart than this share no cache",
                                     low=0.0, high=3600.0)
     entropy_gate: float = knob(0.0, "nats; a step whose action tokens have a larger mean entropy "
@@ -29,3 +33,8 @@ class SessionOptions:
 
     def __post_init__(self) -> None:
         check_knobs(self)
+        if self.accept_bins and self.decode != "window":
+            raise SettingError(
+                f"accept_bins={self.accept_bins}: only decode=window has a draft to accept; set "
+                "that too, or accept_bins to 0"
+            )

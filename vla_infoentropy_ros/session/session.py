@@ -57,6 +57,7 @@ class Session:
         # Of a head that reads keys and values alone, the last layer's queries decide nothing.
         self._depth = len(policy.backbone.layers) - (not policy.head.reads_output)
         self._vision_flops = 0
+        self._action_rows = 0  # that the selector reads the attention of
         self._ridge = 0
         self._episode = Episode("first_frame")
 
@@ -166,7 +167,6 @@ class Session:
 
         self._episode.seen = origin
         cost += self.policy.head.cost(decoder, selection.plan, decoded)
-        action_rows = self.policy.head.action_rows_read(decoder.layout)
         stages_ms = watch.stages_ms()
         decided = told["numbers"] if numbers.is_floating_point() else told["numbers"].astype(int)
         return StepResult(
@@ -179,7 +179,7 @@ class Session:
             stages_ms=stages_ms,
             latency_ms=sum(stages_ms.values()),
             decoder_passes=cost.passes,
-            flops=self._vision_flops + cost.flops + probe_flops_of(decoder, action_rows),
+            flops=self._vision_flops + cost.flops + probe_flops_of(decoder, self._action_rows),
             macs=cost.macs,
             image=seen.image.cpu().numpy(),
         )
@@ -199,7 +199,10 @@ class Session:
         assert self._text is not None
         draft = self._episode.draft if decoding(self.policy, self.options) == "window" else None
         prompt = torch.cat((self._bos, visual, self._text))
-        turn = heads.Turn(self.steps, draft, state, watch, self.options.euler_steps)
+        options = self.options
+        turn = heads.Turn(
+            self.steps, draft, state, watch, options.euler_steps, options.accept_bins
+        )
         return self.policy.head.act(decoder, prompt, plan, turn)
 
     def _unsure(self, decoded: heads.Decision) -> bool:
@@ -240,8 +243,7 @@ class Session:
         else:
             episode.memory.refresh(fresh, visual, patches)
         if decoder.probe_layers:
-            rows = self.policy.head.action_rows_read(decoder.layout)
-            episode.attention = decoder.attention(rows)
+            episode.attention = decoder.attention(self._action_rows)
         episode.selector_state = selection.state
         episode.draft = draft
         return episode.memory
@@ -257,7 +259,9 @@ class Session:
         ids = self._prompt.token_ids.to(self._device)
         self._words = self._prompt.instruction.nonzero().squeeze(-1).to(self._device)
         layout = self.policy.head.layout(self._visual, ids.shape[0])
-        layers = self.selector.needs(self._depth).resolve(self._depth)
+        needs = self.selector.needs(self._depth)
+        layers = needs.resolve(self._depth)
+        self._action_rows = self.policy.head.action_rows_read(layout) if needs.action else 0
         with torch.inference_mode():
             self._text = embed(ids)
             leading = [self.policy.bos_token_id] * layout.bos
@@ -311,6 +315,15 @@ def check_fit(policy: PolicyAdapter, selector: Selector, options: SessionOptions
         raise SettingError(
             f"selector={selector.name!r} hides tokens, and {policy.name} acts by an expert that "
             "reads them all; choose one that reuses them (attention_drift, info_entropy, vla_cache)"
+        )
+    if selector.needs(1).action and not policy.head.action_rows_read(policy.head.layout(1, 1)):
+        raise SettingError(
+            f"{selector.name} is to read what action rows attend to (drift_rows), and the expert "
+            f"of {policy.name} reads the picture in a way of its own; set drift_rows to text"
+        )
+    if options.accept_bins:
+        raise SettingError(
+            f"accept_bins={options.accept_bins}: {policy.name} has no action tokens; set it to 0"
         )
     if options.entropy_gate > 0:
         raise SettingError(

@@ -64,6 +64,7 @@ class TabletopExpert:
     def __init__(self, network: ActionExpert, config: FlowConfig) -> None:
         self.network = network
         self.horizon, self.action_size, self.sees = config.horizon, DOF, config.sees
+        self.attends = True
 
     def layout(self, visual: int, text: int) -> Layout:
         return Layout(visual, text, self.horizon, together=True, action_blocks=(self.horizon,))

@@ -40,7 +40,7 @@ class Pi0Expert:
 
     def __init__(self, network: Pi0Model, config: Pi0Config) -> None:
         self.network, self.layers = network, list(network.expert.layers)
-        self.horizon, self.action_size = config.horizon, config.action_size
+        self.horizon, self.action_size, self.attends = config.horizon, config.action_size, True
 
     def layout(self, visual: int, text: int) -> Layout:
         return Layout(visual, text, 1 + self.horizon, bos=0, together=True,

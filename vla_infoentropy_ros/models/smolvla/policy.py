@@ -28,6 +28,7 @@ class SmolVLAExpert:
     def __init__(self, network: FlowMatching, config: SmolVLAConfig) -> None:
         self.network, self.config = network, config
         self.horizon, self.action_size = config.horizon, config.action_size
+        self.attends = not any(map(config.crosses, range(config.layers)))
 
     def layout(self, visual: int, text: int) -> Layout:
         return Layout(visual, text, self.horizon, bos=0, state=1, together=True)
