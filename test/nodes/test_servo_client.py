@@ -158,6 +158,7 @@ def test_the_package_is_named_where_it_is_missing(module, monkeypatch) -> None:
     check_servo(CommandSettings())
 
 
-def test_servo_takes_velocities_only() -> None:
-    with pytest.raises(SettingError, match=r"command.servo=.*command.output='pose'"):
-        CommandSettings(servo="/servo_node", output="pose")
+@pytest.mark.parametrize("output", ["pose", "trajectory"])
+def test_another_output_needs_nothing_of_servo(output, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "moveit_msgs.srv", None)
+    check_servo(CommandSettings(servo="/servo_node", output=output))

@@ -104,11 +104,10 @@ def run_arm(arm: str, options: argparse.Namespace, seeds: Sequence[int]) -> dict
 
 def _launches(arm: str, controller: str, folder: Path) -> dict[str, dict[str, str]]:
     """Arguments by launch file: the robot's and the policy's."""
-    servo = f"/{_NODE}" if controller == "twist" else ""
     return {
         "arm": {"arm": arm, "controller": controller, "episodes": "0", "enable_policy": "true"},
         "servo": {
-            "robot": _PRESETS.get(arm, arm), "servo": servo, "output": controller,
+            "robot": _PRESETS.get(arm, arm), "servo": f"/{_NODE}", "output": controller,
             "model": "embedded", "device": "cpu", "dtype": "float32", "use_sim_time": "true",
             "dry_run": "false", "params_file": str(patient_parameters(folder)),
         },

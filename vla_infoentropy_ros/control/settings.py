@@ -160,7 +160,7 @@ class CommandSettings:
     servo: str = knob(
         "",
         "output twist: name of MoveIt Servo's node, such as /servo_node; it is asked whether it "
-        "takes speed units, and switched to twists. Empty: something else takes twist_command",
+        "takes speed units, and switched to twists. Empty, or another output: it is not asked",
     )
     exclusive: bool = knob(True, "true: a second publisher on the command topic is a fault")
     shared_inputs: str = knob(
@@ -184,11 +184,6 @@ class CommandSettings:
                     f"command.{name}={frame!r} is no name that tf2 takes: it must not be empty, "
                     "begin with / or hold blanks"
                 )
-        if self.servo and self.output != "twist":
-            raise SettingError(
-                f"command.servo={self.servo!r} takes velocities, but command.output="
-                f"{self.output!r}: leave it empty, or set command.output to twist"
-            )
         unknown = sorted(self.shared - set(INPUTS))
         if unknown:
             raise SettingError(
@@ -211,6 +206,11 @@ class CommandSettings:
                 f"{count * period_s:g} s after its image, more than command.max_observation_age_s="
                 f"{self.max_observation_age_s} allows; lower the one or raise the other"
             )
+
+    @property
+    def asks_servo(self) -> bool:
+        """MoveIt Servo takes the commands, and is asked how."""
+        return bool(self.servo) and self.output == "twist"
 
     @property
     def shared(self) -> frozenset[str]:

@@ -29,6 +29,7 @@ class ArmLink(PolicyLink):
 
     def __init__(self, node: Any, policy: str, arm: StandInArm) -> None:
         self._arm = arm
+        self._told_ns = 0
         super().__init__(node, policy)
         publisher = node.create_publisher
         self._joints = publisher(JointState, "joint_states", QUEUE)
@@ -55,15 +56,15 @@ class ArmLink(PolicyLink):
         points = [
             Point(tuple(point.positions), to_ns(point.time_from_start)) for point in message.points
         ]
-        now_ns = self._node.get_clock().now().nanoseconds
-        try:
-            self._arm.follow(message.joint_names, points, to_ns(message.header.stamp), now_ns)
+        stamp_ns = to_ns(message.header.stamp)
+        try:  # by the arm's own time, which stands still where an episode waits for the policy
+            self._arm.follow(message.joint_names, points, stamp_ns, self._told_ns)
         except TrajectoryError as error:
             self._node.get_logger().error(str(error), throttle_duration_sec=2.0)
 
     def tell_pose(self, position: NDArray[np.float64], yaw: float, stamp_ns: int) -> None:
         """By joint states and TF; and what Servo says."""
-        arm = self._arm
+        arm, self._told_ns = self._arm, stamp_ns
         if self._servo is not None:
             motion = arm.motion
             self._servo.publish(ServoStatus(code=int(motion.status), message=motion.reason))

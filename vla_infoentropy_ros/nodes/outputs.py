@@ -44,7 +44,7 @@ class CommandPublishers:
         if self._arm is None:
             self._arm = self._node.create_publisher(kind, topic, NEWEST)
             self._gripper = make_gripper(self._node, settings)
-            self._servo = ServoClient(self._node, settings) if settings.servo else None
+            self._servo = ServoClient(self._node, settings) if settings.asks_servo else None
 
     def close(self) -> None:
         arm, parts = self._arm, (self._gripper, self._servo)

@@ -34,8 +34,8 @@ _UNIT, _TIMEOUT = "moveit_servo.command_in_type", "moveit_servo.incoming_command
 
 
 def check_servo(settings: CommandSettings) -> None:
-    """Raises SettingError where Servo is named and its messages are not installed."""
-    if settings.servo:
+    """Raises SettingError where Servo is asked and its messages are not installed."""
+    if settings.asks_servo:
         _types(settings)
 
 
