@@ -130,6 +130,20 @@ def _flow(record: Record) -> str:
         for name, of in record["ways"].items()])
 
 
+def _gazebo(record: Record) -> str:
+    episodes = _markdown([("variant", "success, 95 %", "steps, median", "simulated s, median")] + [
+        (f"`{name}`", _success(of), f"{of['median_steps']:.0f}", f"{of['median_s']:.1f}")
+        for name, of in record["variants"].items()])
+    stops = [(name, f"{of['stood_s']:.3f}", f"{of['way_m'] * 1e3:.1f}", of["fault"])
+             for name, of in record.get("stops", {}).items() if "stood_s" in of]
+    if not stops:
+        return episodes
+    head = ("what happens to a moving hand", "stands after, simulated s", "mm on", "fault")
+    beyond_mm = record["stops"]["workspace"]["beyond_m"] * 1e3
+    return (f"{episodes}\n\n{_markdown([head, *stops])}\n\n"
+            f"Beyond a workspace smaller than the task: {beyond_mm:.1f} mm.")
+
+
 def _launches(record: Record) -> str:
     return _markdown([("variant", "launches", "passes")] + [
         (f"`{name}`", f"{of['launches']:,}", str(of["passes"]))
@@ -167,9 +181,10 @@ def _scalars(record: Record) -> str:
 
 
 _TABLES: dict[str, Callable[[Record], str]] = {
-    "abuse": _abuse, "abuse_mixed": _abuse, "arms": _arms, "conditions": _conditions,
-    "demo": _demo, "device": _steps, "episodes": _episodes, "flow": _flow,
-    "launches": _launches, "selection": _selection, "steps": _steps,
+    "abuse": _abuse, "abuse_mixed": _abuse, "arms": _arms, "arms_trajectory": _arms,
+    "conditions": _conditions, "demo": _demo, "device": _steps, "episodes": _episodes,
+    "flow": _flow, "gazebo": _gazebo, "launches": _launches,
+    "selection": _selection, "steps": _steps,
 }
 
 

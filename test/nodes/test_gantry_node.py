@@ -107,10 +107,13 @@ def test_what_it_cannot_follow_stops_it(gantry, message) -> None:
     assert ticks(gantry, 3)[0] == 0.0
 
 
-def test_the_fingers_open_and_close(gantry) -> None:
-    for opening in (1.0, 0.0):
+def test_the_fingers_begin_open_and_follow(gantry) -> None:
+    gantry._on_joints(joints(0.0, 0.0, 0.0, 0.0))
+    gantry.tick()
+    for opening in (0.0, 1.0):
         gantry._on_gripper(Float64(data=opening))
-    assert gantry._fingers.values == [FINGER_OPEN, 0.0]
+        gantry.tick()
+    assert gantry._fingers.values == [FINGER_OPEN, 0.0, FINGER_OPEN]
 
 
 def test_the_pose_is_told_in_the_base_frame(gantry) -> None:

@@ -13,6 +13,7 @@ BENCHES = {
     "episodes": "success in closed loop of every selector and option, on paired seeds",
     "flops": "true FLOPs and the papers' MACs of every preset, against the published totals",
     "flow": "what fewer Euler steps, and a start from the last chunk, do to actions of a flow",
+    "gazebo": "episodes in Gazebo, by gazebo.launch.xml, and what stops the hand there",
     "launches": "kernels that one action launches, of each variant and of plain generation",
     "pace": "episodes with a policy slower than its control period: stretched, and held",
     "replay": "memory and time of a replay of ten minutes of a 640x480 camera at 30 Hz",

@@ -57,6 +57,7 @@ class GantryNode(Node):
         self._here: np.ndarray | None = None
         self._goal = HOME.copy()
         self._twist = (np.zeros(4), 0)
+        self._opening = FINGER_OPEN
         self._axes = {
             axis: self.create_publisher(Float64, f"gantry/{axis}", NEWEST) for axis in AXES
         }
@@ -90,7 +91,7 @@ class GantryNode(Node):
         self._twist = np.clip(twist, -FASTEST, FASTEST), to_ns(message.header.stamp)
 
     def _on_gripper(self, message: Float64) -> None:
-        self._fingers.publish(Float64(data=FINGER_OPEN if message.data > 0.5 else 0.0))
+        self._opening = FINGER_OPEN if message.data > 0.5 else 0.0
 
     def _on_joints(self, message: JointState) -> None:
         self._joints = message
@@ -121,6 +122,7 @@ class GantryNode(Node):
         advance(self._goal, speeds / self._settings.rate_hz, self._here[:3])
         for axis, value in zip(AXES, self._goal - HOME, strict=True):
             self._axes[axis].publish(Float64(data=float(value)))
+        self._fingers.publish(Float64(data=self._opening))
 
     def _tell_pose(self, here: np.ndarray, stamp: Any) -> None:
         message = PoseStamped(header=Header(stamp=stamp, frame_id=BASE_FRAME))

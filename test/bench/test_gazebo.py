@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is read of a running Gazebo, and what is made of it; no Gazebo in here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vla_infoentropy_ros.bench.gazebo import Outcome, paced
+from vla_infoentropy_ros.bench.gazebo_truth import Poses, parse, stopped_s
+from vla_infoentropy_ros.sim.scene import CUBE_HALF, FINGER_OPEN, PLATE_HEIGHT
+from vla_infoentropy_ros.sim.tasks import sample_task
+
+SEED = 1_000_000
+
+
+def pose(name: str, x: float, y: float, z: float, yaw: float = 0.0) -> str:
+    """As protobuf's text format has it, in which what is zero is left out."""
+    numbers = "\n".join(
+        f"    {axis}: {value}" for axis, value in zip("xyz", (x, y, z), strict=True) if value
+    )
+    turn = f"    z: {math.sin(yaw / 2)}\n" if yaw else ""
+    return (
+        f'pose {{\n  name: "{name}"\n  id: 9\n  position {{\n{numbers}\n  }}\n'
+        f"  orientation {{\n{turn}    w: {math.cos(yaw / 2)}\n  }}\n}}\n"
+    )
+
+
+def message(*poses: str, nsec: int = 500_000_000) -> str:
+    return f"header {{\n  stamp {{\n    sec: 3\n    nsec: {nsec}\n  }}\n}}\n{''.join(poses)}\n"
+
+
+def read(text: str) -> list[Poses]:
+    return list(parse(text.splitlines(keepends=True)))
+
+
+def test_poses_are_read_from_what_gazebo_prints() -> None:
+    first, second = read(
+        message(pose("hand", 0.45, 0.0, 0.16, 0.5), pose("cube_red", -0.4, 1e-5, 0.022))
+        + message(pose("hand", 0.46, 0.0, 0.16), nsec=0)
+    )
+    assert first.time_s == 3.5 and second.time_s == 3.0
+    np.testing.assert_allclose(first.hand, [0.45, 0.0, 0.16])
+    assert first.turns["hand"] == pytest.approx(0.5) and first.turns["cube_red"] == 0.0
+    assert first.places["cube_red"] == (-0.4, 1e-5, 0.022)
+    assert second.places.keys() == {"hand"}
+
+
+def test_a_message_that_is_cut_off_is_none() -> None:
+    assert read(message(pose("hand", 1.0, 2.0, 3.0)).rstrip("\n")) == []
+
+
+def test_success_is_judged_as_in_the_embedded_simulator() -> None:
+    task, layout = sample_task(SEED)
+    x, y = layout.plates[task.goal.plate]
+
+    def placed(height: float) -> bool:
+        cubes = [pose(f"cube_{colour}", 0.4, 0.1, CUBE_HALF) for colour in layout.cubes
+                 if colour != task.goal.cube]  # fmt: skip
+        side = FINGER_OPEN + 0.006
+        (poses,) = read(message(
+            pose("hand", 0.5, 0.0, 0.16), pose("finger_left_link", 0.5, side, 0.16),
+            pose("finger_right_link", 0.5, -side, 0.16),
+            pose(f"cube_{task.goal.cube}", x, y, height), *cubes,
+        ))  # fmt: skip
+        state = poses.state(layout)
+        assert state.gap == pytest.approx(FINGER_OPEN)
+        return state.placed(task.goal)
+
+    assert placed(PLATE_HEIGHT + CUBE_HALF) and not placed(PLATE_HEIGHT + CUBE_HALF + 0.05)
+
+
+def test_when_the_hand_stood_and_how_far_it_came() -> None:
+    def at(time_s: float, x: float) -> Poses:
+        return Poses(time_s, 100.0 + time_s / 0.2, {"hand": (x, 0.0, 0.1)}, {"hand": 0.0})
+
+    moving = [at(0.02 * tick, 0.4 + 0.002 * min(tick, 10)) for tick in range(100)]
+    stood_s, way_m = stopped_s(moving, from_s=100.5)
+    assert stood_s == pytest.approx(0.08, abs=0.021) and way_m == pytest.approx(0.010)
+    with pytest.raises(ValueError, match="nothing was heard"):
+        stopped_s(moving, from_s=1000.0)
+
+
+def test_the_pace_lets_a_step_take_a_control_period() -> None:
+    outcome = Outcome(SEED, "", "success", 40, 8.0, 800.0, 0.5, (), ())
+    assert paced(outcome) == pytest.approx(0.2)
+    assert paced(replace(outcome, latency_ms=1.0)) == 1.0
+    assert paced(replace(outcome, latency_ms=0.0)) == 0.5, "nothing was learnt"
