@@ -20,7 +20,7 @@ def test_a_crowd_of_joints_is_never_unpacked(monkeypatch):
     unpack = bounded.deserialize_message
     monkeypatch.setattr(bounded, "deserialize_message",
                         lambda data, kind: made.append(kind) or unpack(data, kind))
-    with logged() as reads, driven() as (robot, _, _):
+    with logged() as reads, driven(meet=False, command__output="trajectory") as (robot, _, _):
         joints = robot.create_publisher(JointState, "joint_states", NEWEST)
         until(joints.get_subscription_count, "no one takes joint states")
         names = [f"joint_{number}" for number in range(100_000)]

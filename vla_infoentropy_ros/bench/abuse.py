@@ -104,6 +104,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _command() -> list[str]:
     values: dict[str, Any] = {
+        "model": "vla_infoentropy_ros.bench.stateful_policy:load",
+        "self_test": "''",  # which says, rightly, that this state does not reach the action
+        "state.source": "joint_states",
+        "state.joints": "joint_1",
         "max_rate_hz": 5.0,
         "image_transport": "compressed",
         "image_reliability": "reliable",

@@ -103,7 +103,6 @@ class AbusedRobot(Node):
         self._mouth = self.create_publisher(String, "instruction", LATCHED)
         self._joints = self.create_publisher(JointState, "joint_states", NEWEST)
         self._hand = self.create_publisher(PoseStamped, "ee_pose", NEWEST)
-        self._arm = self.create_publisher(String, "robot_description", LATCHED)
         self.create_subscription(InferenceStatus, "policy_node/status", self._on_status, LATCHED)
         self.create_subscription(TwistStamped, "twist_command", self._on_twist, _DEEP)
         self.operator = Operator(self.context.get_domain_id())
@@ -117,6 +116,7 @@ class AbusedRobot(Node):
         return (
             self.status is not None
             and self._camera.get_subscription_count() > 0
+            and self._joints.get_subscription_count() > 0
             and self.operator.ready
             and self._set.service_is_ready()
         )
@@ -126,7 +126,10 @@ class AbusedRobot(Node):
         return self.status is not None and bool(self.status.instruction == INSTRUCTION)
 
     def look(self) -> None:
-        """The next good picture."""
+        """The next good picture, and where the joint is."""
+        joint = JointState(name=["joint_1"], position=[0.0])
+        joint.header.stamp = self.get_clock().now().to_msg()
+        self._joints.publish(joint)
         self._show(self._pictures[self._looked % _PICTURES])
         self._looked += 1
 
@@ -161,12 +164,10 @@ class AbusedRobot(Node):
         crowd = JointState(name=names, position=array("d", bytes(8 * len(names))))
         nowhere = PoseStamped()
         nowhere.pose.position.x = float("nan")
-        laughs = String(data="<!DOCTYPE a [" + "<!ENTITY a 'ha'>" * 100_000 + "]><robot/>")
         return shown | {
             "frame_id of 1 MB": lambda: self._show(whole, "f" * 1_000_000),
             "600,000 names in joint_states": lambda: self._joints.publish(crowd),
             "ee_pose of NaN": lambda: self._hand.publish(nowhere),
-            "robot_description with entities": lambda: self._arm.publish(laughs),
             "instruction of 100 kB": lambda: self._mouth.publish(String(data="red " * 25_000)),
             "code as model over the graph": lambda: self._ask("model", "os:system"),
             "10,000 parameters in one request": lambda: self._ask("selector", "dense", 10_000),
