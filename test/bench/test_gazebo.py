@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import math
+import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from vla_infoentropy_ros.bench import gazebo_stops
 from vla_infoentropy_ros.bench.gazebo import Outcome, paced
-from vla_infoentropy_ros.bench.gazebo_truth import Poses, parse, stopped_s
+from vla_infoentropy_ros.bench.gazebo_truth import GazeboTruth, Poses, parse, stopped_s
 from vla_infoentropy_ros.sim.scene import CUBE_HALF, FINGER_OPEN, PLATE_HEIGHT
 from vla_infoentropy_ros.sim.tasks import sample_task
 
@@ -73,15 +76,42 @@ def test_success_is_judged_as_in_the_embedded_simulator() -> None:
     assert placed(PLATE_HEIGHT + CUBE_HALF) and not placed(PLATE_HEIGHT + CUBE_HALF + 0.05)
 
 
-def test_when_the_hand_stood_and_how_far_it_came() -> None:
-    def at(time_s: float, x: float) -> Poses:
-        return Poses(time_s, 100.0 + time_s / 0.2, {"hand": (x, 0.0, 0.1)}, {"hand": 0.0})
+def at(time_s: float, x: float) -> Poses:
+    """A hand that is heard of at a pace of 0.2."""
+    return Poses(time_s, 100.0 + time_s / 0.2, {"hand": (x, 0.0, 0.1)}, {"hand": 0.0})
 
+
+def test_when_the_hand_stood_and_how_far_it_came() -> None:
     moving = [at(0.02 * tick, 0.4 + 0.002 * min(tick, 10)) for tick in range(100)]
     stood_s, way_m = stopped_s(moving, from_s=100.5)
     assert stood_s == pytest.approx(0.08, abs=0.021) and way_m == pytest.approx(0.010)
     with pytest.raises(ValueError, match="nothing was heard"):
         stopped_s(moving, from_s=1000.0)
+
+
+def test_a_hand_that_never_stands_stood_at_the_end_at_the_earliest() -> None:
+    stood_s, _ = stopped_s([at(0.02 * tick, 0.002 * tick) for tick in range(50)], from_s=100.0)
+    assert stood_s == pytest.approx(0.98)
+
+
+@pytest.mark.parametrize("between_s", [0.02, 0.0004])
+def test_the_speed_of_a_hand_however_slow_the_simulation(between_s) -> None:
+    truth = GazeboTruth.__new__(GazeboTruth)
+    truth.poses = [at(between_s * tick, 0.1 * between_s * tick) for tick in range(1000)]
+    assert truth.speed == pytest.approx(0.1)
+
+
+def test_the_launch_is_stopped_and_one_node_is_killed(monkeypatch) -> None:
+    sent = []
+    monkeypatch.setattr(gazebo_stops.os, "kill", lambda pid, number: sent.append((pid, number)))
+    lines = (
+        "python -m vla_infoentropy_ros.launch_runner gazebo.launch.xml",
+        "parameter_bridge --params-file /tmp/launch_runner_1/parameters.yaml",
+        "python -m start_node gantry_node --params-file /tmp/launch_runner_1/parameters.yaml",
+    )
+    launch = SimpleNamespace(processes=lambda: dict(enumerate(lines)))
+    gazebo_stops._kill(SimpleNamespace(launch=launch), "start_node gantry_node")
+    assert sent == [(0, signal.SIGSTOP), (2, signal.SIGKILL)]
 
 
 def test_the_pace_lets_a_step_take_a_control_period() -> None:
