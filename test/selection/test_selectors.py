@@ -76,7 +76,7 @@ def test_stale_recomputes_nothing():
 
 
 def test_unknown_selector_lists_the_known_ones():
-    with pytest.raises(SettingError, match="selector='magic' is unknown; choose one of dense"):
+    with pytest.raises(SettingError, match="selector='magic' is not among dense, info_entropy"):
         build_selector("magic")
 
 
