@@ -57,7 +57,7 @@ def test_rows_that_do_not_fit_are_left_out_or_refused_by_name(folder: Path) -> N
     policy = episodes.load_asked(episodes._parser().parse_args(model))
     fitting = [name for name, row in episodes.ROWS.items() if not episodes._misfit(row, policy)]
     assert "attention_drift 48" in fitting and "everything every 3rd step" in fitting
-    assert not {"vla_pruner 128", "attention_drift 48 window"} & set(fitting)
+    assert "vla_pruner 128" not in fitting
     with pytest.raises(SystemExit, match=r"row 'fastv 128'.*hides tokens"):
         episodes.main([*model, "--rows", "fastv 128"])
     with pytest.raises(SystemExit, match=r"--execute 4: must be in 1\.\.3"):
