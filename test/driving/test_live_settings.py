@@ -96,3 +96,12 @@ def test_everything_that_limits_is_told_with_its_origin():
     told = " ".join(limits)
     named = [name for name in live.asked if name.startswith("command.")]
     assert all(f" {name.removeprefix('command.')} " in told for name in named)
+
+
+def test_a_servo_that_is_not_asked_is_told():
+    """A launch file names it whatever the output is; that it takes no part must not be silent."""
+    named = {"command.servo": "/servo_node"}
+    assert not any("not asked" in line for line in in_force(LiveSettings(named), {}))
+    lines = in_force(LiveSettings(named | {"command.output": "trajectory"}), {})
+    assert any("command.servo=/servo_node is not asked: command.output=trajectory" in line
+               for line in lines)

@@ -27,9 +27,9 @@ class Reference:
         """pixels (V, 3, H, W), token ids, a normalised state (S,) and noise (H, a) to (H, a)."""
         config, chunk = self.config, noise
         keys = self.prefix(pixels, ids, state)
-        for step in range(config.euler_steps):
-            time = 1.0 - step / config.euler_steps
-            chunk = chunk - self.velocity(chunk, time, keys) / config.euler_steps
+        for step in range(config.flow.euler_steps):
+            time = 1.0 - step / config.flow.euler_steps
+            chunk = chunk - self.velocity(chunk, time, keys) / config.flow.euler_steps
         return chunk
 
     def prefix(
@@ -39,7 +39,7 @@ class Reference:
         width = self.config.text.width
         visual = torch.cat([self._visual(picture) for picture in pixels]) * math.sqrt(width)
         words = self.weights[f"{VLM}.text_model.embed_tokens.weight"][ids] * math.sqrt(width)
-        padded = F.pad(state, (0, self.config.state_size - len(state)))
+        padded = F.pad(state, (0, self.config.flow.state_size - len(state)))
         rows = torch.cat([visual, words, self._linear("model.state_proj", padded)[None]])
         sees = torch.ones(len(rows), len(rows), dtype=torch.bool)
         sees[:-1, -1] = False  # nobody but itself sees the state
@@ -82,7 +82,7 @@ class Reference:
     def _entering(self, chunk: torch.Tensor, time: float) -> torch.Tensor:
         moved = self._linear("model.action_in_proj", chunk)
         half = moved.shape[1] // 2
-        short, long = self.config.periods
+        short, long = self.config.flow.periods
         periods = [short * (long / short) ** (i / (half - 1)) for i in range(half)]
         angles = torch.tensor([2 * math.pi * time / period for period in periods],
                               dtype=torch.float64)

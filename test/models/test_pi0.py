@@ -85,13 +85,14 @@ def reference_chunk(
     model = PI0ForConditionalGeneration.from_pretrained(native).eval()
     if exact:
         model.embed_action_time.sinusoid_embeds = ExactMoment(
-            policy.config.expert.width, policy.config.periods
+            policy.config.expert.width, policy.config.flow.periods
         )
     words, visual = policy.tokenize(WORDS).token_ids.tolist(), 16 * len(images)
     ids = [model.config.vlm_config.image_token_id] * visual + words + [0] * 4
     seen = torch.tensor([[1] * (visual + len(words)) + [0] * 4])
     normalised = policy.proprioception.normalise(state)
-    padded = torch.nn.functional.pad(normalised, (0, policy.config.state_size - len(normalised)))
+    room = policy.config.flow.state_size - len(normalised)
+    padded = torch.nn.functional.pad(normalised, (0, room))
     chunk = model.sample_actions(
         state=padded[None], input_ids=torch.tensor([ids]), attention_mask=seen,
         pixel_values=policy.preprocess(images).pixels[None], noise=policy.flow.noise(t),

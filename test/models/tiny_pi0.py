@@ -27,7 +27,7 @@ from test.models.tiny_smolvla import (
     write_processors,
 )
 from vla_infoentropy_ros.models.json_fields import Fields
-from vla_infoentropy_ros.models.lerobot.sizes import TextSizes, VisionSizes
+from vla_infoentropy_ros.models.lerobot.sizes import FlowSizes, TextSizes, VisionSizes
 from vla_infoentropy_ros.models.pi0 import config as sizes
 from vla_infoentropy_ros.models.pi0.modeling import TIED, Pi0Model
 
@@ -123,7 +123,7 @@ def random_tensors(seed: int) -> dict[str, torch.Tensor]:
     in useless places."""
     config = sizes.Pi0Config(
         TEXT, EXPERT, VisionSizes.read(Fields("", TOWER | {"image_size": IMAGE})),
-        LAYERS, HORIZON, 4, 10, 9, (0.004, 4.0), 24,
+        LAYERS, FlowSizes(HORIZON, 4, 10, 9, (0.004, 4.0)), 24,
     )
     with torch.device("meta"):
         model = Pi0Model(config)

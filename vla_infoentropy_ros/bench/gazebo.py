@@ -187,9 +187,10 @@ def main(argv: Sequence[str]) -> int:
         parser.error(str(error))
     machine = {"hardware": hardware(), "versions": versions() | simulator}  # before our load
     record: dict[str, Any] = {
-        "command": "python -m vla_infoentropy_ros bench gazebo" + " --stops" * options.stops,
-        **machine, "seed": options.seed, "limit_s": options.limit, "variants": {},
-    }  # fmt: skip
+        "command": "python -m vla_infoentropy_ros bench gazebo",
+        "options": {name: str(value) for name, value in vars(options).items()},
+        **machine, "variants": {},
+    }
     if options.stops:
         from vla_infoentropy_ros.bench.gazebo_stops import run_stops
 

@@ -23,28 +23,25 @@ from vla_infoentropy_ros.driving.aims import Target, Velocity
 from vla_infoentropy_ros.driving.clock import SetClock
 from vla_infoentropy_ros.driving.driver import Driver, Step
 from vla_infoentropy_ros.driving.images import RawPicture
+from vla_infoentropy_ros.driving.parameter_files import NODE, ParameterFile
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.sink import NoRobot
 from vla_infoentropy_ros.driving.worker import Inline
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.models.load_options import add_load_arguments
 from vla_infoentropy_ros.report.machine import hardware, versions
+from vla_infoentropy_ros.share import share_directory
 from vla_infoentropy_ros.sim.tabletop import Tabletop
 from vla_infoentropy_ros.success_rates import wilson_interval
-from vla_infoentropy_ros.variants import RECOMMENDED
 
 _LIMIT = 3.0  # an episode may take so many times as long as one in time
 _START_NS = 1_000_000_000
 _EVER_S = 3600.0
-_LIMITS = {
-    "command.dry_run": False, "self_test": "", "command.rate_hz": 30.0,
-    "command.deadline_s": _EVER_S, "command.camera_timeout_s": _EVER_S,
-    "command.max_observation_age_s": _EVER_S, "command.max_step_translation": 0.1,
-    "command.max_step_rotation": 0.6, "command.max_linear_speed": 1.0,
-    "command.max_angular_speed": 3.0, "command.max_linear_acceleration": 50.0,
-    "command.max_angular_acceleration": 200.0, "session.frame_gap_limit_s": _EVER_S,
-}  # fmt: skip
-"""Those of config/sim.yaml; what is looked at is the pace alone."""
+_EVER = dict.fromkeys(
+    ("command.deadline_s", "command.camera_timeout_s", "command.max_observation_age_s",
+     "session.frame_gap_limit_s"), _EVER_S,
+)  # fmt: skip
+"""Beside the limits of config/sim.yaml: what is looked at is the pace alone."""
 
 
 class _World(NoRobot):
@@ -136,8 +133,9 @@ def episode(
     task = table.reset(seed)
     world = _World(table, clock)
     ear = _Ear(world)
+    limits = ParameterFile.read(str(share_directory() / "config" / "sim.yaml")).values(NODE)
     settings = PolicyNodeSettings.from_values(
-        {"selector": str(RECOMMENDED), **_LIMITS, "instruction": task.instruction, **values}
+        limits | _EVER | {"self_test": "", "instruction": task.instruction, **values}
     )
     slice_s = period_s / 8  # every step takes a whole number of them
     slow = _Slow(policy, world, periods * period_s, slice_s)

@@ -32,4 +32,8 @@ def in_force(live: LiveSettings, origins: Mapping[str, str]) -> list[str]:
         if name.startswith(_LIMITS):
             limits.setdefault(origin(name), []).append(told(name, name.removeprefix(_LIMITS)))
     lines = [f"{_LIMITS}* from {each}: {', '.join(limits[each])}" for each in sorted(limits)]
+    command = live.settings.command
+    if command.servo and not command.asks_servo:
+        lines.append(f"command.servo={command.servo} is not asked: command.output="
+                     f"{command.output}, and Servo takes twists")
     return [f"in force: {', '.join(runs)}", *lines]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from importlib import metadata
 
-TRANSFORMERS_FROM = (5, 10)  # in 5.5 a Siglip tower, which pi0 has, is another module
+TRANSFORMERS_FROM = (5, 10)  # in 5.5 its Siglip tower is another module
 TRANSFORMERS_TESTED = (5, 24)
 TRANSFORMERS_BELOW = (6, 0)
 

@@ -12,6 +12,7 @@ from vla_infoentropy_ros.driving.driver import Driver
 from vla_infoentropy_ros.driving.runner import PolicyRunner
 from vla_infoentropy_ros.models.memory import device_memory
 from vla_infoentropy_ros.msg import InferenceStatus
+from vla_infoentropy_ros.nodes.messages import fault_text
 from vla_infoentropy_ros.nodes.middleware import lost_frames_remedy, rmw_name
 from vla_infoentropy_ros.nodes.qos import QUEUE
 
@@ -119,7 +120,7 @@ class Diagnostics:
     def _commands(self, status: InferenceStatus, commander: Commander) -> DiagnosticStatus:
         level, text = _OK, "the robot may move"
         if status.fault:
-            level, text = _ERROR, f"fault {status.fault_code}: {status.fault_reason}"
+            level, text = _ERROR, f"fault {fault_text(status)}"
         elif status.dry_run or not status.enabled:
             text = "dry run" if status.dry_run else "not enabled"
         elif status.deadline_misses:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from std_srvs.srv import SetBool, Trigger
 
 from vla_infoentropy_ros.msg import EpisodeResult, InferenceStatus
+from vla_infoentropy_ros.nodes.messages import fault_text
 from vla_infoentropy_ros.nodes.policy_link import PolicyLink
 from vla_infoentropy_ros.nodes.sim_settings import SimSettings
 
@@ -159,10 +160,8 @@ class Episode:
         status = self._link.status
         if status is None:
             return
-        if status.fault:
-            raise EpisodeEnd(
-                EpisodeResult.POLICY_FAULT, f"{status.fault_code}: {status.fault_reason}"
-            )
+        if fault := fault_text(status):
+            raise EpisodeEnd(EpisodeResult.POLICY_FAULT, fault)
         if status.state not in _ACTIVE:
             raise EpisodeEnd(EpisodeResult.POLICY_FAULT, "the policy node is no longer active")
 

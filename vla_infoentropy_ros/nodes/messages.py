@@ -72,3 +72,10 @@ _MAKERS: Mapping[str, Callable[[Any], Any]] = {
     "std_msgs/Header": lambda value: Header(stamp=to_time(value[0]), frame_id=value[1]),
     "geometry_msgs/Twist": to_twist,
 }
+
+
+def fault_text(status: Any | None) -> str:
+    """Code and sentence of the fault that an InferenceStatus tells of, or ""."""
+    if status is None or not status.fault:
+        return ""
+    return f"{status.fault_code}: {status.fault_reason}"

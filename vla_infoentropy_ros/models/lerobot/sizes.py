@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vla_infoentropy_ros.models.adapter import PolicyError
+from vla_infoentropy_ros.models.families import CONFIG
 from vla_infoentropy_ros.models.json_fields import Fields
 
 
@@ -72,3 +73,33 @@ class VisionSizes:
     def side(self) -> int:
         """Visual tokens per row and per column."""
         return self.image // (self.patch * self.shuffle)
+
+
+@dataclass(frozen=True)
+class FlowSizes:
+    """Of what an expert moves by flow: ``horizon`` actions in a chunk, in ``euler_steps``.
+    state_size, action_size: numbers, padding included. periods: shortest and longest of the flow
+    time's code."""
+
+    horizon: int
+    euler_steps: int
+    state_size: int
+    action_size: int
+    periods: tuple[float, float]
+
+    @classmethod
+    def read(cls, fields: Fields, steps: str) -> FlowSizes:
+        """steps: name of the number of Euler steps."""
+        return cls(
+            fields.integer("chunk_size", 50, high=1000), fields.integer(steps, 10, high=1000),
+            fields.integer("max_state_dim", 32), fields.integer("max_action_dim", 32),
+            (fields.number("min_period", 4e-3), fields.number("max_period", 4.0)),
+        )
+
+    def check(self, state: int, action: int) -> None:
+        """Raise PolicyError for a robot of more numbers than the network has room for."""
+        if state > self.state_size or action > self.action_size:
+            raise PolicyError(
+                f"{CONFIG}: max_state_dim={self.state_size} and max_action_dim={self.action_size} "
+                f"are less than the {state} and {action} of its robot"
+            )

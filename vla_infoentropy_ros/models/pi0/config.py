@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.families import CONFIG
 from vla_infoentropy_ros.models.json_fields import Fields
-from vla_infoentropy_ros.models.lerobot.sizes import TextSizes, VisionSizes
+from vla_infoentropy_ros.models.lerobot.sizes import FlowSizes, TextSizes, VisionSizes
 
 LAYERS = 18
 # LeRobot's names for the sizes of a Gemma; it always has 18 layers and PaliGemma's words.
@@ -29,17 +29,13 @@ MOST_TOKENS = 48
 @dataclass(frozen=True)
 class Pi0Config:
     """text, expert: of the language model and of the action expert, which reads its keys in each
-    of ``layers``. state_size, action_size: padding included. periods: of the flow time's code."""
+    of ``layers``."""
 
     text: TextSizes
     expert: TextSizes
     vision: VisionSizes
     layers: int
-    horizon: int
-    euler_steps: int
-    state_size: int
-    action_size: int
-    periods: tuple[float, float]
+    flow: FlowSizes
     most_tokens: int
 
     def __post_init__(self) -> None:
@@ -98,16 +94,6 @@ class Pi0Config:
     ) -> Pi0Config:
         """What both layouts have by the same names."""
         return cls(
-            text, expert, vision, layers, config.integer("chunk_size", 50, high=1000),
-            config.integer("num_inference_steps", 10, high=1000),
-            config.integer("max_state_dim", 32), config.integer("max_action_dim", 32),
-            (config.number("min_period", 4e-3), config.number("max_period", 4.0)), most_tokens,
+            text, expert, vision, layers, FlowSizes.read(config, "num_inference_steps"),
+            most_tokens,
         )
-
-    def check(self, state: int, action: int) -> None:
-        """Raise PolicyError for a robot of more numbers than the network has room for."""
-        if state > self.state_size or action > self.action_size:
-            raise PolicyError(
-                f"{CONFIG}: max_state_dim={self.state_size} and max_action_dim={self.action_size} "
-                f"are less than the {state} and {action} of its statistics"
-            )

@@ -52,7 +52,7 @@ class Pi0Model(PI0ForConditionalGeneration):
         self.language_model.embed_tokens = ScaledEmbedding(
             config.text.vocabulary, config.text.width
         )
-        self._periods = config.periods
+        self._periods = config.flow.periods
 
     @property
     def language_model(self) -> Any:
@@ -102,10 +102,10 @@ def _native(config: Pi0Config) -> PI0Config:
             },
             "projection_dim": config.text.width,
         },
-        dit_config=_gemma(config.expert, config.layers), chunk_size=config.horizon,
-        max_state_dim=config.state_size, max_action_dim=config.action_size,
-        num_inference_steps=config.euler_steps, min_period=config.periods[0],
-        max_period=config.periods[1],
+        dit_config=_gemma(config.expert, config.layers), chunk_size=config.flow.horizon,
+        max_state_dim=config.flow.state_size, max_action_dim=config.flow.action_size,
+        num_inference_steps=config.flow.euler_steps, min_period=config.flow.periods[0],
+        max_period=config.flow.periods[1],
     )
 
 

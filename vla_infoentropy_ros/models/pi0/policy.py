@@ -40,7 +40,8 @@ class Pi0Expert:
 
     def __init__(self, network: Pi0Model, config: Pi0Config) -> None:
         self.network, self.layers = network, list(network.expert.layers)
-        self.horizon, self.action_size, self.attends = config.horizon, config.action_size, True
+        self.horizon, self.action_size = config.flow.horizon, config.flow.action_size
+        self.attends = True
 
     def layout(self, visual: int, text: int) -> Layout:
         return Layout(visual, text, 1 + self.horizon, bos=0, together=True,
@@ -78,7 +79,7 @@ class Pi0Policy(ChunkPolicy):
         self.config, self.network = config, network
         self.backbone, self.vision_tower = network.language_model, network.vision_tower
         expert = Pi0Expert(network, config)
-        super().__init__(interface, expert, config.euler_steps, config.vision.side, revision)
+        super().__init__(interface, expert, config.flow.euler_steps, config.vision.side, revision)
 
     @torch.no_grad()
     def embed_vision(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -98,9 +99,10 @@ def read_parts(folder: Path, options: LoadOptions) -> tuple[Pi0Config, Interface
     if not lerobots:
         return config, transformers_layout.read_interface(folder, config, prompt, options)
     features = Features.read(fields)
-    config.check(features.state, features.action)
+    config.flow.check(features.state, features.action)
     return config, Interface.of_processors(
-        folder, features, STEPS, prompt, config.vision.image, config.action_size, options, AROUND,
+        folder, features, STEPS, prompt, config.vision.image, config.flow.action_size, options,
+        AROUND,
     )
 
 

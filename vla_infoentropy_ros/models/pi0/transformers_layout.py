@@ -38,9 +38,9 @@ def read_interface(
     if len(action.offset) != DOF:
         processor.refuse("actions_mean", f"a list of {DOF} numbers: x, y, z, three rotations and "
                          "the gripper; arms driven joint by joint cannot be driven here")
-    config.check(len(state.offset), len(action.offset))
+    config.flow.check(len(state.offset), len(action.offset))
     cameras = Cameras.of(_names(options), config.vision.image, options, GREY_BEHIND)
-    return Interface.of(cameras, prompt, state, action, config.action_size, options)
+    return Interface.of(cameras, prompt, state, action, config.flow.action_size, options)
 
 
 def _names(options: LoadOptions) -> tuple[str, ...]:

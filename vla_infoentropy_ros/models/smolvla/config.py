@@ -11,7 +11,7 @@ from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.families import CONFIG
 from vla_infoentropy_ros.models.json_fields import Fields, read_json
 from vla_infoentropy_ros.models.lerobot.features import Features
-from vla_infoentropy_ros.models.lerobot.sizes import TextSizes, VisionSizes
+from vla_infoentropy_ros.models.lerobot.sizes import FlowSizes, TextSizes, VisionSizes
 
 VLM_CONFIG = "vlm_config.json"
 # The vision-language model's sizes, which no SmolVLA checkpoint holds. What of them shows in the
@@ -42,11 +42,7 @@ class SmolVLAConfig:
     layers: int
     expert_width: int
     self_every: int
-    horizon: int
-    euler_steps: int
-    state_size: int
-    action_size: int
-    periods: tuple[float, float]
+    flow: FlowSizes
     most_tokens: int
     vlm: str
 
@@ -74,24 +70,13 @@ class SmolVLAConfig:
         found = cls(
             Features.read(config), text, vision, layers,
             int(text.width * config.number("expert_width_multiplier", 0.75)),
-            _self_every(config), config.integer("chunk_size", 50, high=1000),
-            config.integer("num_steps", 10, high=1000),
-            config.integer("max_state_dim", 32), config.integer("max_action_dim", 32),
-            (config.number("min_period", 4e-3), config.number("max_period", 4.0)),
+            _self_every(config), FlowSizes.read(config, "num_steps"),
             config.integer("tokenizer_max_length", 48), vlm_name,
         )
-        found._check(config)
-        return found
-
-    def _check(self, config: Fields) -> None:
-        if self.features.state > self.state_size or self.features.action > self.action_size:
-            raise PolicyError(
-                f"{CONFIG}: max_state_dim={self.state_size} and max_action_dim={self.action_size} "
-                f"are less than the {self.features.state} and {self.features.action} of its "
-                "features"
-            )
-        if self.expert_width % 2 or self.expert_width < 2:
+        found.flow.check(found.features.state, found.features.action)
+        if found.expert_width % 2 or found.expert_width < 2:
             config.refuse("expert_width_multiplier", "such that the expert's width is even")
+        return found
 
     @property
     def expert_mlp_width(self) -> int:

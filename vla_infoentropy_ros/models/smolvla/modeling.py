@@ -88,12 +88,12 @@ class FlowMatching(nn.Module):
         self.vlm_with_expert = nn.ModuleDict({
             "vlm": nn.ModuleDict({"model": _vlm(config)}), "lm_expert": Expert(config),
         })
-        self.state_proj = nn.Linear(config.state_size, width)
-        self.action_in_proj = nn.Linear(config.action_size, narrow)
-        self.action_out_proj = nn.Linear(narrow, config.action_size)
+        self.state_proj = nn.Linear(config.flow.state_size, width)
+        self.action_in_proj = nn.Linear(config.flow.action_size, narrow)
+        self.action_out_proj = nn.Linear(narrow, config.flow.action_size)
         self.action_time_mlp_in = nn.Linear(2 * narrow, narrow)
         self.action_time_mlp_out = nn.Linear(narrow, narrow)
-        self._periods = config.periods
+        self._periods = config.flow.periods
 
     @property
     def vlm(self) -> Any:

@@ -27,7 +27,7 @@ class SmolVLAExpert:
 
     def __init__(self, network: FlowMatching, config: SmolVLAConfig) -> None:
         self.network, self.config = network, config
-        self.horizon, self.action_size = config.horizon, config.action_size
+        self.horizon, self.action_size = config.flow.horizon, config.flow.action_size
         self.attends = not any(map(config.crosses, range(config.layers)))
 
     def layout(self, visual: int, text: int) -> Layout:
@@ -71,7 +71,7 @@ class SmolVLAPolicy(ChunkPolicy):
         self.config, self.network = config, network.model
         self.backbone = self.network.vlm["text_model"]
         expert = SmolVLAExpert(self.network, config)
-        super().__init__(interface, expert, config.euler_steps, config.vision.side, revision)
+        super().__init__(interface, expert, config.flow.euler_steps, config.vision.side, revision)
 
     @property
     def vision_tower(self) -> torch.nn.Module:
@@ -92,7 +92,7 @@ def read_parts(folder: Path, options: LoadOptions) -> tuple[SmolVLAConfig, Inter
     prompt = NewlinePrompt.load(folder, config.most_tokens, config.text.vocabulary, config.vlm)
     return config, Interface.of_processors(
         folder, config.features, frozenset({"smolvla_new_line_processor"}), prompt,
-        config.vision.image, config.action_size, options, LEFT_TOP,
+        config.vision.image, config.flow.action_size, options, LEFT_TOP,
     )
 
 

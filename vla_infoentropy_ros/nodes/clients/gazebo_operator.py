@@ -10,6 +10,7 @@ from rclpy.node import Node
 from std_srvs.srv import SetBool
 
 from vla_infoentropy_ros.msg import InferenceStatus
+from vla_infoentropy_ros.nodes.messages import fault_text
 from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST
 
 _ACTIVE = (InferenceStatus.WAITING, InferenceStatus.RUNNING)
@@ -36,10 +37,7 @@ class GazeboOperator(Node):
     @property
     def fault(self) -> str:
         """Code and sentence of the fault that is latched, or empty."""
-        status = self.status
-        if status is None or not status.fault:
-            return ""
-        return f"{status.fault_code}: {status.fault_reason}"
+        return fault_text(self.status)
 
     def enable(self) -> Any:
         """The future of the answer. Steps count from now on."""

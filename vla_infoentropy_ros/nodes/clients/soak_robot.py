@@ -21,6 +21,7 @@ from std_srvs.srv import SetBool
 
 from vla_infoentropy_ros.msg import InferenceStatus
 from vla_infoentropy_ros.nodes.discovery import stay_local
+from vla_infoentropy_ros.nodes.messages import fault_text
 from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST, QUEUE
 
 _PICTURES = 8  # prepared beforehand: making noise must not slow the camera down
@@ -74,11 +75,8 @@ class SoakRobot(Node):
 
     @property
     def fault(self) -> str:
-        """Code and reason of the fault that is latched, or empty."""
-        status = self._status
-        if status is None or not status.fault:
-            return ""
-        return f"{status.fault_code}: {status.fault_reason}"
+        """Code and sentence of the fault that is latched, or empty."""
+        return fault_text(self._status)
 
     def look(self) -> None:
         """Publish the next picture."""
