@@ -15,7 +15,8 @@ from test.trees import IMPORTED, SOURCE
 from vla_infoentropy_ros.share import PACKAGE, share_directory
 
 pytestmark = pytest.mark.skipif(
-    os.environ.get("TESTED_TREE") != "installed", reason="the source tree is tested"
+    os.environ.get("TESTED_TREE") != "installed",
+    reason="the source tree is tested here; make test tests the installed one",
 )
 
 

@@ -54,7 +54,7 @@ def test_what_is_out_of_reach_is_said() -> None:
 
 @pytest.mark.skipif(
     importlib.util.find_spec("pinocchio") is None or not OTHERS.is_dir(),
-    reason="pip install pin example-robot-data",
+    reason="needs the packages pin and example-robot-data, other descriptions of the same arms",
 )
 @pytest.mark.parametrize(
     ("arm", "file", "tip", "behind"),

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from test.driving.rig import START_NS, Bench
+from test.nodes.policies import SCRIPT, STEP
 from vla_infoentropy_ros.driving.clock import MotionTime, SetClock
 
 PERIOD_S = 1.0 / 30.0
@@ -53,6 +55,24 @@ def test_a_command_lasts_as_long_in_simulated_time_at_any_pace(pace, monkeypatch
 
 def test_a_command_ends_though_the_simulator_has_stopped(monkeypatch):
     assert moving_for(0.0, monkeypatch) == pytest.approx(0.5 + 0.3, abs=2 * PERIOD_S)
+
+
+def test_an_arm_speeds_up_though_simulated_time_stands(monkeypatch):
+    """A simulator that waits for the answer got it half a second late: until then, what was sent
+    kept to the acceleration of no time at all."""
+    monkeypatch.setattr("test.driving.rig.SetClock", lambda _: Simulated())
+    monkeypatch.setattr(Simulated, "pace", 0.0)
+    bench = Bench({"command.max_linear_acceleration": 50.0, "command.camera_timeout_s": 50.0})
+    bench.drive()
+    SCRIPT.values = (*(-value for value in STEP[:3]), *STEP[3:])
+    bench.clock.set_ns(bench.clock.now_ns() + 200_000_000)
+    bench.driver.tick()  # of the command timer, between the new time and the answer
+    bench.clock.pass_s(0.02)
+    bench.look()
+    asked = bench.heard.steps[-1].issued.command.twist
+    np.testing.assert_array_equal(bench.arm.twists[-1], asked)
+    assert not np.array_equal(bench.arm.twists[-2], asked)
+    bench.close()
 
 
 def test_motion_time_neither_jumps_nor_runs_backwards():

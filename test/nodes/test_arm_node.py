@@ -127,7 +127,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(ros):
-    pytest.importorskip("moveit_msgs.srv")
+    pytest.importorskip("moveit_msgs.srv", reason="moveit_msgs is not there")
     with process(**POLICY) as child:
         made = Scene(child)
         try:

@@ -27,10 +27,15 @@ HAND = {
 }
 
 
+def actions():
+    """Those of control_msgs, which a ROS installation may be without."""
+    return pytest.importorskip("control_msgs.action", reason="control_msgs is not installed")
+
+
 @contextmanager
 def serving(rig, robot, reach, kind=None, **callbacks):
     """The gripper's controller, until the end of the test and no longer."""
-    kind = kind or pytest.importorskip("control_msgs.action").GripperCommand
+    kind = kind or actions().GripperCommand
     server = rig.do(lambda: ActionServer(robot, kind, NAME, reach, **callbacks))
     try:
         yield
@@ -41,7 +46,7 @@ def serving(rig, robot, reach, kind=None, **callbacks):
 @contextmanager
 def handed(answer=GoalResponse.ACCEPT, serve=True):
     """An enabled robot, and the goals that its gripper's controller was given."""
-    GripperCommand = pytest.importorskip("control_msgs.action").GripperCommand
+    GripperCommand = actions().GripperCommand
     goals = []
 
     def decide(goal):
@@ -90,7 +95,7 @@ def test_after_a_stop_the_gripper_is_told_anew():
 @pytest.mark.parametrize("when", ["under way", "accepted late"])
 def test_a_stop_holds_the_fingers_where_they_are(when):
     """They would close to the end, with all their effort, after a fault."""
-    GripperCommand = pytest.importorskip("control_msgs.action").GripperCommand
+    GripperCommand = actions().GripperCommand
     begun, canceled, over = [], [], Future()
 
     async def reach(handle):
@@ -169,7 +174,7 @@ def test_a_controller_that_goes_away_stops_the_robot():
     [("", 0.0, [], []), ("finger", 20.0, ["finger"], [20.0])],
 )
 def test_a_parallel_gripper_takes_a_joint_state(joint, effort, names, efforts):
-    kind = pytest.importorskip("control_msgs.action").ParallelGripperCommand
+    kind = actions().ParallelGripperCommand
     commands = []
 
     def reach(handle):

@@ -28,18 +28,21 @@ def often(monkeypatch):
     monkeypatch.setattr(servo_client, "_PERIOD_S", 0.05)
 
 
+MISSING = "moveit_msgs, which a ROS installation may be without"
+
+
 class FakeServo(Node):
     """Servo's parameters, and its service, which answers as it is told."""
 
     def __init__(self, parameters: dict[str, Any], switches: bool = True) -> None:
         super().__init__("servo_node")
-        kind = pytest.importorskip("moveit_msgs.srv").ServoCommandType
+        kind = pytest.importorskip("moveit_msgs.srv", reason=MISSING).ServoCommandType
         for name, value in parameters.items():
             self.declare_parameter(f"moveit_servo.{name}", value)
         self.asked: list[int] = []
         self._switches = switches
         self.service = self.create_service(kind, "~/switch_command_type", self._on_switch)
-        self._kind = pytest.importorskip("moveit_msgs.msg").ServoStatus
+        self._kind = pytest.importorskip("moveit_msgs.msg", reason=MISSING).ServoStatus
         self._status = self.create_publisher(self._kind, "~/status", 10)
 
     def says(self, code: int, message: str) -> None:

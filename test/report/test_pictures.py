@@ -7,6 +7,7 @@ import dataclasses
 import html.parser
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -101,7 +102,6 @@ def test_video_frames_end_with_the_outcome() -> None:
 
 
 def test_video_plays(tmp_path: Path) -> None:
-    cv2 = pytest.importorskip("cv2")
     frames = list(canvas.overlay_frames(synthetic.run(3).shown))[:6]
     path = video.write_video(frames, tmp_path / "overlay")
     assert path is not None

@@ -36,8 +36,9 @@ def zero() -> Command:
 class CommandHold:
     """Holds the newest command until it expires, then zero, then silence. Not thread-safe.
 
-    It speeds up within the acceleration limits; braking and a stop are immediate.
-    Times are seconds of one monotonic clock.
+    It speeds up within the acceleration limits; braking and a stop are immediate. A command lasts
+    by the time in which the robot moves, which a simulator may tell; how fast it may speed up goes
+    by steady time, in which commands are sent. Both monotonic, s.
     """
 
     def __init__(self) -> None:
@@ -74,12 +75,12 @@ class CommandHold:
         """Forget the command; what follows is zero, then silence, or silence if none was sent."""
         self._command, self._sent = None, np.zeros(6)
 
-    def sample(self, now_s: float, settings: CommandSettings) -> Command | None:
+    def sample(self, now_s: float, steady_s: float, settings: CommandSettings) -> Command | None:
         """What to send now; None: nothing."""
         if self._command is not None and now_s < self._expiry_s:
-            within_s = min(now_s - self._sent_s, 1.0 / settings.rate_hz)
+            within_s = min(steady_s - self._sent_s, 1.0 / settings.rate_hz)
             self._sent = approach(self._command.twist, self._sent, within_s, settings).twist
-            self._sent_s = now_s
+            self._sent_s = steady_s
             return replace(self._command, twist=self._sent)
         self._command, self._sent = None, np.zeros(6)
         if self._zeros == 0:

@@ -270,7 +270,7 @@ class Commander:
 
     def _repeat(self, now_s: float, stamp_ns: int) -> bool:
         """Send what is to be sent now; false: nothing."""
-        command = self._hold.sample(now_s, self.settings)
+        command = self._hold.sample(now_s, self._clock.steady_s(), self.settings)
         if command is None:
             return False
         target = None if self.aim is None else self.aim.target(command)

@@ -92,7 +92,7 @@ _LIVE = ("selector", "schedule")
 _AT_START = ("model", "revision")
 _NOT_LIVE = (
     "command.rate_hz", "command.output", "command.gripper_action", "command.gripper_action_type",
-    "command.execute_actions", "command.pose_source", "command.servo",
+    "command.execute_actions", "command.pose_source", "command.servo", "command.slow_policy",
 )  # fmt: skip
 
 
