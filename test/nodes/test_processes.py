@@ -22,6 +22,7 @@ from vla_infoentropy_ros.nodes.messages import from_twist, to_ns
 from vla_infoentropy_ros.nodes.sim_node import SimNode
 
 STARTING_S = 400.0  # importing torch takes minutes on a machine that is busy with training
+STOPPED_S = 0.1  # as for every other stop, whatever else the machine does
 pytestmark = pytest.mark.usefixtures("ros")
 
 
@@ -98,7 +99,8 @@ def test_a_signal_ends_in_zero_command_and_exit_code_0(number):
         robot.ends_in_zero()
         assert child.wait(30) == 0
         late = [twist for stamp_ns, twist in robot.commands if stamp_ns > signalled_ns]
-        assert sum(map(any, late)) <= 1, "only a period that had begun may be ended"
+        moving_s = [(at - signalled_ns) * 1e-9 for at, twist in robot.commands if any(twist)]
+        assert moving_s[-1] < STOPPED_S, "the robot moved on after the signal"
         assert not any(late[-1]), "zero was not the last word"
         assert "Traceback" not in child.stderr.read()
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Protocol
 
@@ -27,7 +29,7 @@ from vla_infoentropy_ros.nodes.start_arguments import StartArguments
 
 _SWITCH_S = 0.0005
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_SLICE_S = 0.05  # the longest time before a signal is noticed
+_SLICE_S = 1.0  # the longest time before a context that was shut down is noticed
 
 
 class _Interrupted(BaseException):
@@ -49,6 +51,32 @@ class RunnableNode(Protocol):
 
     def stop(self) -> None:
         """Make the robot safe and free everything; publishers still work."""
+
+
+@contextmanager
+def _woken_by_signals(executor: Executor) -> Iterator[None]:
+    """A signal ends the wait of the executor that the main thread spins.
+
+    Python runs handlers between two instructions of the main thread, which waits in C for messages
+    and may do so for many command periods; the interpreter's wakeup descriptor is told at once.
+    """
+    told, telling = os.pipe()
+    os.set_blocking(telling, False)
+    before = signal.set_wakeup_fd(telling)
+
+    def wake() -> None:
+        while os.read(told, 1):
+            executor.create_task(lambda: None)
+
+    thread = threading.Thread(target=wake, name="signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(telling)  # ends the thread
+        thread.join()
+        os.close(told)
 
 
 def spin(executor: Executor, stopping: threading.Event) -> None:
@@ -126,7 +154,8 @@ def _spin(
         for warning in start.check(node.get_fully_qualified_name()):
             node.get_logger().warning(warning)
         node.start()
-        node.loop(executor, stopping)
+        with _woken_by_signals(executor):
+            node.loop(executor, stopping)
         return 0
     except _Interrupted:
         node.get_logger().info("interrupted while a policy was being loaded")
