@@ -2,12 +2,13 @@
 import pytest
 
 from vla_infoentropy_ros.__main__ import COMMANDS, main
+from vla_infoentropy_ros.bench import BENCHES
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, *(f"bench {name}" for name in BENCHES)])
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
-        code = main([name, "--help"])
+        code = main([*name.split(), "--help"])
     except SystemExit as end:  # as argparse does
         code = end.code
     assert not code and "usage: " in capsys.readouterr().out

@@ -117,6 +117,7 @@ ROWS = {
     },
     "attention_drift 48, root": Row("attention_drift", settings={"drift_exponent": 0.5}),
     "random 48": Row("random"),
+    "random 32": Row("random", settings={"fresh_tokens": 32}),
     "stale": Row("stale"),
 }
 # The static test of the papers compares single pixels; ours compares means of blocks.
@@ -296,9 +297,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench episodes",
                                      description=__doc__)
     parser.add_argument("--episodes", type=int, default=100, help="seeds, each by every row")
+    known = ", ".join(ROWS).replace("%", "%%")  # argparse formats its help
     parser.add_argument("--rows", nargs="+", type=_row_name, metavar="ROW",
                         help="which rows (default: all of these): a selector of a plug-in, with "
-                        f"+window if so wanted, or of {', '.join(ROWS)}")
+                        f"+window if so wanted, or of {known}")
     parser.add_argument("--log", help="append each episode to this file, and skip those in it")
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED,
                         help="the other seeds follow (default: %(default)s)")
