@@ -94,6 +94,14 @@ def _episodes(record: Record) -> str:
         for name, of in record["rows"].items()])
 
 
+def _long_horizon(record: Record) -> str:
+    """As `_episodes`, and how many episodes carried out the first instruction, the first two, ..."""
+    head, rule, *rows = _episodes(record).splitlines()
+    counts = (", ".join(map(str, of["solved"])) for of in record["rows"].values())
+    return "\n".join([f"{head} by instruction |", f"{rule}---|",
+                      *(f"{row} {count} |" for row, count in zip(rows, counts, strict=True))])
+
+
 def _demo(record: Record) -> str:
     return _markdown([("variant", "success, 95 %", "p50 ms", "p95 ms", "speed-up, 95 %")] + [
         (f"`{name}`", _success(of), f"{of['latency_ms']['p50']:.1f}",
@@ -183,7 +191,7 @@ def _scalars(record: Record) -> str:
 _TABLES: dict[str, Callable[[Record], str]] = {
     "abuse": _abuse, "abuse_mixed": _abuse, "arms": _arms, "arms_trajectory": _arms,
     "conditions": _conditions, "demo": _demo, "device": _steps, "episodes": _episodes,
-    "flow": _flow, "gazebo": _gazebo, "launches": _launches,
+    "flow": _flow, "gazebo": _gazebo, "launches": _launches, "long_horizon": _long_horizon,
     "selection": _selection, "steps": _steps,
 }
 

@@ -52,9 +52,10 @@ def test_rows_are_held_against_dense_under_their_own_disturbance():
         assert beside.variant == "dense" and beside.condition == row.condition
 
 
-def test_a_run_goes_on_where_its_log_ends(tmp_path, monkeypatch):
-    log, out = tmp_path / "episodes.jsonl", tmp_path / "table.json"
-    played = []
+@pytest.fixture
+def played(monkeypatch):
+    """Jobs in the order in which they are played, in no time: dense always succeeds."""
+    jobs_played = []
 
     class Pool:
         def __init__(self, *_, **__): ...
@@ -63,10 +64,15 @@ def test_a_run_goes_on_where_its_log_ends(tmp_path, monkeypatch):
 
         def map(self, _, jobs):
             for job in jobs:
-                played.append(job)
-                yield job[0] == "dense", 10, 48.0
+                jobs_played.append(job)
+                yield episodes.Outcome(job.instructions * (job.row == "dense"), 10, 48.0)
 
     monkeypatch.setattr(episodes, "ProcessPoolExecutor", Pool)
+    return jobs_played
+
+
+def test_a_run_goes_on_where_its_log_ends(tmp_path, played):
+    log, out = tmp_path / "episodes.jsonl", tmp_path / "table.json"
     rows = ["dense", "attention_drift 48"]
     for count in (2, 3):
         episodes.main(["--episodes", str(count), "--rows", *rows, "--log", str(log),
@@ -75,6 +81,16 @@ def test_a_run_goes_on_where_its_log_ends(tmp_path, monkeypatch):
     table = json.loads(out.read_text())["rows"]
     assert (table["dense"]["successes"], table["dense"]["episodes"]) == (3, 3)
     assert table["attention_drift 48"]["lost_against_dense"] == 3
+
+
+def test_a_log_of_single_instructions_is_not_taken_for_a_long_horizon(tmp_path, played, capsys):
+    log, out = tmp_path / "episodes.jsonl", tmp_path / "table.json"
+    for instructions in ("1", "3", "3"):
+        episodes.main(["--episodes", "2", "--rows", "dense", "--log", str(log), "--out", str(out),
+                       "--instructions", instructions])
+    assert [job.instructions for job in played] == [1, 1, 3, 3]
+    assert json.loads(out.read_text())["rows"]["dense"]["solved"] == [2, 2, 2]
+    assert "by instruction [2, 2, 2]" in capsys.readouterr().out
 
 
 def test_the_static_test_loses_a_noisy_picture_and_block_means_keep_it(picture):

@@ -44,11 +44,11 @@ def test_a_flow_policy_plays_and_chunks_need_fewer_plans(
         episodes.Session, "step", lambda *args: plans.append(1) or step(*args)
     )
     try:
-        success, steps, fresh = episodes._play(job)
+        solved, steps, fresh = episodes._play(job)
     finally:
         episodes._tables.pop("table").close()
         episodes._tables.clear()
-    assert (success, steps, len(plans)) == (False, 4, 2)
+    assert (solved, steps, len(plans)) == (0, 4, 2)
     assert fresh == 0.0  # the second plan keeps what the first left
 
 

@@ -55,6 +55,23 @@ def test_other_instructions_share_neither_cube_nor_plate() -> None:
         assert goal.cube != task.goal.cube and goal.plate != task.goal.plate
 
 
+def test_a_long_horizon_takes_each_cube_to_the_plate_that_is_empty() -> None:
+    for seed in range(50):
+        task, _ = sample_task(seed)
+        for count in (1, 2, 3):
+            texts = task.in_a_row(count)
+            assert len(texts) == count and set(texts) <= set(task.valid_instructions())
+            assert texts[0] == task.instruction and texts == sample_task(seed)[0].in_a_row(count)
+            on = dict.fromkeys(task.plates, "")  # plate: cube
+            for goal in map(parse_instruction, texts):
+                assert on[goal.plate] == ""
+                on = {plate: "" if cube == goal.cube else cube for plate, cube in on.items()}
+                on[goal.plate] = goal.cube
+            assert len({parse_instruction(text).cube for text in texts}) == min(count, 2)
+    with pytest.raises(ValueError, match="count = 0"):
+        task.in_a_row(0)
+
+
 def test_seeds_decide_everything() -> None:
     assert sample_task(5)[0] == sample_task(5)[0]
     assert len({sample_task(seed)[0].instruction for seed in range(100)}) == 16

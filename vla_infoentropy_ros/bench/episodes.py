@@ -3,6 +3,8 @@
 
 ``--model`` takes any policy of the tabletop, those that act by flow included; of a chunk
 ``--execute`` actions are carried out before the next is asked for. Every variant plays every seed.
+With ``--instructions`` an episode is a long horizon: once an instruction is carried out the next is
+given, with scene and hand as they are then, and success is all of them in their order.
 What a method gains is counted against dense on equal seeds and under the same disturbance of the
 camera; `random` and `stale` are there to show that choosing matters. With ``--log`` a run that
 ended early goes on where it stood.
@@ -136,18 +138,25 @@ ROWS |= {
 }
 _tables: dict[str, Any] = {}  # per worker process: policy and simulator, made once
 
-Outcome = tuple[bool, int, float]
-"""Success, steps, and mean tokens recomputed after the first plan."""
+
+class Outcome(NamedTuple):
+    """Of one episode: instructions carried out, steps, and mean tokens recomputed after the first
+    plan (those after a new instruction count: they are a price of it)."""
+
+    solved: int
+    steps: int
+    fresh: float
 
 
 class Job(NamedTuple):
-    """One episode: ``execute`` actions of every chunk."""
+    """One episode: ``execute`` actions of every chunk, ``instructions`` in a row."""
 
     row: str
     seed: int
     model: str
     load: LoadOptions
     execute: int
+    instructions: int = 1
 
 
 def main(argv: Sequence[str]) -> int:
@@ -157,11 +166,12 @@ def main(argv: Sequence[str]) -> int:
     rows = options.rows or [row for row in ROWS if not _misfit(row_of(row), policy)]
     _check(options, rows, policy)
     seeds = range(options.first_seed, options.first_seed + options.episodes)
-    keys = {row: _key(row, policy, options.execute) for row in rows}
+    keys = {row: _key(row, policy, options) for row in rows}
     played = _played(options.log)
     todo = [(row, seed) for seed in seeds for row in rows if (keys[row], seed) not in played]
     load = LoadOptions.from_arguments(options)
-    jobs = [Job(row, seed, options.model, load, options.execute) for row, seed in todo]
+    jobs = [Job(row, seed, options.model, load, options.execute, options.instructions)
+            for row, seed in todo]
     spawn = get_context("spawn")  # a forked renderer would share its context
     with ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
         for (row, seed), outcome in zip(
@@ -173,7 +183,8 @@ def main(argv: Sequence[str]) -> int:
                     log.write(json.dumps([keys[row], seed, outcome]) + "\n")
     outcomes = {row: [played[keys[row], seed] for seed in seeds] for row in rows}
     table = {
-        row: asdict(row_of(row)) | _figures(of_row, outcomes.get(_dense_beside(row)))
+        row: asdict(row_of(row))
+        | _figures(of_row, outcomes.get(_dense_beside(row)), options.instructions)
         for row, of_row in outcomes.items()
     }
     _print(table)
@@ -220,9 +231,11 @@ def _misfit(row: Row, policy: PolicyAdapter) -> str:
     return ""
 
 
-def _key(row: str, policy: PolicyAdapter, execute: int) -> str:
+def _key(row: str, policy: PolicyAdapter, options: argparse.Namespace) -> str:
     """What a row plays, so that a log of other settings is not taken for it."""
-    of = {**asdict(row_of(row)), "policy": policy.revision, "execute": execute}
+    of = {**asdict(row_of(row)), "policy": policy.revision, "execute": options.execute}
+    if options.instructions > 1:
+        of["instructions"] = options.instructions
     return json.dumps(of, sort_keys=True)
 
 
@@ -232,8 +245,8 @@ def _played(log: str | None) -> dict[tuple[str, int], Outcome]:
         return {}
     lines = Path(log).read_text(encoding="utf-8").splitlines()
     return {
-        (key, seed): (bool(success), int(steps), float(fresh))
-        for key, seed, (success, steps, fresh) in map(json.loads, lines)
+        (key, seed): Outcome(int(solved), int(steps), float(fresh))
+        for key, seed, (solved, steps, fresh) in map(json.loads, lines)
     }
 
 
@@ -248,35 +261,52 @@ def _play(job: Job) -> Outcome:
         torch.set_num_threads(1)
         _tables.update(policy=load_policy(job.model, job.load), table=Tabletop())
     table, session = _tables["table"], row_of(job.row).session(_tables["policy"])
-    session.set_instruction(table.reset(job.seed).instruction)
     fresh: list[int] = []
-    steps = 0
-    while steps < table.max_steps and not table.success():
+    solved = steps = 0
+    for instruction in table.reset(job.seed).in_a_row(job.instructions):
+        session.set_instruction(instruction)
+        steps = _follow(instruction, job, table, session, steps, fresh)
+        if not table.success(instruction):
+            break
+        solved += 1
+    return Outcome(solved, steps, float(np.mean(fresh[1:] or fresh)))
+
+
+def _follow(instruction: str, job: Job, table: Tabletop, session: Session, steps: int,
+            fresh: list[int]) -> int:
+    """Steps of the episode when ``instruction`` is carried out or its time is up."""
+    limit = steps + table.max_steps
+    while steps < limit and not table.success(instruction):
         picture = disturbed(table.render(), row_of(job.row).condition, job.seed, steps)
         result = session.step([picture])
         fresh.append(result.report.fresh)
         for action in result.action.chunk[: job.execute]:
             table.step(action)
             steps += 1
-            if steps == table.max_steps or table.success():
+            if steps == limit or table.success(instruction):
                 break
-    return table.success(), steps, float(np.mean(fresh[1:] or fresh))
+    return steps
 
 
 def _figures(
-    played: list[Outcome], dense: list[Outcome] | None
+    played: list[Outcome], dense: list[Outcome] | None, instructions: int
 ) -> dict[str, Any]:
-    won = sum(success for success, _, _ in played)
-    low, high = wilson_interval(won, len(played))
-    figures = {
-        "successes": won, "episodes": len(played), "success_ci95": [low, high],
-        "steps_mean": float(np.mean([steps for _, steps, _ in played])),
-        "fresh_mean": float(np.mean([fresh for _, _, fresh in played])),
+    """Success is all ``instructions`` of an episode; ``solved``: episodes that carried out at
+    least the first, the first two, ..."""
+    wins = [each.solved == instructions for each in played]
+    figures: dict[str, Any] = {
+        "successes": sum(wins), "episodes": len(played),
+        "success_ci95": wilson_interval(sum(wins), len(played)),
+        "steps_mean": float(np.mean([each.steps for each in played])),
+        "fresh_mean": float(np.mean([each.fresh for each in played])),
     }
+    if instructions > 1:
+        figures["solved"] = [sum(each.solved >= count for each in played)
+                             for count in range(1, instructions + 1)]
     if dense is not None:
-        pairs = list(zip(played, dense, strict=True))
-        gained = sum(ours[0] and not base[0] for ours, base in pairs)
-        lost = sum(base[0] and not ours[0] for ours, base in pairs)
+        pairs = list(zip(wins, (each.solved == instructions for each in dense), strict=True))
+        gained = sum(ours and not base for ours, base in pairs)
+        lost = sum(base and not ours for ours, base in pairs)
         figures |= {"won_against_dense": gained, "lost_against_dense": lost,
                     "sign_test_p": sign_test(gained, lost)}
     return figures
@@ -289,8 +319,9 @@ def _print(table: dict[str, dict[str, Any]]) -> None:
         low, high = of["success_ci95"]
         pairs = (f"{of['won_against_dense']}/{of['lost_against_dense']} (p = "
                  f"{of['sign_test_p']:.2f})" if "won_against_dense" in of else "")
+        stages = f"  by instruction {of['solved']}" if "solved" in of else ""
         print(f"{row:34} {of['successes']:4}/{of['episodes']:<4} {low:4.0%}-{high:4.0%} "
-              f"{of['steps_mean']:6.1f} {of['fresh_mean']:6.1f}  {pairs}")
+              f"{of['steps_mean']:6.1f} {of['fresh_mean']:6.1f}  {pairs}{stages}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -306,6 +337,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="the other seeds follow (default: %(default)s)")
     parser.add_argument("--execute", type=int, default=1,
                         help="actions of a chunk that are carried out (default: %(default)s)")
+    parser.add_argument("--instructions", type=int, choices=(1, 2, 3), default=1,
+                        help="given one after the other in each episode (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--out", help="write the table as JSON to this file")
     add_load_arguments(parser)

@@ -85,6 +85,22 @@ class Task:
             if c != goal.cube and p != goal.plate
         )
 
+    def in_a_row(self, count: int) -> tuple[str, ...]:
+        """A long horizon: ``count`` instructions, each for the scene that those before it leave.
+
+        A plate takes one cube, and a scene has two. So the task's cube goes to its plate, then to
+        and fro, always to the plate that is empty; the last of several instructions takes another
+        cube there. Raises ValueError for a count below 1.
+        """
+        if count < 1:
+            raise ValueError(f"count = {count}: must be >= 1 instructions")
+        goal = self.goal
+        other_cube = next(cube for cube in self.cubes if cube != goal.cube)
+        other_plate = next(plate for plate in self.plates if plate != goal.plate)
+        plates = [(goal.plate, other_plate)[index % 2] for index in range(count)]
+        cubes = [goal.cube] * max(count - 1, 1) + [other_cube]
+        return tuple(Goal(c, p).instruction for c, p in zip(cubes, plates, strict=False))
+
 
 @dataclass(frozen=True)
 class Layout:
