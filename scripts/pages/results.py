@@ -95,7 +95,7 @@ def _episodes(record: Record) -> str:
 
 
 def _long_horizon(record: Record) -> str:
-    """As `_episodes`, and how many episodes carried out the first instruction, the first two, ..."""
+    """As `_episodes`, and in how many the first instruction, the first two, ... were followed."""
     head, rule, *rows = _episodes(record).splitlines()
     counts = (", ".join(map(str, of["solved"])) for of in record["rows"].values())
     return "\n".join([f"{head} by instruction |", f"{rule}---|",
