@@ -19,7 +19,7 @@ ROS = re.compile(
 )
 # Each part may import those before it.
 ORDER = (
-    "foreign", "knobs", "plugins", "success_rates", "share", "ros_setup", "extras",
+    "foreign", "knobs", "plugins", "success_rates", "episode_log", "share", "ros_setup", "extras",
     "record",
     "interrupting",
     "video", "launch_runner", "sim", "libero", "control", "arms", "engine", "selection", "models",

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vla_infoentropy_ros.bench import gazebo_stops
+from vla_infoentropy_ros.bench import gazebo, gazebo_stops
 from vla_infoentropy_ros.bench.gazebo import Outcome, paced
 from vla_infoentropy_ros.bench.gazebo_truth import GazeboTruth, Poses, parse, stopped_s
 from vla_infoentropy_ros.sim.scene import CUBE_HALF, FINGER_OPEN, PLATE_HEIGHT
@@ -115,7 +115,32 @@ def test_the_launch_is_stopped_and_one_node_is_killed(monkeypatch) -> None:
 
 
 def test_the_pace_lets_a_step_take_a_control_period() -> None:
-    outcome = Outcome(SEED, "", "success", 40, 8.0, 800.0, 0.5, (), ())
+    outcome = Outcome("dense", SEED, 16.0, "", "success", 40, 8.0, 800.0, 0.5, (), ())
     assert paced(outcome) == pytest.approx(0.2)
     assert paced(replace(outcome, latency_ms=1.0)) == 1.0
     assert paced(replace(outcome, latency_ms=0.0)) == 0.5, "nothing was learnt"
+
+
+def test_a_run_that_was_cut_off_goes_on_at_the_pace_it_had(monkeypatch, tmp_path) -> None:
+    played = []
+
+    def episode(variant, seed, pace, options):
+        if len(played) == 1:
+            played.append("cut off")
+            raise RuntimeError
+        played.append((variant, seed, pace))
+        return Outcome(variant, seed, options.limit, "", "success", 40, 8.0, 800.0, pace, (), ())
+
+    monkeypatch.setattr(gazebo, "run_episode", episode)
+    options = SimpleNamespace(log=tmp_path / "log", variants=["dense", "stale"], pace=0.5,
+                              seed=0, episodes=2, limit=16.0)
+    with pytest.raises(RuntimeError):
+        list(gazebo._episodes(options))
+    *_, whole = gazebo._episodes(options)
+    slower = pytest.approx(0.2)
+    assert played == [("dense", 0, 0.5), "cut off", ("stale", 0, 0.5), ("dense", 1, slower),
+                      ("stale", 1, slower)]
+    assert [each.seed for each in whole["dense"]] == [0, 1]
+    options.limit = 30.0
+    list(gazebo._episodes(options))
+    assert len(played) == 9, "episodes of another limit are others"

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+
+from vla_infoentropy_ros.demo.launching import NodeDiedError
+from vla_infoentropy_ros.foreign.text import UserError
 
 BENCHES = {
     "abuse": "bombs and nonsense at a moving robot: gaps, time to zero, memory",
@@ -26,9 +30,13 @@ BENCHES = {
 
 
 def main(argv: list[str]) -> int:
-    """Dispatch to ``bench/NAME.py``; 2 for an unknown name."""
+    """Dispatch to ``bench/NAME.py``; 1 with the reason where it stopped, 2 for an unknown name."""
     if argv and argv[0] in BENCHES:
-        return int(import_module(f"vla_infoentropy_ros.bench.{argv[0]}").main(argv[1:]) or 0)
+        try:
+            return int(import_module(f"vla_infoentropy_ros.bench.{argv[0]}").main(argv[1:]) or 0)
+        except (UserError, NodeDiedError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
     asked = f"unknown benchmark {argv[0]!r}\n" if argv and argv[0] not in ("-h", "--help") else ""
     lines = [f"  {name:10} {what}" for name, what in BENCHES.items()]
     print(f"{asked}usage: python -m vla_infoentropy_ros bench NAME [--help]\n" + "\n".join(lines))

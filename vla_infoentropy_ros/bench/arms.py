@@ -3,7 +3,8 @@
 
 Limits of speed, acceleration and workspace are those of the launch file and its preset. Time stands
 still while the policy thinks; only the time-outs that the wall clock measures allow for a busy
-machine. Paired: every variant on every seed.
+machine. Paired: every variant on every seed. With ``--log`` a run that ended early goes on where it
+stood.
 """
 
 from __future__ import annotations
@@ -13,20 +14,27 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from vla_infoentropy_ros import episode_log
 from vla_infoentropy_ros.arms.models import ARMS
 from vla_infoentropy_ros.demo.cli import FIRST_SEED
 from vla_infoentropy_ros.demo.domain import DomainClaim
 from vla_infoentropy_ros.demo.launching import Launch, launch_command
+from vla_infoentropy_ros.episode_log import EpisodeLogError
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.report.statistics import latencies
 from vla_infoentropy_ros.share import share_directory
 from vla_infoentropy_ros.success_rates import wilson_interval
+
+if TYPE_CHECKING:
+    from vla_infoentropy_ros.nodes.clients.episode_client import EpisodeClient
 
 VARIANTS = ("dense", "attention_drift+window")
 _PATIENT = {
@@ -37,23 +45,47 @@ _PRESETS = {"ur5": "ur5e"}
 """Of an arm that has none of its own: the frames have the same names."""
 _NODE = "servo_node"
 _READY_S = 300.0
+_TOLD = ("seed", "instruction", "steps", "reason")
+Key = tuple[str, str, str, int]
+"""Arm, controller, variant and seed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished episode. revision: of the policy's weights. latencies_ms: of each policy step."""
+
+    arm: str
+    controller: str
+    variant: str
+    seed: int
+    revision: str
+    instruction: str
+    success: bool
+    steps: int
+    reason: str
+    latencies_ms: Sequence[float]
+
+    @property
+    def key(self) -> Key:
+        """What makes an episode the same one."""
+        return self.arm, self.controller, self.variant, self.seed
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run, print a table, and write it as JSON where asked."""
-    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench arms", description=__doc__)
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["panda", "ur5"])
-    parser.add_argument("--controller", choices=("twist", "trajectory"), default="twist",
-                        help="MoveIt Servo's rules, or joint_trajectory_controller's")
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), metavar="VARIANT")
-    parser.add_argument("--episodes", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=FIRST_SEED, help="first scene")
-    parser.add_argument("--logs", type=Path, default=Path("out/arms"), help="folder of the logs")
-    parser.add_argument("--json", metavar="FILE", help="write the table to a file as well")
-    options = parser.parse_args(argv)
+    """Run what is missing, print a table, and write it as JSON where asked."""
+    options = _parser().parse_args(argv)
     machine = {"hardware": hardware(), "versions": versions()}  # the load before ours
-    seeds = range(options.seed, options.seed + options.episodes)
-    table = {arm: run_arm(arm, options, seeds) for arm in options.arms}
+    played = {each.key: each for each in
+              episode_log.finished(options.log, lambda line: Outcome(**line))}
+    for arm in options.arms:
+        for outcome in run_arm(arm, options, played):
+            played[outcome.key] = outcome
+            episode_log.add(options.log, asdict(outcome))
+            print(f"{arm} {outcome.variant} {outcome.seed}: {outcome.reason}, "
+                  f"{outcome.steps} steps", file=sys.stderr)
+    table = {arm: {variant: _row([played[arm, options.controller, variant, seed]
+                                  for seed in _seeds(options)])
+                   for variant in options.variants} for arm in options.arms}
     print(f"{'':32} {'success':>9} {'95 %':>13} {'steps':>6} {'ms':>6}")
     for arm, rows in table.items():
         for variant, row in rows.items():
@@ -69,14 +101,68 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def run_arm(arm: str, options: argparse.Namespace, seeds: Sequence[int]) -> dict[str, Any]:
-    """All variants on all seeds with one arm."""
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench arms", description=__doc__)
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["panda", "ur5"])
+    parser.add_argument("--controller", choices=("twist", "trajectory"), default="twist",
+                        help="MoveIt Servo's rules, or joint_trajectory_controller's")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), metavar="VARIANT")
+    parser.add_argument("--episodes", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=FIRST_SEED, help="first scene")
+    parser.add_argument("--log", type=Path,
+                        help="append each episode to this file, and skip those in it")
+    parser.add_argument("--logs", type=Path, default=Path("out/arms"),
+                        help="folder of what the nodes print")
+    parser.add_argument("--json", metavar="FILE", help="write the table to a file as well")
+    return parser
+
+
+def _seeds(options: argparse.Namespace) -> range:
+    return range(options.seed, options.seed + options.episodes)
+
+
+def run_arm(
+    arm: str, options: argparse.Namespace, played: Mapping[Key, Outcome]
+) -> Iterator[Outcome]:
+    """All variants on all seeds with one arm, in turn, without those that are in ``played``.
+
+    Raises GraphError, NodeDiedError; EpisodeLogError where ``played`` is of other weights.
+    """
+    variants = options.variants
+    left = [
+        (variant, seed)
+        for index, seed in enumerate(_seeds(options))
+        for variant in (*variants[index % len(variants) :], *variants[: index % len(variants)])
+        if (arm, options.controller, variant, seed) not in played
+    ]
+    if not left:
+        return
     from vla_infoentropy_ros.demo.measuring import faulty, run_episode
+
+    with _started(arm, options) as client:
+        revision = client.status.revision
+        for outcome in played.values():
+            if outcome.revision != revision:
+                raise EpisodeLogError(f"{options.log} holds episodes of the policy "
+                                      f"{outcome.revision}, this is {revision}; name another log")
+        for variant, seed in left:
+            episode = run_episode(client, variant, seed)
+            yield Outcome(
+                arm, options.controller, variant, seed, revision, episode.instruction,
+                episode.success, episode.steps, episode.reason,
+                [round(latency, 1) for latency in latencies([episode])],
+            )  # fmt: skip
+            if faulty(episode):
+                client.clear_fault()
+
+
+@contextmanager
+def _started(arm: str, options: argparse.Namespace) -> Iterator[EpisodeClient]:
+    """An arm and the policy, ready, on a domain of their own."""
     from vla_infoentropy_ros.nodes.clients.episode_client import EpisodeClient
     from vla_infoentropy_ros.nodes.middleware import local_environment
 
     os.environ |= local_environment()
-    episodes: dict[str, list[Any]] = {variant: [] for variant in options.variants}
     with DomainClaim() as claim, tempfile.TemporaryDirectory() as folder:
         here = {"ROS_DOMAIN_ID": str(claim.domain)}
         robot, policy = (
@@ -90,16 +176,7 @@ def run_arm(arm: str, options: argparse.Namespace, seeds: Sequence[int]) -> dict
 
         with robot, policy, EpisodeClient(claim.domain, check, sim=_NODE) as client:
             client.wait_until_ready(_READY_S)
-            for index, seed in enumerate(seeds):
-                for place in range(len(options.variants)):
-                    variant = options.variants[(index + place) % len(options.variants)]
-                    episode = run_episode(client, variant, seed)
-                    episodes[variant].append(episode)
-                    print(f"{arm} {variant} {seed}: {episode.reason}, {episode.steps} steps",
-                          file=sys.stderr)
-                    if faulty(episode):
-                        client.clear_fault()
-    return {variant: _row(ran) for variant, ran in episodes.items()}
+            yield client
 
 
 def _launches(arm: str, controller: str, folder: Path) -> dict[str, dict[str, str]]:
@@ -123,20 +200,15 @@ def patient_parameters(folder: Path) -> Path:
     return parameters
 
 
-def _row(episodes: Sequence[Any]) -> dict[str, Any]:
+def _row(episodes: Sequence[Outcome]) -> dict[str, Any]:
     won = [episode for episode in episodes if episode.success]
     steps = sorted(episode.steps for episode in won)
-    times = sorted(latencies(episodes))
+    times = sorted(latency for episode in episodes for latency in episode.latencies_ms)
     return {
         "successes": len(won),
         "episodes": len(episodes),
         "interval": wilson_interval(len(won), len(episodes)),
         "median_steps": steps[len(steps) // 2] if steps else 0,
         "median_ms": times[len(times) // 2] if times else float("nan"),
-        "outcomes": [_outcome(episode) for episode in episodes],
+        "outcomes": [{name: getattr(episode, name) for name in _TOLD} for episode in episodes],
     }
-
-
-def _outcome(episode: Any) -> Mapping[str, Any]:
-    return {"seed": episode.seed, "instruction": episode.instruction, "steps": episode.steps,
-            "reason": episode.reason}

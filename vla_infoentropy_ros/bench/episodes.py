@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from vla_infoentropy_ros import episode_log
 from vla_infoentropy_ros.bench.conditions import CONDITIONS, disturbed
 from vla_infoentropy_ros.bench.steps import FIRST_SEED, load_asked
 from vla_infoentropy_ros.knobs import SettingError
@@ -167,7 +168,7 @@ def main(argv: Sequence[str]) -> int:
     _check(options, rows, policy)
     seeds = range(options.first_seed, options.first_seed + options.episodes)
     keys = {row: _key(row, policy, options) for row in rows}
-    played = _played(options.log)
+    played = dict(episode_log.finished(options.log, _logged))
     todo = [(row, seed) for seed in seeds for row in rows if (keys[row], seed) not in played]
     load = LoadOptions.from_arguments(options)
     jobs = [Job(row, seed, options.model, load, options.execute, options.instructions)
@@ -178,9 +179,7 @@ def main(argv: Sequence[str]) -> int:
             todo, tqdm(pool.map(_play, jobs), total=len(todo), unit="ep"), strict=True
         ):
             played[keys[row], seed] = outcome
-            if options.log:
-                with Path(options.log).open("a", encoding="utf-8") as log:
-                    log.write(json.dumps([keys[row], seed, outcome]) + "\n")
+            episode_log.add(options.log, [keys[row], seed, outcome])
     outcomes = {row: [played[keys[row], seed] for seed in seeds] for row in rows}
     table = {
         row: asdict(row_of(row))
@@ -194,7 +193,7 @@ def main(argv: Sequence[str]) -> int:
             "options": vars(options), "hardware": hardware(), "versions": versions(),
             "rows": table,
         }
-        Path(options.out).write_text(json.dumps(record, indent=2) + "\n")
+        Path(options.out).write_text(json.dumps(record, indent=2, default=str) + "\n")
     return 0
 
 
@@ -239,15 +238,10 @@ def _key(row: str, policy: PolicyAdapter, options: argparse.Namespace) -> str:
     return json.dumps(of, sort_keys=True)
 
 
-def _played(log: str | None) -> dict[tuple[str, int], Outcome]:
-    """What an earlier run wrote into ``log``."""
-    if not log or not Path(log).is_file():
-        return {}
-    lines = Path(log).read_text(encoding="utf-8").splitlines()
-    return {
-        (key, seed): Outcome(int(solved), int(steps), float(fresh))
-        for key, seed, (solved, steps, fresh) in map(json.loads, lines)
-    }
+def _logged(line: Any) -> tuple[tuple[str, int], Outcome]:
+    """What a line of the log holds. Raises TypeError, ValueError."""
+    key, seed, (solved, steps, fresh) = line
+    return (key, seed), Outcome(int(solved), int(steps), float(fresh))
 
 
 def _dense_beside(row: str) -> str:
@@ -332,7 +326,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", nargs="+", type=_row_name, metavar="ROW",
                         help="which rows (default: all of these): a selector of a plug-in, with "
                         f"+window if so wanted, or of {known}")
-    parser.add_argument("--log", help="append each episode to this file, and skip those in it")
+    parser.add_argument("--log", type=Path,
+                        help="append each episode to this file, and skip those in it")
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED,
                         help="the other seeds follow (default: %(default)s)")
     parser.add_argument("--execute", type=int, default=1,

@@ -5,7 +5,8 @@ renderer's picture, a clock that does not wait for the policy.
 Needs ``gz`` and ros_gz_bridge. Each episode is a launch of its own, with the scene of its seed.
 Simulated time goes at a pace at which a step of the policy takes about a control period of it,
 found from the episode before: a slow machine sees the robot that a fast one sees. With ``--stops``
-it begins with what ends in a standing hand: each once, and how long it took.
+it begins with what ends in a standing hand: each once, and how long it took. With ``--log`` a run
+that ended early goes on where it stood.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from vla_infoentropy_ros import episode_log
 from vla_infoentropy_ros.bench.arms import VARIANTS, patient_parameters
 from vla_infoentropy_ros.bench.gazebo_truth import GazeboTruth, Poses, release
 from vla_infoentropy_ros.demo.cli import FIRST_SEED
@@ -39,22 +41,32 @@ _READY_S = 600.0
 _STANDSTILL_S = 120.0
 """Of the wall: Gazebo tells nothing for so long only where it has died."""
 _SLOWEST, _FASTEST = 0.02, 1.0
+Key = tuple[str, int, float]
+"""Variant, seed and limit of time."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """pace: simulated seconds per second that were asked for. time_s: simulated. low, high: (3,) m,
-    between which the hand was. reason: success, time_limit, or a fault and its sentence."""
+    """pace: simulated seconds per second that were asked for. limit_s, time_s: simulated. low,
+    high: (3,) m, between which the hand was. reason: success, time_limit, or a fault and its
+    sentence."""
 
+    variant: str
     seed: int
+    limit_s: float
     instruction: str
     reason: str
     steps: int
     time_s: float
     latency_ms: float
     pace: float
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    low: Sequence[float]
+    high: Sequence[float]
+
+    @property
+    def key(self) -> Key:
+        """What makes an episode the same one."""
+        return self.variant, self.seed, self.limit_s
 
 
 class Scene:
@@ -150,7 +162,7 @@ def run_episode(variant: str, seed: int, pace: float, options: argparse.Namespac
         success = here.poses.state(layout).placed(task.goal)
         hands = [poses.hand for poses in here.truth.poses[first:]]
         return Outcome(
-            seed, task.instruction,
+            variant, seed, options.limit, task.instruction,
             "success" if success else operator.fault or "time_limit",
             operator.steps, here.poses.time_s - began.time_s,
             median(operator.latencies_ms or [0.0]), pace,
@@ -178,7 +190,10 @@ def main(argv: Sequence[str]) -> int:
                         help="simulated seconds per second, of each variant's first episode")
     parser.add_argument("--stops", action="store_true",
                         help="first what ends in a standing hand, each once")
-    parser.add_argument("--logs", type=Path, default=Path("out/gazebo"), help="folder of the logs")
+    parser.add_argument("--log", type=Path,
+                        help="append each episode to this file, and skip those in it")
+    parser.add_argument("--logs", type=Path, default=Path("out/gazebo"),
+                        help="folder of what the nodes print")
     parser.add_argument("--json", metavar="FILE", help="write the table to a file as well")
     options = parser.parse_args(argv)
     try:
@@ -208,15 +223,20 @@ def main(argv: Sequence[str]) -> int:
 
 def _episodes(options: argparse.Namespace) -> Iterator[dict[str, list[Outcome]]]:
     """All variants on all seeds, in turn: all that ran so far, after each seed."""
+    log = {each.key: each for each in
+           episode_log.finished(options.log, lambda line: Outcome(**line))}
     paces = dict.fromkeys(options.variants, options.pace)
     outcomes: dict[str, list[Outcome]] = {variant: [] for variant in options.variants}
     for seed in range(options.seed, options.seed + options.episodes):
         for variant in options.variants:
-            outcome = run_episode(variant, seed, paces[variant], options)
+            outcome = log.get((variant, seed, options.limit))
+            if outcome is None:
+                outcome = run_episode(variant, seed, paces[variant], options)
+                episode_log.add(options.log, asdict(outcome))
+                print(f"{variant} {seed}: {outcome.reason}, {outcome.steps} steps, "
+                      f"{outcome.time_s:.1f} s at a pace of {outcome.pace:.2f}", file=sys.stderr)
             paces[variant] = paced(outcome)
             outcomes[variant].append(outcome)
-            print(f"{variant} {seed}: {outcome.reason}, {outcome.steps} steps, "
-                  f"{outcome.time_s:.1f} s at a pace of {outcome.pace:.2f}", file=sys.stderr)
         yield outcomes
 
 

@@ -9,7 +9,6 @@ again, so a run that was cut off goes on.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vla_infoentropy_ros import episode_log
+from vla_infoentropy_ros.episode_log import EpisodeLogError
 from vla_infoentropy_ros.libero.client import PolicyClient, PolicyGone
 from vla_infoentropy_ros.libero.expert import expert_action
 from vla_infoentropy_ros.libero.suites import STEP_LIMITS, SuiteError
@@ -99,14 +100,8 @@ def _mean(steps: list[dict[str, float]], name: str) -> float:
 
 
 def finished(path: Path) -> list[Outcome]:
-    """The episodes in ``path``. A last line that was cut off is taken off, there too."""
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole, encoding="utf-8")
-    return [Outcome(**json.loads(line)) for line in whole.splitlines()]
+    """The episodes in ``path``. Raises EpisodeLogError."""
+    return episode_log.finished(path, lambda line: Outcome(**line))
 
 
 def play(path: Path, url: str, suites: Sequence[str], tasks: Sequence[int], episodes: range,
@@ -130,8 +125,7 @@ def play(path: Path, url: str, suites: Sequence[str], tasks: Sequence[int], epis
                     outcome = episode(world, index, control, client, film)
                     if films and film:
                         write_video(film, films / f"{suite}-{task}", FILM_RATE)
-                    with path.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(asdict(outcome)) + "\n")
+                    episode_log.add(path, asdict(outcome))
                     yield outcome
                 if client:
                     client.close()
@@ -161,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{outcome.suite} {outcome.task} #{outcome.initial_state}: "
                   f"{'success' if outcome.success else 'failure'} after {outcome.steps} steps, "
                   f"{outcome.policy_ms} ms each", flush=True)
-    except (SuiteError, PolicyGone, OSError) as error:
+    except (SuiteError, PolicyGone, EpisodeLogError, OSError) as error:
         print(f"error: {error}; what is finished is kept, the same command goes on",
               file=sys.stderr)
         return 1

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finished episodes, a line of JSON each: what a run that was cut off leaves, and goes on from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vla_infoentropy_ros.foreign.text import UserError, shown
+
+Episode = TypeVar("Episode")
+
+
+class EpisodeLogError(UserError, ValueError):
+    """A file that is no log of such episodes; the message names its line."""
+
+
+def finished(path: Path | None, of: Callable[[Any], Episode]) -> list[Episode]:
+    """The episodes in ``path``, in the order in which they ended; none where there is no file.
+
+    of: makes an episode of what a line holds, or raises KeyError, TypeError or ValueError. A last
+    line that was cut off is taken off, in the file too. Raises EpisodeLogError, OSError.
+    """
+    if path is None or not path.exists():
+        return []
+    data = path.read_bytes()
+    end = data.rfind(b"\n") + 1
+    if end < len(data):
+        os.truncate(path, end)
+    episodes = []
+    for number, line in enumerate(data[:end].splitlines(), 1):
+        try:
+            episodes.append(of(json.loads(line)))
+        except (KeyError, TypeError, ValueError) as error:
+            told = shown(line[:80].decode("utf-8", "replace"))
+            raise EpisodeLogError(f"{path}, line {number}: no episode of this command: {told}; "
+                                  "name another log") from error
+    return episodes
+
+
+def add(path: Path | None, episode: object) -> None:
+    """Append one that ended, its folders made where they are missing; None: to no log."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as log:
+        log.write(json.dumps(episode) + "\n")
