@@ -144,3 +144,22 @@ def test_a_run_that_was_cut_off_goes_on_at_the_pace_it_had(monkeypatch, tmp_path
     options.limit = 30.0
     list(gazebo._episodes(options))
     assert len(played) == 9, "episodes of another limit are others"
+
+
+class TestWorkspace:
+    LOW, HIGH = np.zeros(3), np.full(3, 0.1)
+
+    def kept(self, *x: float, fault: str = "") -> dict:
+        hands = np.full((len(x), 3), 0.05)
+        hands[:, 0] = x
+        return gazebo_stops._kept(hands, self.LOW, self.HIGH, fault)
+
+    def test_how_far_the_hand_left_its_box(self) -> None:
+        assert self.kept(0.05, 0.1002, 0.09)["beyond_m"] == pytest.approx(0.0002)
+        assert self.kept(0.05, 0.003)["beyond_m"] == 0.0
+
+    def test_a_hand_that_nothing_had_to_hold_is_no_proof(self) -> None:
+        with pytest.raises(RuntimeError, match=r"stayed 0\.020 m within"):
+            self.kept(0.05, 0.02)
+        with pytest.raises(RuntimeError, match=r"a fault stopped the hand, .*: stale_state"):
+            self.kept(0.05, 0.1, fault="stale_state: ee_pose never arrived")

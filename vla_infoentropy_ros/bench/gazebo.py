@@ -40,6 +40,8 @@ from vla_infoentropy_ros.success_rates import wilson_interval
 _READY_S = 600.0
 _STANDSTILL_S = 120.0
 """Of the wall: Gazebo tells nothing for so long only where it has died."""
+_SETTLED_S = 1.0
+"""Simulated, in which the policy node hears the hand's pose for the first time."""
 _SLOWEST, _FASTEST = 0.02, 1.0
 Key = tuple[str, int, float]
 """Variant, seed and limit of time."""
@@ -97,6 +99,8 @@ class Scene:
     def begin(self) -> None:
         """The policy is let move."""
         self.wait(lambda: self.operator.active and self.truth.now, "the nodes are not ready")
+        settled_s = self.poses.time_s + _SETTLED_S
+        self.wait(lambda: self.poses.time_s > settled_s, "simulated time stands still")
         answer = self.operator.enable()
         self.wait(answer.done, "~/enable does not answer")
         if not answer.result().success:

@@ -25,6 +25,7 @@ _MOVING = 0.05  # m/s
 _WATCH_S = 1.5  # of simulated time
 _NARROW = 0.05
 """m, of the hand's start to either side: a box that the task does not fit into."""
+_AT_A_SIDE = 0.01  # m
 
 
 def run_stops(options: argparse.Namespace) -> dict[str, Any]:
@@ -46,8 +47,8 @@ def run_stops(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _stop(name: str, act: Callable[[Scene], None], options: argparse.Namespace) -> dict[str, Any]:
-    """stood_s: simulated, from the act, or from the fault where one latches, to the last movement.
-    way_m: how far the hand came in that time."""
+    """stood_s: simulated, from the act to the last movement; of a second commander from the fault,
+    since to be heard of takes its time. way_m: how far the hand came in that time."""
     log = options.logs / f"{name.replace(' ', '_')}.log"
     with scene(options.seed, options.pace, log, {"selector": options.variants[-1]}) as here:
         here.begin()
@@ -56,7 +57,7 @@ def _stop(name: str, act: Callable[[Scene], None], options: argparse.Namespace) 
         act(here)
         if "killed" not in name:
             here.wait(lambda: here.operator.fault, "no fault")
-        from_s = acted_s if "killed" in name else time.monotonic()
+        from_s = time.monotonic() if name == "second commander" else acted_s
         end_s = here.poses.time_s + _WATCH_S
         here.wait(lambda: here.poses.time_s > end_s, "simulated time stands still")
         stood_s, way_m = stopped_s(here.truth.poses, from_s)
@@ -101,7 +102,16 @@ def _in_a_box(options: argparse.Namespace) -> dict[str, Any]:
             here.begin()
             first, end_s = len(here.truth.poses), here.poses.time_s + options.limit / 2.0
             here.wait(lambda: here.poses.time_s > end_s, "simulated time stands still")
-            hands = np.array([poses.hand for poses in here.truth.poses[first:]])
-            beyond = max(0.0, float((low - hands).max()), float((hands - high).max()))
-            return {"low": low.tolist(), "high": high.tolist(), "beyond_m": beyond,
-                    "fault": here.operator.fault}
+            return _kept(np.array([poses.hand for poses in here.truth.poses[first:]]), low, high,
+                         here.operator.fault)
+
+
+def _kept(hands: np.ndarray, low: np.ndarray, high: np.ndarray, fault: str) -> dict[str, Any]:
+    """hands: [n, 3], m. Raises RuntimeError where it was not the box that held them."""
+    if fault:
+        raise RuntimeError(f"workspace: a fault stopped the hand, not its limits: {fault}")
+    outside = float(np.maximum(low - hands, hands - high).max())
+    if outside < -_AT_A_SIDE:
+        raise RuntimeError(f"workspace: the hand stayed {-outside:.3f} m within its box, so that "
+                           "nothing was limited")
+    return {"low": low.tolist(), "high": high.tolist(), "beyond_m": max(0.0, outside)}
