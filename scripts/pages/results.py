@@ -88,10 +88,15 @@ def _steps(record: Record) -> str:
 
 
 def _episodes(record: Record) -> str:
-    return _markdown([("row", "success, 95 %", "steps", "tokens", "won, lost against dense")] + [
+    """Without a column of passes where no row tells them."""
+    passes = any("passes_mean" in of for of in record["rows"].values())
+    columns = ("row", "success, 95 %", "steps", "tokens", "passes", "won, lost against dense")
+    table = [columns] + [
         (name, _success(of), f"{of['steps_mean']:.1f}", f"{of['fresh_mean']:.0f}",
+         f"{of['passes_mean']:.2f}" if "passes_mean" in of else "",
          f"{of['won_against_dense']}, {of['lost_against_dense']}")
-        for name, of in record["rows"].items()])
+        for name, of in record["rows"].items()]
+    return _markdown([row if passes else (*row[:4], row[5]) for row in table])
 
 
 def _long_horizon(record: Record) -> str:

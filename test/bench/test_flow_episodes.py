@@ -44,12 +44,13 @@ def test_a_flow_policy_plays_and_chunks_need_fewer_plans(
         episodes.Session, "step", lambda *args: plans.append(1) or step(*args)
     )
     try:
-        solved, steps, fresh = episodes._play(job)
+        solved, steps, fresh, passes = episodes._play(job)
     finally:
         episodes._tables.pop("table").close()
         episodes._tables.clear()
     assert (solved, steps, len(plans)) == (0, 4, 2)
     assert fresh == 0.0  # the second plan keeps what the first left
+    assert passes == 5.0  # the prompt once, and four Euler steps
 
 
 def test_rows_that_do_not_fit_are_left_out_or_refused_by_name(folder: Path) -> None:

@@ -140,13 +140,19 @@ ROWS |= {
 _tables: dict[str, Any] = {}  # per worker process: policy and simulator, made once
 
 
+Plan = tuple[int, int]
+"""Tokens that were recomputed, and forward passes of the language model."""
+
+
 class Outcome(NamedTuple):
-    """Of one episode: instructions carried out, steps, and mean tokens recomputed after the first
-    plan (those after a new instruction count: they are a price of it)."""
+    """Of one episode: instructions carried out, steps, mean tokens recomputed after the first
+    plan (those after a new instruction count: they are a price of it), and mean forward passes of
+    the language model in a plan, None where a log of before does not tell."""
 
     solved: int
     steps: int
     fresh: float
+    passes: float | None
 
 
 class Job(NamedTuple):
@@ -240,8 +246,9 @@ def _key(row: str, policy: PolicyAdapter, options: argparse.Namespace) -> str:
 
 def _logged(line: Any) -> tuple[tuple[str, int], Outcome]:
     """What a line of the log holds. Raises TypeError, ValueError."""
-    key, seed, (solved, steps, fresh) = line
-    return (key, seed), Outcome(int(solved), int(steps), float(fresh))
+    key, seed, (solved, steps, fresh, *later) = line
+    passes = float(later[0]) if later else None
+    return (key, seed), Outcome(int(solved), int(steps), float(fresh), passes)
 
 
 def _dense_beside(row: str) -> str:
@@ -255,25 +262,26 @@ def _play(job: Job) -> Outcome:
         torch.set_num_threads(1)
         _tables.update(policy=load_policy(job.model, job.load), table=Tabletop())
     table, session = _tables["table"], row_of(job.row).session(_tables["policy"])
-    fresh: list[int] = []
+    plans: list[Plan] = []
     solved = steps = 0
     for instruction in table.reset(job.seed).in_a_row(job.instructions):
         session.set_instruction(instruction)
-        steps = _follow(instruction, job, table, session, steps, fresh)
+        steps = _follow(instruction, job, table, session, steps, plans)
         if not table.success(instruction):
             break
         solved += 1
-    return Outcome(solved, steps, float(np.mean(fresh[1:] or fresh)))
+    fresh, passes = zip(*plans, strict=True)
+    return Outcome(solved, steps, float(np.mean(fresh[1:] or fresh)), float(np.mean(passes)))
 
 
 def _follow(instruction: str, job: Job, table: Tabletop, session: Session, steps: int,
-            fresh: list[int]) -> int:
+            plans: list[Plan]) -> int:
     """Steps of the episode when ``instruction`` is carried out or its time is up."""
     limit = steps + table.max_steps
     while steps < limit and not table.success(instruction):
         picture = disturbed(table.render(), row_of(job.row).condition, job.seed, steps)
         result = session.step([picture])
-        fresh.append(result.report.fresh)
+        plans.append((result.report.fresh, result.decoder_passes))
         for action in result.action.chunk[: job.execute]:
             table.step(action)
             steps += 1
@@ -294,6 +302,9 @@ def _figures(
         "steps_mean": float(np.mean([each.steps for each in played])),
         "fresh_mean": float(np.mean([each.fresh for each in played])),
     }
+    passes = [each.passes for each in played if each.passes is not None]
+    if len(passes) == len(played):
+        figures["passes_mean"] = float(np.mean(passes))
     if instructions > 1:
         figures["solved"] = [sum(each.solved >= count for each in played)
                              for count in range(1, instructions + 1)]
@@ -307,15 +318,16 @@ def _figures(
 
 
 def _print(table: dict[str, dict[str, Any]]) -> None:
-    print(f"{'row':34} {'success':>9} {'95 %':>10} {'steps':>6} {'fresh':>6}  "
+    print(f"{'row':34} {'success':>9} {'95 %':>10} {'steps':>6} {'fresh':>6} {'passes':>6}  "
           "won/lost against dense")
     for row, of in table.items():
         low, high = of["success_ci95"]
         pairs = (f"{of['won_against_dense']}/{of['lost_against_dense']} (p = "
                  f"{of['sign_test_p']:.2f})" if "won_against_dense" in of else "")
+        passes = f"{of['passes_mean']:6.2f}" if "passes_mean" in of else " " * 6
         stages = f"  by instruction {of['solved']}" if "solved" in of else ""
         print(f"{row:34} {of['successes']:4}/{of['episodes']:<4} {low:4.0%}-{high:4.0%} "
-              f"{of['steps_mean']:6.1f} {of['fresh_mean']:6.1f}  {pairs}{stages}")
+              f"{of['steps_mean']:6.1f} {of['fresh_mean']:6.1f} {passes}  {pairs}{stages}")
 
 
 def _parser() -> argparse.ArgumentParser:
