@@ -10,7 +10,7 @@ import pytest
 
 from vla_infoentropy_ros import doctor
 from vla_infoentropy_ros.engine.requirements import RequirementError
-from vla_infoentropy_ros.nodes import check_middleware
+from vla_infoentropy_ros.nodes import check_domain, check_middleware
 
 
 def test_this_environment_is_well(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,6 +41,14 @@ def test_a_middleware_of_an_overlay(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "librmw_own_cpp.so").touch()
     check_middleware({"RMW_IMPLEMENTATION": "rmw_own_cpp", "AMENT_PREFIX_PATH": str(tmp_path)})
+
+
+@pytest.mark.parametrize("domain", ["233", "-1", "one", "1.5", " "])
+def test_a_domain_that_is_none(domain: str) -> None:
+    for well in ({}, {"ROS_DOMAIN_ID": ""}, {"ROS_DOMAIN_ID": "232"}):
+        check_domain(well)
+    with pytest.raises(RequirementError, match=r"must be a whole number in 0 \.\. 232"):
+        check_domain({"ROS_DOMAIN_ID": domain})
 
 
 def test_no_shared_memory(tmp_path: Path) -> None:

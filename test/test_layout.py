@@ -24,7 +24,7 @@ ORDER = (
     "interrupting",
     "video", "launch_runner", "sim", "libero", "control", "arms", "engine", "selection", "models",
     "session", "variants", "selftest", "cuttest", "report", "driving", "nodes", "start_node",
-    "serve", "replay", "demo", "doctor", "bench", "training",
+    "operate", "serve", "replay", "demo", "doctor", "bench", "training",
 )  # fmt: skip
 
 SKINS = ("nodes", "serve", "replay")  # over the same core: middleware, network, recordings

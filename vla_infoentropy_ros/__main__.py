@@ -16,10 +16,13 @@ COMMANDS = {
     "selftest": ("vla_infoentropy_ros.selftest", "does a checkpoint see, and act sanely?"),
     "cuttest": ("vla_infoentropy_ros.cuttest", "how much of a picture may be reused"),
     "doctor": ("vla_infoentropy_ros.doctor", "what is in use here, and what is wrong with it"),
+    "operate": ("vla_infoentropy_ros.operate", "enable, instruct, clear a fault; needs no ros2"),
     "serve": ("vla_infoentropy_ros.serve", "a policy for evaluators and robots elsewhere"),
     "bench": ("vla_infoentropy_ros.bench", "measurements"),
     "train": ("vla_infoentropy_ros.training.__main__", "the embedded policy from scratch"),
 }
+
+_WITHOUT_POLICY = ("doctor", "operate")  # the first tells it among other things
 
 
 def main(argv: list[str]) -> int:
@@ -28,7 +31,7 @@ def main(argv: list[str]) -> int:
     if argv and argv[0] in COMMANDS:
         try:
             with terminable():
-                if argv[0] != "doctor":  # which says it among other things
+                if argv[0] not in _WITHOUT_POLICY:
                     check_transformers()
                 return int(import_module(COMMANDS[argv[0]][0]).main(argv[1:]) or 0)
         except KeyboardInterrupt:

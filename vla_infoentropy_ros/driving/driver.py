@@ -26,7 +26,7 @@ from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.sink import CommandSink
 from vla_infoentropy_ros.driving.sources import OneSource, Sources
 from vla_infoentropy_ros.driving.worker import MakeWorker, Worker
-from vla_infoentropy_ros.models.instruction import spelled
+from vla_infoentropy_ros.foreign.text import spelled
 from vla_infoentropy_ros.session import StepError, StepResult
 
 WAITS_FOR_IMAGE = "waits for an image"

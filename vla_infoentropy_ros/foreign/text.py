@@ -7,10 +7,12 @@ raised or published passes through here: by `UserError` and `Fault` of itself, e
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 NAME = 120  # characters of one name or value
 MESSAGE = 1500  # characters of a sentence; one lists the keys of a checkpoint's statistics
+ENDINGS = " .!?"  # of a sentence, which the words of an instruction are not
 _ELLIPSIS = " ... "
 
 
@@ -47,6 +49,13 @@ def one_line(text: object, most: int = 300) -> str:
 def quoted_lines(text: str, most: int = 300) -> str:
     """Several foreign lines, each printable and marked as quoted; for tracebacks and logs."""
     return "\n".join(f"  | {printable(line, most)}" for line in text.splitlines() if line.strip())
+
+
+def spelled(instruction: str) -> str:
+    """The one spelling of an instruction: composed characters, lower case, single blanks, no
+    punctuation at its end. Two texts of one spelling are one instruction."""
+    words = unicodedata.normalize("NFC", instruction).lower().split()
+    return " ".join(words).rstrip(ENDINGS)
 
 
 def _shortened(text: str, most: int) -> str:

@@ -8,20 +8,11 @@ without a shape, pieces that the tokenizer reads as its own signs or as actions)
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Collection, Iterable
 
 from vla_infoentropy_ros.foreign.budgets import within
-from vla_infoentropy_ros.foreign.text import shown
+from vla_infoentropy_ros.foreign.text import shown, spelled
 from vla_infoentropy_ros.models.adapter import PolicyError
-
-ENDINGS = " .!?"  # of a sentence, which the words of an instruction are not
-
-
-def spelled(text: str) -> str:
-    """The one spelling of an instruction: composed characters, lower case, single blanks, no
-    punctuation at its end. Two texts of one spelling are one instruction."""
-    return " ".join(unicodedata.normalize("NFC", text).lower().split()).rstrip(ENDINGS)
 
 
 def instruction_words(text: str) -> str:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROS 2 nodes: thin, no policy mathematics and no torch.
 
-Importing it raises RequirementError where rclpy, or the middleware that is asked for, is missing:
-the library itself ends the process for a wrong RMW_IMPLEMENTATION.
+Importing it raises RequirementError where rclpy, or the middleware that is asked for, is missing,
+or the domain is none: the library itself ends the process for a wrong RMW_IMPLEMENTATION, and for
+a domain that DDS has no port for.
 """
 
 import ctypes
@@ -13,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from vla_infoentropy_ros.engine.requirements import RequirementError
+
+_LAST_DOMAIN = 232  # the last whose UDP ports, 7400 + 250 times it, exist
 
 
 def check_middleware(environment: Mapping[str, str] = os.environ) -> None:
@@ -25,6 +28,15 @@ def check_middleware(environment: Mapping[str, str] = os.environ) -> None:
         raise RequirementError(
             f"RMW_IMPLEMENTATION={name!r} is not installed: unset it for the default middleware, "
             f"or install it (ros-$ROS_DISTRO-{name.replace('_', '-')})"
+        )
+
+
+def check_domain(environment: Mapping[str, str] = os.environ) -> None:
+    """Raise RequirementError where ROS_DOMAIN_ID is no domain."""
+    text = environment.get("ROS_DOMAIN_ID", "")
+    if text and not (text.isascii() and text.isdigit() and int(text) <= _LAST_DOMAIN):
+        raise RequirementError(
+            f"ROS_DOMAIN_ID={text!r}: must be a whole number in 0 .. {_LAST_DOMAIN}; unset, it is 0"
         )
 
 
@@ -56,4 +68,5 @@ if _rclpy is None:
         ".venv/bin/python, or source the setup file of a ROS 2 installation for this Python"
     )
 check_middleware()
+check_domain()
 load_type_support(Path(str(_rclpy.origin)), Path(sys.prefix))

@@ -20,3 +20,8 @@ def stay_local() -> bool:
         return False
     os.environ[RANGE] = "LOCALHOST"
     return True
+
+
+def reach() -> str:
+    """How far this process looks, in the words of its environment."""
+    return ", ".join(f"{name}={os.environ[name]}" for name in _ASKED if os.environ.get(name))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from vla_infoentropy_ros.driving.sources import Crowd
@@ -15,9 +15,13 @@ def crowd(node: Any, topic: str) -> Crowd | None:
     """The publishers of a topic, by its full name, where they are more than one."""
     if node.count_publishers(topic) < 2:  # cheap, at command rate
         return None
-    ends = node.get_publishers_info_by_topic(topic)
-    names = sorted(f"{end.node_namespace.rstrip('/')}/{end.node_name}" for end in ends)
-    return Crowd(topic, tuple(names)) if len(names) > 1 else None
+    names = full_names(node.get_publishers_info_by_topic(topic))
+    return Crowd(topic, names) if len(names) > 1 else None
+
+
+def full_names(ends: Iterable[Any]) -> tuple[str, ...]:
+    """Of the nodes at the ends of a topic, as often as each is there."""
+    return tuple(sorted(f"{end.node_namespace.rstrip('/')}/{end.node_name}" for end in ends))
 
 
 class TopicSources:

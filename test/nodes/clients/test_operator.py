@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator's command on a real graph."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import rclpy
+
+from test.nodes.harness import FAST, WORDS, driven, parameters, until
+from vla_infoentropy_ros import operate
+from vla_infoentropy_ros.control import faults
+from vla_infoentropy_ros.nodes.policy_node import PolicyNode
+
+pytestmark = pytest.mark.usefixtures("ros")
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """The command with these words: exit code, and what it printed."""
+    domain = rclpy.utilities.get_default_context().get_domain_id()
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+
+    def operate_(*words, wait="20"):
+        code = operate.main([*words, "--wait", wait])
+        out, err = capsys.readouterr()
+        return code, (err if code else out).strip()
+
+    return operate_
+
+
+def silent(robot, rig):
+    """The robot that gives no instruction: two publishers on one input are a fault."""
+    rig.do(lambda: robot.destroy_publisher(robot.mouth))
+
+
+def test_enable_moves_and_disable_stops(run):
+    with driven() as (robot, _, _):
+        robot.say(WORDS)
+        until(lambda: robot.status.instruction == WORDS, "not instructed")
+        assert run("enable") == (0, "enabled: the robot will move")
+        robot.act()
+        until(lambda: robot.moving, "no motion", lambda: robot.status)
+        assert run("disable") == (0, "disabled: the robot is not commanded")
+        robot.ends_in_zero()
+
+
+def test_a_fault_is_told_with_what_helps_and_cleared(run):
+    with driven() as (robot, node, rig):
+        fault = faults.Fault(faults.GRIPPER, "no action server of the name hand")
+        rig.do(lambda: node.driver.commander.stop(fault))
+        until(lambda: robot.status.fault, "no fault")
+        assert run("enable") == (
+            1, "refused: fault gripper is latched; call ~/clear_fault first")
+        code, told = run("status")
+        assert code == 1 and "state       FAULT" in told.splitlines()
+        assert "fault       gripper: no action server of the name hand" in told.splitlines()
+        assert faults.FAULT_CODES["gripper"] in told and "docs/faults.md, gripper" in told
+        code, told = run("clear_fault")
+        assert code == 0 and told.startswith("fault gripper cleared; call ~/enable")
+        assert run("enable")[0] == 0
+        until(lambda: robot.status.enabled, "not enabled")
+
+
+def test_an_instruction_is_given_and_heard(run):
+    with driven() as (robot, _, rig):
+        silent(robot, rig)
+        assert run("instruct", "open the box") == (
+            0, "in force: 'open the box'; waits for an image")
+        assert run("instruct", "Open  the box.")[0] == 0, "the same in another spelling"
+        told = "instruction rejected: empty instruction"
+        assert run("instruct", "123") == (1, told)
+        assert run("instruct", "123") == (1, told), "the same again"
+        code, told = run("instruct", "close it")
+        assert code == 0 and told.startswith("in force: 'close it'")
+        assert robot.status.instruction == "close it"
+        code, told = run("status")
+        assert code == 0 and "instruction close it" in told.splitlines()
+        assert "interlocks  not enabled, dry run off" in told.splitlines()
+        assert "runs        attention_drift, schedule linear, decode window; tiny" in told
+
+
+def test_a_second_source_of_instructions_is_not_begun(run):
+    with driven() as (robot, _, _):
+        robot.drive()
+        code, told = run("instruct", "open the box")
+        assert code == 1 and "publishes on /instruction, and two sources are a fault" in told
+        robot.act()
+        assert robot.moving and not robot.status.fault and robot.status.instruction == WORDS
+
+
+def test_a_node_that_does_not_run_is_not_instructed(run):
+    with driven() as (robot, node, rig):
+        silent(robot, rig)
+        rig.do(node.trigger_deactivate)
+        until(lambda: robot.status.detail == "not running: activate the node", "still active")
+        assert run("instruct", "open the box") == (
+            1, "not given: not running: activate the node")
+        assert run("enable") == (
+            1, "refused: the node is not active; activate it, then enable")
+
+
+def test_where_nobody_is_it_says_so_soon(run):
+    began_s = time.monotonic()
+    code, told = run("enable", wait="1")
+    assert code == 1 and time.monotonic() - began_s < 4.0
+    domain = rclpy.utilities.get_default_context().get_domain_id()
+    assert told.startswith(f"error: no /policy_node within 1 s on domain {domain}, "
+                           "ROS_AUTOMATIC_DISCOVERY_RANGE=")
+    assert "is the node running" in told and len(told.splitlines()) == 1
+    assert run("status", wait="1") == (1, told)
+
+
+def test_a_node_that_still_loads_is_told_from_one_that_is_not_there(run):
+    node = PolicyNode(parameter_overrides=parameters(FAST))  # it has told no status yet
+    try:
+        code, told = run("status", wait="3")
+        assert code == 1 and "/policy_node is there, but says nothing" in told
+        assert run("enable") == (
+            1, "refused: the node is not active; activate it, then enable")
+    finally:
+        node.destroy_node()
+
+
+def test_of_two_robots_one_is_meant(run):
+    with driven(namespace="left") as (left, _, _), driven(namespace="right") as (right, _, _):
+        code, told = run("enable", wait="3")
+        assert code == 1 and "there is /left/policy_node, /right/policy_node" in told
+        assert run("enable", "--namespace", "/right")[0] == 0
+        until(lambda: right.status.enabled, "not enabled")
+        assert not left.status.enabled
+        assert run("enable", "--namespace", "left", "--node", "policy_node")[0] == 0
+        until(lambda: left.status.enabled, "not enabled")

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator of one policy node: its interlock, its faults, its instruction and its status."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from vla_infoentropy_ros.control.faults import FAULT_CODES
+from vla_infoentropy_ros.foreign.text import MESSAGE, one_line, printable, shown, spelled
+from vla_infoentropy_ros.msg import InferenceStatus
+from vla_infoentropy_ros.nodes.clients.episode_client import GraphError
+from vla_infoentropy_ros.nodes.discovery import reach, stay_local
+from vla_infoentropy_ros.nodes.messages import fault_text
+from vla_infoentropy_ros.nodes.publishers import full_names
+from vla_infoentropy_ros.nodes.qos import LATCHED
+
+_SLICE_S = 0.05
+_BURST_S = 0.3
+"""Within which a latched topic has told all that it keeps; the newest comes last."""
+_AGAIN_S = 1.5
+"""A status is told every second: what one says after that time is no word from before."""
+_REJECTED = "instruction rejected: "
+_STATES = ("UNCONFIGURED", "INACTIVE", "WAITING", "RUNNING", "FAULT")
+_NOT_RUNNING = (InferenceStatus.UNCONFIGURED, InferenceStatus.INACTIVE)
+
+Answer = tuple[bool, str]
+"""Whether it is as asked, and the node's sentence."""
+
+
+class Operator:
+    """On the domain of the environment; use it as a context manager.
+
+    policy: full name of the node. patience_s: within which it must be found, and answer. All
+    methods raise GraphError where it does not; the message says what to look at.
+    """
+
+    def __init__(self, policy: str, patience_s: float) -> None:
+        self._policy, self._patience_s = policy, patience_s
+        self.status: InferenceStatus | None = None
+        stay_local()
+        self._context = rclpy.Context()
+        try:
+            # Signals are the caller's: they end the wait, and with it the context, in order.
+            rclpy.init(args=[], context=self._context,
+                       signal_handler_options=SignalHandlerOptions.NO)
+            # As config/sros2 knows it, which lets the operator serve nothing.
+            self._node = rclpy.create_node(
+                "operator", context=self._context, use_global_arguments=False,
+                start_parameter_services=False, enable_rosout=False,
+                parameter_overrides=[Parameter("start_type_description_service", value=False)],
+            )
+        except Exception as error:  # the library's own, for a domain, a middleware, keys
+            raise GraphError(f"cannot join the graph: {one_line(error, MESSAGE)}") from error
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._node.create_subscription(InferenceStatus, f"{policy}/status", self._on_status,
+                                       LATCHED)
+
+    def __enter__(self) -> Operator:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._executor.shutdown()
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
+    def enable(self, on: bool) -> Answer:
+        """Open or close the operator's interlock."""
+        return self._call(SetBool, "enable", SetBool.Request(data=on))
+
+    def clear_fault(self) -> Answer:
+        """Release what is latched; the node then says what motion needs."""
+        return self._call(Trigger, "clear_fault", Trigger.Request())
+
+    def newest(self) -> InferenceStatus:
+        """What the node has told last."""
+        if not self._wait(lambda: self.status is not None):
+            raise GraphError(self._missing())
+        heard_s = time.monotonic()
+        self._wait(lambda: time.monotonic() - heard_s > _BURST_S)
+        assert self.status is not None
+        return self.status
+
+    def instruct(self, text: str) -> Answer:
+        """Give an instruction on the topic, and hear whether the node follows it."""
+        before = self.newest()
+        if before.state in _NOT_RUNNING:
+            return False, f"not given: {before.detail}"
+        topic = f"{self._policy.rpartition('/')[0]}/instruction"
+        if others := full_names(self._node.get_publishers_info_by_topic(topic)):
+            raise GraphError(f"not given: {' and '.join(others)} publishes on {topic}, and two "
+                             "sources are a fault; end it first")
+        mouth = self._node.create_publisher(String, topic, LATCHED)
+        mouth.publish(String(data=text))
+        said_s = time.monotonic()
+
+        def answered() -> bool:
+            now = self.status
+            assert now is not None
+            rejected = now.detail.startswith(_REJECTED)
+            old = now.detail == before.detail and time.monotonic() - said_s < _AGAIN_S
+            return spelled(now.instruction) == spelled(text) or (rejected and not old)
+
+        taken = self._wait(answered)
+        now = self.status
+        assert now is not None
+        if not taken:
+            return False, (f"not taken within {self._patience_s:g} s on {topic}; the node says: "
+                           f"{now.detail or 'nothing'}")
+        if not now.instruction:
+            return False, now.detail
+        return True, "; ".join(filter(None, (f"in force: {shown(now.instruction)}", now.detail)))
+
+    def _call(self, kind: Any, name: str, request: Any) -> Answer:
+        client = self._node.create_client(kind, f"{self._policy}/{name}")
+        if not self._wait(client.service_is_ready):
+            raise GraphError(self._missing())
+        future = client.call_async(request)
+        if not self._wait(future.done):
+            raise GraphError(f"{self._policy} does not answer within {self._patience_s:g} s: it "
+                             "was killed, or its machine is busy; look at its log")
+        answer = future.result()
+        return bool(answer.success), printable(answer.message, MESSAGE)
+
+    def _wait(self, condition: Callable[[], Any]) -> bool:
+        """Whether it came true in time."""
+        limit_s = time.monotonic() + self._patience_s
+        while not condition():
+            if time.monotonic() > limit_s:
+                return False
+            self._executor.spin_once(timeout_sec=_SLICE_S)
+        return True
+
+    def _missing(self) -> str:
+        """Why nobody is there, as far as the graph tells."""
+        served = self._node.get_service_names_and_types()
+        there = sorted(name.removesuffix("/clear_fault") for name, _ in served
+                       if name.endswith("/clear_fault"))
+        if self._policy in there:
+            return (f"{self._policy} is there, but says nothing within {self._patience_s:g} s: it "
+                    "loads its policy, or its machine is busy; ask again, or look at its log")
+        what = (f"there is {', '.join(there)}: give its --namespace and --node" if there else
+                "is the node running, and started with the same domain, discovery range, "
+                "namespace and RMW_IMPLEMENTATION")
+        return (f"no {self._policy} within {self._patience_s:g} s on domain "
+                f"{self._context.get_domain_id()}, {reach()}: {what}")
+
+    def _on_status(self, message: InferenceStatus) -> None:
+        self.status = message
+
+
+def told(status: InferenceStatus) -> list[str]:
+    """What a person wants to know of a status, a line each."""
+    state = next(name for name in _STATES if getattr(InferenceStatus, name) == status.state)
+    runs = f"{status.selector}, schedule {status.schedule}, decode {status.decode}"
+    lines = {
+        "state": state,
+        "detail": "" if status.fault else status.detail,  # which then tells the fault again
+        "fault": fault_text(status),
+        "": _remedy(status.fault_code) if status.fault else "",
+        "interlocks": f"{'enabled' if status.enabled else 'not enabled'}, "
+                      f"dry run {'on' if status.dry_run else 'off'}",
+        "instruction": status.instruction or "none",
+        "runs": f"{runs}; {status.checkpoint}" if status.checkpoint else runs,
+        "last step": f"{status.latency_ms:.1f} ms, image to command "
+                     f"{status.image_to_command_ms:.1f} ms, {status.reuse_ratio:.0%} reused"
+                     if status.steps else "none",
+    }
+    return [f"{word:12}{printable(text, MESSAGE)}" for word, text in lines.items() if text]
+
+
+def _remedy(code: str) -> str:
+    """Foreign text too: the node may be of another release."""
+    what = FAULT_CODES.get(code, "not known here")
+    return f"{what}; mend it (docs/faults.md, {code}), then clear_fault, then enable"
