@@ -160,7 +160,7 @@ def test_the_last_layer_is_the_last_of_any_decoder(name, depth):
         assert result.report.reused + result.report.pruned > 0
 
 
-def test_two_thousand_steps_in_constant_memory():
+def test_many_steps_in_constant_memory():
     """No tensor outlives its step but those that the session owns from the start."""
     session, sequence = session_of(decode="window"), frames(10, changed=60)
 
@@ -172,8 +172,8 @@ def test_two_thousand_steps_in_constant_memory():
         )
 
     counts = []
-    for step in range(2000):
+    for step in range(600):
         session.step([sequence[step % 10]])
-        if step % 500 == 499:
+        if step % 200 == 199:
             counts.append(living())
     assert len(set(counts)) == 1

@@ -15,6 +15,7 @@ from vla_infoentropy_ros.models.embedded.weights_file import SHIPPED
 from vla_infoentropy_ros.sim import EVALUATION_SEED, Tabletop
 from vla_infoentropy_ros.sim.expert import expert_action
 from vla_infoentropy_ros.sim.tasks import Goal
+from vla_infoentropy_ros.training import train
 from vla_infoentropy_ros.training.__main__ import main
 from vla_infoentropy_ros.training.collect import CollectJob, collect
 from vla_infoentropy_ros.training.config import Recipe, Stage, default_recipe
@@ -77,7 +78,9 @@ def test_a_run_writes_over_no_weights_but_its_own(
     assert (SHIPPED / "policy.safetensors").read_bytes() == shipped
 
 
-def test_losses_fall(tmp_path: Path) -> None:
+def test_losses_fall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "collect_parallel", lambda seed, count, size, *rest:
+                        collect(CollectJob(seed, count, size)))  # needs no processes
     trainer = Trainer(_recipe(), tmp_path)
     trainer._collect(0, trainer.recipe.stages[0])
     torch.set_num_threads(1)
