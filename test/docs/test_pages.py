@@ -119,6 +119,13 @@ def as_numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".")]
 
 
+def test_rosdep_is_told_to_leave_out_all_that_it_would_take_from_pip():
+    install = (DOCS / "install.md").read_text(encoding="utf-8")
+    package = (ROOT / "package.xml").read_text(encoding="utf-8")
+    left_out = re.search(r'--skip-keys \\\n +"(.+?)"', install)[1].split()
+    assert sorted(left_out) == sorted(re.findall(r">([\w-]+-pip)<", package))
+
+
 def test_the_container_takes_the_steps_of_the_other_ways():
     """It cannot be built where there is no engine; its commands are those of the tested blocks."""
     file = (DOCS / "Containerfile").read_text(encoding="utf-8")

@@ -85,9 +85,12 @@ def test_a_second_source_of_instructions_is_not_begun(run):
     with driven() as (robot, _, _):
         robot.drive()
         code, told = run("instruct", "open the box")
-        assert code == 1 and "publishes on /instruction, and two sources are a fault" in told
+        assert code == 1 and "publishes on /instruction, and two sources stop a robot" in told
         robot.act()
         assert robot.moving and not robot.status.fault and robot.status.instruction == WORDS
+        assert run("disable")[0] == 0
+        assert run("instruct", "open the box")[0] == 0
+        assert run("enable")[0] == 0 and not robot.status.fault
 
 
 def test_a_node_that_does_not_run_is_not_instructed(run):

@@ -96,9 +96,10 @@ class Operator:
         if before.state in _NOT_RUNNING:
             return False, f"not given: {before.detail}"
         topic = f"{self._policy.rpartition('/')[0]}/instruction"
-        if others := full_names(self._node.get_publishers_info_by_topic(topic)):
-            raise GraphError(f"not given: {' and '.join(others)} publishes on {topic}, and two "
-                             "sources are a fault; end it first")
+        others = full_names(self._node.get_publishers_info_by_topic(topic))
+        if before.enabled and others:
+            return False, (f"not given: {' and '.join(others)} publishes on {topic}, and two "
+                           "sources stop a robot that is enabled; disable it, or end the other")
         mouth = self._node.create_publisher(String, topic, LATCHED)
         mouth.publish(String(data=text))
         said_s = time.monotonic()
