@@ -32,9 +32,10 @@ demo: $(READY) system
 	$(RUN) -m vla_infoentropy_ros demo --episodes $(EPISODES)
 
 # What is installed is tested, as by `colcon test`: the source tree beside it is not on the path.
+# What runs on a graph or by the clock keeps to one of the two processes (test/conftest.py).
 test: $(READY) system
 	@$(RUN) -m vla_infoentropy_ros.ros_setup > $(VENV)/build/setup.log
-	PYTHONSAFEPATH=1 TESTED_TREE=installed $(RUN) -m pytest test
+	PYTHONSAFEPATH=1 TESTED_TREE=installed $(RUN) -m pytest test -n 2 --dist loadgroup
 
 train: $(READY) system
 	$(RUN) -m vla_infoentropy_ros.training

@@ -50,7 +50,7 @@ setup(
         # the documentation site
         "docs": ["furo>=2025.12", "myst-parser>=5", "sphinx>=9", "sphinx-copybutton>=0.5"],
         # the last two: clients of others, that the server is tested with
-        "dev": ["hypothesis>=6.100", "mypy>=1.13", "pytest>=8", "ruff>=0.8", "vla-eval==0.8.0",
-                "inspect-robots-widowx==0.1.0"],
+        "dev": ["hypothesis>=6.100", "mypy>=1.13", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.8",
+                "vla-eval==0.8.0", "inspect-robots-widowx==0.1.0"],
     },
 )

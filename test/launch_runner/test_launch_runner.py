@@ -204,8 +204,8 @@ class TestReading:
 
 
 CHILD = """
-import signal, sys, time
-name, behaviour = sys.argv[1:3]
+import os, signal, sys, time
+name, behaviour, *others = sys.argv[1:]
 if behaviour == "stubborn":
     signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if behaviour == "polite":
@@ -217,8 +217,11 @@ if behaviour == "parent":
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     print("grandchild", child.pid, flush=True)
 print(f"{name} ready", flush=True)
+open(f"{sys.argv[0]}.{name}", "w").close()
+while not all(os.path.exists(f"{sys.argv[0]}.{other}") for other in others):
+    time.sleep(0.01)
 if behaviour == "fail":
-    time.sleep(0.2); sys.stderr.write("about to fail\\n"); sys.exit(7)
+    sys.stderr.write("about to fail\\n"); sys.exit(7)
 if behaviour == "finish":
     sys.exit(0)
 time.sleep(60)
@@ -331,7 +334,7 @@ class TestRunning:
     ) -> None:
         path = launch_file(f"""
             <executable cmd="{child} good polite" name="good"/>
-            <executable cmd="{child} bad fail" name="bad"/>
+            <executable cmd="{child} bad fail good" name="bad"/>
         """)
         code, output = start(path).finish()
         assert code == 1
@@ -345,7 +348,7 @@ class TestRunning:
     ) -> None:
         path = launch_file(f"""
             <executable cmd="{child} left polite" name="left"/>
-            <executable cmd="{child} world finish" name="world" on_exit="shutdown"/>
+            <executable cmd="{child} world finish left" name="world" on_exit="shutdown"/>
         """)
         code, output = start(path).finish()
         assert code == 0 and "left got SIGINT" in output
