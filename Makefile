@@ -72,7 +72,7 @@ system: $(READY)
 
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install -q torch==2.13.0 setuptools ".[bags,lerobot,ros,sim,serve,dev]"
+	$(VENV)-lock/bin/python -m pip install -q torch==2.13.0 setuptools ".[bags,distributed,lerobot,ros,sim,serve,dev]"
 	$(VENV)-lock/bin/python -m pip freeze --all --exclude pip --exclude vla_infoentropy_ros | sed "s/+cpu//" > requirements.lock
 	rm -rf $(VENV)-lock $(DOCS)-lock && $(PYTHON) -m venv $(DOCS)-lock
 	$(DOCS)-lock/bin/python -m pip install -q numpy furo myst-parser sphinx sphinx-copybutton

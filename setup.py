@@ -45,6 +45,8 @@ setup(
         "lerobot": ["av>=14", "pyarrow>=18"],
         # the tabletop, and the pictures of its report
         "sim": ["mujoco>=4.0,<5", "matplotlib>=3.9"],
+        # benches over several machines
+        "distributed": ["distributed>=2024.12"],
         # a policy over a network
         "serve": ["msgpack>=1,<2", "prometheus_client>=0.20,<1", "websockets>=13"],
         # the documentation site

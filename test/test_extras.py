@@ -43,7 +43,8 @@ def test_extras_are_those_of_the_package() -> None:
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("mujoco.viewer", r"\[sim\]"), ("numpy", "--force-reinstall")],
+    [("mujoco.viewer", r"\[sim\]"), ("distributed", r"\[distributed\]"),
+     ("numpy", "--force-reinstall")],
 )
 def test_each_module_has_its_remedy(name: str, told: str) -> None:
     assert re.search(told, missing(ModuleNotFoundError(name=name)))

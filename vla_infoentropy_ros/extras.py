@@ -11,6 +11,7 @@ EXTRAS = {
     "bags": ("lz4", "mcap", "rosbags", "zstandard"),
     "lerobot": ("av", "pyarrow"),
     "sim": ("mujoco", "matplotlib"),
+    "distributed": ("distributed",),
     "serve": ("msgpack", "prometheus_client", "websockets"),
 }
 """Modules by extra, as setup.py names them."""

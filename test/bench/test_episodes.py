@@ -112,6 +112,25 @@ def test_a_log_of_single_instructions_is_not_taken_for_a_long_horizon(tmp_path, 
     assert "by instruction [2, 2, 2]" in capsys.readouterr().out
 
 
+def test_a_scheduler_gets_the_same_jobs_with_the_policy_pinned(tmp_path, monkeypatch):
+    given = []
+
+    def spread(scheduler, work, jobs, name):
+        given.extend(jobs)
+        assert (scheduler, work) == ("tcp://there:1", episodes._play)
+        assert name(given[0]) == "dense: seed 1000000"
+        yield from ((job, episodes.Outcome(1, job.seed - 999_990, 48.0)) for job in jobs[::-1])
+
+    monkeypatch.setattr(episodes, "spread", spread)
+    log, out = tmp_path / "episodes.jsonl", tmp_path / "table.json"
+    for _ in range(2):
+        episodes.main(["--episodes", "3", "--rows", "dense", "--log", str(log), "--out", str(out),
+                       "--scheduler", "tcp://there:1"])
+    assert [job.seed for job in given] == [1_000_000, 1_000_001, 1_000_002]
+    assert {job.load.revision for job in given} == {episodes.load_policy("embedded").revision}
+    assert json.loads(out.read_text())["rows"]["dense"]["steps_mean"] == 11
+
+
 def test_the_static_test_loses_a_noisy_picture_and_block_means_keep_it(picture):
     still = [np.clip(picture, 60, 180)] * 3
     assert (unchanged(still, "clean", 0) == 256).all()

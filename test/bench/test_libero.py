@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from distributed import LocalCluster
 
 from vla_infoentropy_ros.bench import libero
 from vla_infoentropy_ros.libero.play import Outcome
@@ -27,7 +30,13 @@ arguments = sys.argv[3:]
 out, value = Path(arguments[0]), lambda name: arguments[arguments.index(name) + 1]
 broken = Path({broken!r})
 lines = out.read_text().splitlines() if out.exists() else []
-for index in range(len(lines), int(value("--episodes"))):
+done = [json.loads(line)["initial_state"] for line in lines]
+first = int(value("--first"))
+if "--films" in arguments:
+    Path(value("--films"), out.stem + ".gif").write_bytes(b"GIF of %d" % first)
+for index in range(first, first + int(value("--episodes"))):
+    if index in done:
+        continue
     if index == 1 and broken.exists() and broken.read_text() in ("any", value("--url")):
         print("error: the simulator fell over", file=sys.stderr)
         sys.exit(1)
@@ -43,10 +52,12 @@ print("played")
 @pytest.fixture
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
     rows: list[str] = []
+    revisions: list[str] = []
 
     @contextmanager
     def served(name: str, options: argparse.Namespace) -> Iterator[str]:
         rows.append(name)
+        revisions.append(options.revision)
         yield f"ws://{len(rows)}"
 
     monkeypatch.setattr(libero, "_served", served)
@@ -54,7 +65,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespa
     player.write_text(PLAYER.format(python=sys.executable, broken=str(tmp_path / "broken")))
     player.chmod(0o755)
     return argparse.Namespace(player=str(player), out=tmp_path / "out", broken=tmp_path / "broken",
-                              rows=rows)
+                              rows=rows, revisions=revisions)
 
 
 def run(options: argparse.Namespace, *more: str) -> int:
@@ -120,6 +131,57 @@ def test_no_simulator_is_said_before_anything_runs(
     options.player = "/nowhere/python"
     assert run(options) == 1
     assert "'make libero' sets one up" in capsys.readouterr().err
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Two workers in this process, whose servers are those of `options`."""
+    monkeypatch.setattr(libero, "load_policy", lambda model: SimpleNamespace(revision="sha256-12"))
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, silence_logs=50,
+                      dashboard_address=":0") as local:
+        yield local.scheduler_address
+
+
+def lines_of(options: argparse.Namespace) -> list[tuple[str, int]]:
+    """What was played for dense, file and initial state."""
+    return sorted((file.stem, json.loads(line)["initial_state"])
+                  for file in (options.out / "dense").glob("*.jsonl")
+                  for line in file.read_text().splitlines())
+
+
+def test_a_cluster_gives_the_table_of_one_machine(
+    options: argparse.Namespace, cluster: str
+) -> None:
+    rows = ["--rows", "dense", "random 48"]
+    assert run(options, *rows) == 0
+    here = json.loads((options.out / "table.json").read_text())
+    shutil.rmtree(options.out)
+    options.rows.clear()
+    options.revisions.clear()
+    for _ in range(2):
+        assert run(options, *rows, "--block", "2", "--scheduler", cluster) == 0
+        there = json.loads((options.out / "table.json").read_text())
+        assert there["rows"] == here["rows"]
+    assert len(options.rows) == 12 and set(options.rows[:4]) == {"dense"}
+    assert set(options.revisions) == {"sha256-12"} == {there["options"]["revision"]}
+    assert (options.out / "dense" / "libero_object-1.gif").read_bytes() == b"GIF of 0"
+
+
+def test_what_dies_twice_on_a_cluster_is_named_and_loses_nothing(
+    options: argparse.Namespace, cluster: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options.broken.write_text("any")
+    assert run(options, "--rows", "dense", "--scheduler", cluster) == 1
+    said = capsys.readouterr().err.splitlines()
+    sentence = "initial state 1 (seed 1): error: the simulator fell over (worker inproc://"
+    assert len([line for line in said if sentence in line]) == 3 and said[-1].endswith(
+        "it failed twice. What is finished is kept")
+    kept = lines_of(options)
+    assert ("libero_object-0", 0) in kept and not any(state == 1 for _, state in kept)
+    options.broken.unlink()
+    assert run(options, "--rows", "dense") == 0  # here, in the gaps that the cluster has left
+    assert lines_of(options) == [(f"libero_object-{task}", state)
+                                 for task in (0, 1) for state in range(3)]
 
 
 def outcome(index: int, success: bool, suite: str = "libero_object") -> Outcome:

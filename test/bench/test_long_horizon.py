@@ -40,7 +40,8 @@ class ByExpert:
 def tables() -> Iterator[dict[str, Any]]:
     """What a worker process has made once."""
     with Tabletop() as table:
-        episodes._tables.update(policy=load_policy("embedded", LoadOptions()), table=table)
+        policy = load_policy("embedded", LoadOptions())
+        episodes._tables.update(of=("embedded", LoadOptions()), policy=policy, table=table)
         yield episodes._tables
     episodes._tables.clear()
 
@@ -116,3 +117,13 @@ def test_success_is_all_of_them_and_each_is_counted() -> None:
     assert figures["successes"] == 1 and figures["solved"] == [2, 1]
     assert (figures["won_against_dense"], figures["lost_against_dense"]) == (0, 1)
     assert "solved" not in episodes._figures(ours[1:], None, 1)
+
+
+def test_a_worker_that_outlives_a_run_does_not_play_its_policy(
+    tables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(episodes, "load_policy", lambda model, load: asked.append(model))
+    with pytest.raises(AttributeError):  # of a policy that is None here
+        episodes._play(job("dense", 1)._replace(model="another"))
+    assert asked == ["another"]

@@ -27,7 +27,7 @@ from vla_infoentropy_ros.launch_runner.description import Description
 ROOT = Path(__file__).parents[2]
 PACKAGE = "vla_infoentropy_ros"
 # Programs of others: that they are called is all that can be said without them.
-_OTHERS = ("apt-get", "cp", "docker", "git", "grep", "rosdep", "rviz2", "sed", "sudo")
+_OTHERS = ("apt-get", "cp", "dask", "docker", "git", "grep", "rosdep", "rviz2", "sed", "sudo")
 _ROS2_VERBS = {
     "action list", "bag record", "interface show", "lifecycle get", "lifecycle set", "param get",
     "pkg prefix", "run tf2_ros", "security create_keystore", "security generate_artifacts",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from vla_infoentropy_ros import episode_log
 from vla_infoentropy_ros.bench.conditions import CONDITIONS, disturbed
+from vla_infoentropy_ros.bench.spreading import pin_of, spread
 from vla_infoentropy_ros.bench.steps import FIRST_SEED, load_asked
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
@@ -137,7 +138,7 @@ ROWS |= {
     for condition in CONDITIONS if condition != "clean"
     for name, row in _DISTURBED.items()
 }
-_tables: dict[str, Any] = {}  # per worker process: policy and simulator, made once
+_tables: dict[str, Any] = {}  # per worker process: simulator and policy, made once
 
 
 Plan = tuple[int, int]
@@ -177,15 +178,13 @@ def main(argv: Sequence[str]) -> int:
     played = dict(episode_log.finished(options.log, _logged))
     todo = [(row, seed) for seed in seeds for row in rows if (keys[row], seed) not in played]
     load = LoadOptions.from_arguments(options)
+    if options.scheduler:
+        load = replace(load, revision=load.revision or pin_of(policy.revision))
     jobs = [Job(row, seed, options.model, load, options.execute, options.instructions)
             for row, seed in todo]
-    spawn = get_context("spawn")  # a forked renderer would share its context
-    with ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
-        for (row, seed), outcome in zip(
-            todo, tqdm(pool.map(_play, jobs), total=len(todo), unit="ep"), strict=True
-        ):
-            played[keys[row], seed] = outcome
-            episode_log.add(options.log, [keys[row], seed, outcome])
+    for job, outcome in tqdm(_ended(jobs, options), total=len(jobs), unit="ep"):
+        played[keys[job.row], job.seed] = outcome
+        episode_log.add(options.log, [keys[job.row], job.seed, outcome])
     outcomes = {row: [played[keys[row], seed] for seed in seeds] for row in rows}
     table = {
         row: asdict(row_of(row))
@@ -201,6 +200,16 @@ def main(argv: Sequence[str]) -> int:
         }
         Path(options.out).write_text(json.dumps(record, indent=2, default=str) + "\n")
     return 0
+
+
+def _ended(jobs: list[Job], options: argparse.Namespace) -> Iterator[tuple[Job, Outcome]]:
+    """Each job and how it ended, played by processes here or by a scheduler's workers."""
+    if options.scheduler:
+        yield from spread(options.scheduler, _play, jobs, lambda job: f"{job.row}: seed {job.seed}")
+        return
+    spawn = get_context("spawn")  # a forked renderer would share its context
+    with ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
+        yield from zip(jobs, pool.map(_play, jobs), strict=True)
 
 
 def row_of(name: str) -> Row:
@@ -258,9 +267,11 @@ def _dense_beside(row: str) -> str:
 
 
 def _play(job: Job) -> Outcome:
-    if not _tables:
+    if "table" not in _tables:
         torch.set_num_threads(1)
-        _tables.update(policy=load_policy(job.model, job.load), table=Tabletop())
+        _tables["table"] = Tabletop()
+    if _tables.get("of") != (job.model, job.load):  # a scheduler's workers outlive a run
+        _tables.update(of=(job.model, job.load), policy=load_policy(job.model, job.load))
     table, session = _tables["table"], row_of(job.row).session(_tables["policy"])
     plans: list[Plan] = []
     solved = steps = 0
@@ -347,6 +358,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--instructions", type=int, choices=(1, 2, 3), default=1,
                         help="given one after the other in each episode (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT",
+                        help="of dask.distributed: its workers play, instead of --workers here; "
+                        "with --log, what is finished is kept")
     parser.add_argument("--out", help="write the table as JSON to this file")
     add_load_arguments(parser)
     return parser

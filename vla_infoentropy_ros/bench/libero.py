@@ -5,7 +5,9 @@ The simulator runs in an environment of its own (see ``make libero``); each row 
 package and workers that play against it. Every finished episode is kept in ``--out``: the same
 command goes on where a run was cut off, prints the table of what is there and makes a page of it,
 with a video of the first episode of each task. Rows take turns, so
-that a run that was cut off leaves rows that can be paired.
+that a run that was cut off leaves rows that can be paired. With ``--scheduler`` the workers of a
+dask.distributed cluster play one episode after the other, each with a server of its own, and what
+they leave is kept here.
 """
 
 from __future__ import annotations
@@ -20,15 +22,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vla_infoentropy_ros.bench.episodes import ROWS as TABLETOP_ROWS
 from vla_infoentropy_ros.bench.episodes import Row
+from vla_infoentropy_ros.bench.spreading import pin_of, spread
 from vla_infoentropy_ros.foreign.text import UserError
+from vla_infoentropy_ros.launch_runner.guardian import die_with_parent
 from vla_infoentropy_ros.libero.play import Outcome, finished, seed_of
 from vla_infoentropy_ros.libero.suites import STEP_LIMITS
+from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.report.libero_page import libero_page
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.success_rates import paired_difference, sign_test, wilson_interval
@@ -73,7 +79,9 @@ def main(argv: Sequence[str]) -> int:
     rows = options.rows or list(ROWS)
     try:
         _check_numbers(options)
-        if not options.table_only:
+        if options.scheduler and not options.table_only:
+            _play_elsewhere(rows, options)
+        elif not options.table_only:
             _check_simulator(options.simulator)
             for episodes in range(options.block, options.episodes + options.block, options.block):
                 for name in rows:
@@ -120,7 +128,7 @@ def _play_row(name: str, options: argparse.Namespace, episodes: int) -> None:
     time. What failed is tried once more, by a new server. Raises BenchError."""
     said = {(suite, task): "" for suite in options.suites for task in options.tasks}
     for _ in range(2):
-        left = [job for job in said if len(finished(_file(options.out, name, *job))) < episodes]
+        left = [job for job in said if _left(name, job, range(episodes), options.out)]
         if not left:
             return
         with _served(name, options) as url, ThreadPoolExecutor(options.workers) as pool:
@@ -130,42 +138,106 @@ def _play_row(name: str, options: argparse.Namespace, episodes: int) -> None:
         raise BenchError(f"{sentence}; it failed twice. What is finished is kept")
 
 
+def _left(name: str, job: tuple[str, int], states: range, out: Path) -> list[int]:
+    """The initial states among ``states`` of a suite's task that a row has not finished."""
+    done = {each.initial_state for each in finished(_file(out, name, *job))}
+    return [index for index in states if index not in done]
+
+
 def _play_task(name: str, url: str, job: tuple[str, int], episodes: int,
                options: argparse.Namespace) -> str:
     """A suite's task by one worker process; where and with what it failed, or ""."""
-    suite, task = job
-    file = _file(options.out, name, suite, task)
+    file = _file(options.out, name, *job)
     file.parent.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(  # noqa: S603 - our own command line
-        [str(options.simulator), "-m", "vla_infoentropy_ros.libero.play", str(file),
-         "--url", url, "--suites", suite, "--tasks", str(task), "--episodes", str(episodes),
-         "--control", ROWS[name].control, "--rendering", options.rendering,
-         "--films", str(file.parent)],
-        env=_environment(), capture_output=True, text=True,
-    )
-    if done.returncode == 0:
-        print(f"{name}: {suite} {task} {done.stdout.splitlines()[-1]}", flush=True)
+    told, failure = _simulate(name, url, job, range(episodes), file, options)
+    if not failure:
+        print(f"{name}: {job[0]} {job[1]} {told}", flush=True)
         return ""
-    said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    at = len(finished(file))
-    sentence = f"{name}: {suite} {task}, initial state {at} (seed {seed_of(task, at)}): {said}"
+    sentence = f"{_named(name, job, _left(name, job, range(episodes), options.out)[0])}: {failure}"
     print(sentence, file=sys.stderr, flush=True)
     return sentence
+
+
+def _simulate(name: str, url: str, job: tuple[str, int], states: range, file: Path,
+              options: argparse.Namespace, films: bool = True) -> tuple[str, str]:
+    """Play what is not in ``file`` yet: the last that was said of it, and why it failed, or ""."""
+    suite, task = job
+    filmed = ["--films", str(file.parent)] if films else []
+    done = subprocess.run(  # noqa: S603 - our own command line
+        [str(options.simulator), "-m", "vla_infoentropy_ros.libero.play", str(file),
+         "--url", url, "--suites", suite, "--tasks", str(task), "--first", str(states.start),
+         "--episodes", str(len(states)), "--control", ROWS[name].control,
+         "--rendering", options.rendering, *filmed],
+        env=_environment(), capture_output=True, text=True, preexec_fn=die_with_parent,
+    )
+    lines = (done.stderr if done.returncode else done.stdout).strip().splitlines()
+    said = (lines or [f"exit code {done.returncode}"])[-1]
+    return (said, "") if done.returncode == 0 else ("", said)
+
+
+def _named(name: str, job: tuple[str, int], index: int) -> str:
+    suite, task = job
+    return f"{name}: {suite} {task}, initial state {index} (seed {seed_of(task, index)})"
+
+
+class Episode(NamedTuple):
+    """One initial state of a suite's task, for a worker elsewhere."""
+
+    row: str
+    job: tuple[str, int]
+    initial_state: int
+    options: argparse.Namespace
+
+
+def _play_elsewhere(rows: Sequence[str], options: argparse.Namespace) -> None:
+    """All that is missing, by the workers of a scheduler. Raises UserError."""
+    options.revision = options.revision or pin_of(load_policy(options.model).revision)
+    jobs = [
+        Episode(name, job, index, options)
+        for first in range(0, options.episodes, options.block)
+        for name in rows
+        for job in ((suite, task) for suite in options.suites for task in options.tasks)
+        for index in _left(name, job, range(first, min(first + options.block, options.episodes)),
+                           options.out)
+    ]
+    played = spread(options.scheduler, _play_here, jobs,
+                    lambda each: _named(each.row, each.job, each.initial_state))
+    for at, (each, left) in enumerate(played, start=1):
+        file = _file(options.out, each.row, *each.job)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab") as lines:
+            lines.write(left.pop(file.name))
+        for film, content in left.items():
+            (file.parent / film).write_bytes(content)
+        print(f"{_named(each.row, each.job, each.initial_state)}: {at} of {len(jobs)}", flush=True)
+
+
+def _play_here(each: Episode) -> dict[str, bytes]:
+    """On a worker: the files that the episode leaves, by name. Raises BenchError."""
+    with TemporaryDirectory() as folder, _served(each.row, each.options) as url:
+        file = Path(folder) / _file(Path(), each.row, *each.job).name
+        states = range(each.initial_state, each.initial_state + 1)
+        _, failure = _simulate(each.row, url, each.job, states, file, each.options,
+                               films=each.initial_state == 0)
+        if failure:
+            raise BenchError(failure)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 @contextmanager
 def _served(name: str, options: argparse.Namespace) -> Iterator[str]:
     """The row's server, on a port of its own choice."""
     command = [sys.executable, "-m", "vla_infoentropy_ros", "serve", "--port", "0",
-               "--model", options.model, *ROWS[name].serving()]
+               "--model", options.model, "--revision", options.revision, *ROWS[name].serving()]
     with subprocess.Popen(  # noqa: S603 - our own command line
-        command, env=_environment(), stdout=subprocess.PIPE, text=True,
+        command, env=_environment(), stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent,
     ) as server:
         try:
             assert server.stdout is not None
             line = server.stdout.readline().strip()
             if " on " not in line:
-                raise BenchError(f"{name}: the server did not start; see above")
+                raise BenchError(f"{name}: the server did not start; why stands above, or in "
+                                 "the worker's log")
             yield f"ws://{line.split(' on ')[1]}"
         finally:
             server.terminate()
@@ -189,8 +261,9 @@ def _films(out: Path, name: str) -> list[Path]:
 
 def _outcomes(out: Path, name: str) -> dict[Key, Outcome]:
     files = sorted(_file(out, name, "x", 0).parent.glob("*.jsonl"))
-    return {(each.suite, each.task, each.initial_state): each
-            for file in files for each in finished(file)}
+    found = {(each.suite, each.task, each.initial_state): each
+             for file in files for each in finished(file)}
+    return dict(sorted(found.items()))  # so that means do not hang on who was first
 
 
 def _figures(played: Mapping[Key, Outcome], dense: Mapping[Key, Outcome]) -> dict[str, Any]:
@@ -246,6 +319,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="embedded_libero",
                         help="the policy for LIBERO that comes with the package, or the folder of "
                         "another (default: %(default)s)")
+    parser.add_argument("--revision", default="", help="pin of the policy, as selftest shows it; "
+                        "with --scheduler, that of the policy here unless given")
     parser.add_argument("--out", type=Path, default=Path("out/libero"),
                         help="folder of the episodes and the table (default: %(default)s)")
     parser.add_argument("--simulator", type=Path, default=SIMULATOR,
@@ -261,6 +336,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--block", type=int, default=5, help="initial states of each task that a "
                         "row plays before it is the next row's turn (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="simulators at a time")
+    parser.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT",
+                        help="of dask.distributed: its workers play, instead of --workers here")
     parser.add_argument("--rendering", choices=("fast", "stock"), default="fast",
                         help="stock: as the benchmark; fast: without reflections, shadows and "
                         "multisampling, as the policies were trained (default: %(default)s)")
