@@ -159,6 +159,19 @@ class TestBuilding:
         assert interfaces.build(project, prefix, WHEELS)
         assert ran[5:] == ["-S", "--build", "--install"]
 
+    def test_an_earlier_version_leaves_no_metadata(self, project: Path, ran: list[str]) -> None:
+        prefix = project.parent / "venv"
+        packages = prefix / "lib" / "python3.11" / "site-packages"
+        for name in ("vla_infoentropy_ros-0.1.0-py3.11.egg-info", "other-1.0-py3.11.egg-info"):
+            (packages / name).mkdir(parents=True)
+            (packages / name / "PKG-INFO").touch()
+        interfaces.build(project, prefix, WHEELS)  # messages of another package
+        assert len(list(packages.iterdir())) == 2
+        (project / "vla_infoentropy_ros").mkdir()
+        (project / "msg" / "A.msg").write_text("2")
+        interfaces.build(project, prefix, WHEELS)
+        assert [path.name for path in packages.iterdir()] == ["other-1.0-py3.11.egg-info"]
+
     def test_an_interrupted_build_goes_on(
         self, project: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:

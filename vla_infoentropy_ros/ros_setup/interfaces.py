@@ -44,9 +44,17 @@ def build(project: Path, prefix: Path, source: Source) -> bool:
         # With nothing to compile this looks for new files only.
         _run(prefix, folder, "cmake", "--build", str(folder), "--parallel", str(os.cpu_count()))
         _record(compiled, inputs)
+        if (project / PACKAGE).is_dir():
+            _forget_other_versions(prefix)
         _run(prefix, folder, "cmake", "--install", str(folder))
         _record(linked, names)
     return compile_again
+
+
+def _forget_other_versions(prefix: Path) -> None:
+    """CMake leaves the metadata of an earlier version, which Python would read first."""
+    for metadata in prefix.glob(f"lib/python*/site-packages/{PACKAGE}-*.egg-info"):
+        shutil.rmtree(metadata)
 
 
 def _options(prefix: Path) -> list[str]:
