@@ -20,7 +20,7 @@ ARCHITECTURE = Architecture(
     stem_width=64, vision_width=256, vision_blocks=4, vision_heads=4, vision_ff=768,
     projector_width=512, width=256, layers=4, heads=4, ff=704,
 )
-"""6.4 million parameters: a scene of LIBERO holds more than the tabletop, and finer things."""
+"""6.5 million parameters: a scene of LIBERO holds more than the tabletop, and finer things."""
 
 
 @dataclass(frozen=True)
