@@ -73,6 +73,20 @@ def test_a_run_that_was_cut_off_goes_on_where_it_stood(
         "seed": 6, "instruction": "put it there", "steps": 40, "reason": "success"}
 
 
+@pytest.mark.parametrize("command", ["arms", "gazebo"])
+@pytest.mark.parametrize(("words", "told"), [
+    (["--variants", "dense", "nothing"], "'nothing' is not among dense, info_entropy"),
+    (["--variants", "dense+nothing"], "decode 'nothing' is not among"),
+    (["--episodes", "0"], "0 is outside 1 .."),
+])
+def test_what_cannot_be_run_is_said_before_anything_is_launched(
+    run: Run, command: str, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        bench.main([command, *words])
+    assert told in capsys.readouterr().err
+
+
 def test_episodes_of_other_weights_are_not_mixed_in(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,14 +24,16 @@ import yaml
 
 from vla_infoentropy_ros import episode_log
 from vla_infoentropy_ros.arms.models import ARMS
-from vla_infoentropy_ros.demo.cli import FIRST_SEED
+from vla_infoentropy_ros.demo.cli import FIRST_SEED, count
 from vla_infoentropy_ros.demo.domain import DomainClaim
 from vla_infoentropy_ros.demo.launching import Launch, launch_command
 from vla_infoentropy_ros.episode_log import EpisodeLogError
+from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.report.statistics import latencies
 from vla_infoentropy_ros.share import share_directory
 from vla_infoentropy_ros.success_rates import wilson_interval
+from vla_infoentropy_ros.variants import Variant
 
 if TYPE_CHECKING:
     from vla_infoentropy_ros.nodes.clients.episode_client import EpisodeClient
@@ -106,15 +108,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["panda", "ur5"])
     parser.add_argument("--controller", choices=("twist", "trajectory"), default="twist",
                         help="MoveIt Servo's rules, or joint_trajectory_controller's")
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), metavar="VARIANT")
-    parser.add_argument("--episodes", type=int, default=10)
+    add_episode_arguments(parser, Path("out/arms"))
+    return parser
+
+
+def add_episode_arguments(parser: argparse.ArgumentParser, logs: Path) -> None:
+    """Which episodes, and where what comes of them goes. logs: what ``--logs`` is by default."""
+    parser.add_argument("--variants", nargs="+", type=_variant, default=list(VARIANTS),
+                        metavar="VARIANT", help="selectors, with +window if so wanted")
+    parser.add_argument("--episodes", type=count, default=10, help="scenes, each by every variant")
     parser.add_argument("--seed", type=int, default=FIRST_SEED, help="first scene")
     parser.add_argument("--log", type=Path,
                         help="append each episode to this file, and skip those in it")
-    parser.add_argument("--logs", type=Path, default=Path("out/arms"),
-                        help="folder of what the nodes print")
+    parser.add_argument("--logs", type=Path, default=logs, help="folder of what the nodes print")
     parser.add_argument("--json", metavar="FILE", help="write the table to a file as well")
-    return parser
+
+
+def _variant(text: str) -> str:
+    try:
+        return str(Variant.parse(text))
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _seeds(options: argparse.Namespace) -> range:

@@ -25,9 +25,8 @@ from statistics import median
 from typing import Any
 
 from vla_infoentropy_ros import episode_log
-from vla_infoentropy_ros.bench.arms import VARIANTS, patient_parameters
+from vla_infoentropy_ros.bench.arms import add_episode_arguments, patient_parameters
 from vla_infoentropy_ros.bench.gazebo_truth import GazeboTruth, Poses, release
-from vla_infoentropy_ros.demo.cli import FIRST_SEED
 from vla_infoentropy_ros.demo.domain import DomainClaim
 from vla_infoentropy_ros.demo.launching import NAMESPACE, Launch, launch_command
 from vla_infoentropy_ros.report.machine import hardware, versions
@@ -185,20 +184,13 @@ def paced(outcome: Outcome) -> float:
 def main(argv: Sequence[str]) -> int:
     """Run, print a table, and write it as JSON where asked."""
     parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench gazebo", description=__doc__)
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), metavar="VARIANT")
-    parser.add_argument("--episodes", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=FIRST_SEED, help="first scene")
+    add_episode_arguments(parser, Path("out/gazebo"))
     parser.add_argument("--limit", type=float, default=16.0,
                         help="simulated seconds of an episode, s")
     parser.add_argument("--pace", type=float, default=0.2,
                         help="simulated seconds per second, of each variant's first episode")
     parser.add_argument("--stops", action="store_true",
                         help="first what ends in a standing hand, each once")
-    parser.add_argument("--log", type=Path,
-                        help="append each episode to this file, and skip those in it")
-    parser.add_argument("--logs", type=Path, default=Path("out/gazebo"),
-                        help="folder of what the nodes print")
-    parser.add_argument("--json", metavar="FILE", help="write the table to a file as well")
     options = parser.parse_args(argv)
     try:
         simulator = {"gazebo": release()}

@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Drive a simulated arm, camera to command, with several ways to reuse the KV "
         "cache, on the same seeds; compare them and write a report.",
     )
-    parser.add_argument("--episodes", type=_count, default=20, metavar="N",
+    parser.add_argument("--episodes", type=count, default=20, metavar="N",
                         help="episodes per selector (default: %(default)s)")
     parser.add_argument("--selectors", default=",".join(DEFAULT_SELECTORS), metavar="A,B,...",
                         help="which to compare (default: %(default)s)")
@@ -195,7 +195,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """An argument that is a number of episodes."""
     return _within(text, 1, _MOST_EPISODES)
 
 
