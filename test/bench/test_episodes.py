@@ -119,7 +119,8 @@ def test_a_scheduler_gets_the_same_jobs_with_the_policy_pinned(tmp_path, monkeyp
         given.extend(jobs)
         assert (scheduler, work) == ("tcp://there:1", episodes._play)
         assert name(given[0]) == "dense: seed 1000000"
-        yield from ((job, episodes.Outcome(1, job.seed - 999_990, 48.0)) for job in jobs[::-1])
+        for job in jobs[::-1]:
+            yield job, episodes.Outcome(1, job.seed - 999_990, 48.0, 2.5)
 
     monkeypatch.setattr(episodes, "spread", spread)
     log, out = tmp_path / "episodes.jsonl", tmp_path / "table.json"

@@ -33,7 +33,7 @@ class ByExpert:
     def step(self, images: list[np.ndarray]) -> Any:
         action = self.table.expert(self.given[: self.hears][-1])
         return SimpleNamespace(action=SimpleNamespace(chunk=[action]),
-                               report=SimpleNamespace(fresh=256))
+                               report=SimpleNamespace(fresh=256), decoder_passes=7)
 
 
 @pytest.fixture
@@ -111,9 +111,10 @@ def test_equal_seeds_give_the_same_outcome_twice_under_noise_too(
 
 
 def test_success_is_all_of_them_and_each_is_counted() -> None:
-    dense = [Outcome(2, 30, 256.0), Outcome(2, 30, 256.0), Outcome(1, 60, 256.0)]
-    ours = [Outcome(2, 30, 48.0), Outcome(1, 60, 48.0), Outcome(0, 40, 48.0)]
+    dense = [Outcome(2, 30, 256.0, 7.0), Outcome(2, 30, 256.0, 7.0), Outcome(1, 60, 256.0, 7.0)]
+    ours = [Outcome(2, 30, 48.0, 2.5), Outcome(1, 60, 48.0, 2.5), Outcome(0, 40, 48.0, 2.5)]
     figures = episodes._figures(ours, dense, 2)
+    assert figures["passes_mean"] == 2.5
     assert figures["successes"] == 1 and figures["solved"] == [2, 1]
     assert (figures["won_against_dense"], figures["lost_against_dense"]) == (0, 1)
     assert "solved" not in episodes._figures(ours[1:], None, 1)
