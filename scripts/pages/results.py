@@ -10,11 +10,11 @@ from typing import Any
 
 Record = Mapping[str, Any]
 
-_CHOICES = {  # selector:=, and its row in episodes.json ("" where its tokens are another row's)
+_CHOICES = {  # selector:=, and its row of episodes ("" with drafts, whose tokens are the same)
     "dense": "dense",
     "dense+window": "",
-    "attention_drift+window": "attention_drift 48 window",
-    "attention_drift": "attention_drift 48",
+    "attention_drift+window": "",
+    "attention_drift": "attention_drift 64",
     "info_entropy": "info_entropy",
     "vla_cache": "vla_cache",
     "vla_pruner": "vla_pruner 128",
@@ -27,6 +27,7 @@ _ABOUT = ("command", "options", "hardware", "versions", "definitions", "limits",
 def choosing(root: Path) -> str:
     """Every selector worth choosing, by what was measured."""
     steps, rows = _load(root, "steps")["variants"], _load(root, "episodes")["rows"]
+    most = rows | _load(root, "budgets")["rows"]
     elsewhere = {"under noise": {name.removesuffix(f", {_NOISE}"): of for name, of in rows.items()
                                  if name.endswith(f", {_NOISE}")}}
     if (root / _RESULTS / "libero.json").exists():
@@ -36,14 +37,14 @@ def choosing(root: Path) -> str:
          "same actions as dense", *elsewhere, "tokens recomputed")
     ]
     for name, row in _CHOICES.items():
-        step = steps[name]
+        step, same = steps[name], f"as `{name.removesuffix('+window')}`"
         table.append((
             f"`{name}`", f"{steps['dense']['p50_ms'] / step['p50_ms']:.2f}",
             f"{step['p50_ms']:.1f}",
-            *((_success(rows[row]), f"{rows[row]['steps_mean']:.1f}") if row in rows
-              else ("as `dense`", "as `dense`")),
+            *((_success(most[row]), f"{most[row]['steps_mean']:.1f}") if row else (same, same)),
             f"{step['same_actions']:.0%}",
-            *(_success(of[row]) if row in of else "not measured" for of in elsewhere.values()),
+            *((_success(of[row]) if row in of else "not measured") if row else same
+              for of in elsewhere.values()),
             f"{step['fresh'] / 256:.0%}",
         ))
     return _markdown(table)
@@ -195,9 +196,9 @@ def _scalars(record: Record) -> str:
 
 _TABLES: dict[str, Callable[[Record], str]] = {
     "abuse": _abuse, "abuse_mixed": _abuse, "arms": _arms, "arms_trajectory": _arms,
-    "conditions": _conditions, "demo": _demo, "device": _steps, "episodes": _episodes,
-    "flow": _flow, "gazebo": _gazebo, "launches": _launches, "long_horizon": _long_horizon,
-    "selection": _selection, "steps": _steps,
+    "budgets": _episodes, "conditions": _conditions, "demo": _demo, "device": _steps,
+    "episodes": _episodes, "flow": _flow, "gazebo": _gazebo, "launches": _launches,
+    "long_horizon": _long_horizon, "selection": _selection, "steps": _steps,
 }
 
 

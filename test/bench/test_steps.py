@@ -19,7 +19,7 @@ def test_steps_writes_every_variant(tmp_path, capsys):
         "dense", "dense+window", "attention_drift", "attention_drift+window"]
     assert record["variants"]["dense+window"]["same_actions"] == 1.0, "window must play as greedy"
     drift = record["variants"]["attention_drift"]
-    assert drift["fresh"] == 48 and drift["passes"] == 7
+    assert drift["fresh"] == 64 and drift["passes"] == 7
     assert 0 < drift["papers_gmacs"] < record["variants"]["dense"]["papers_gmacs"]
     assert drift["gflops"] < record["variants"]["dense"]["gflops"]
     assert record["versions"]["torch"] and record["command"]

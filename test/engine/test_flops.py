@@ -175,7 +175,7 @@ def test_presets_are_those_of_the_parameter_files(share: Path) -> None:
     pruner.write_text(pruner.read_text().replace("prune_ratio: 0.5", "prune_ratio: 0.75")
                       .replace("prune_layer: 3", "prune_layer: 5"))
     ours = config / "policy.yaml"
-    ours.write_text(ours.read_text().replace("fresh_tokens: 48", "fresh_tokens: 50")
+    ours.write_text(ours.read_text().replace("fresh_tokens: 64", "fresh_tokens: 66")
                     + "    selection.attention_layers: every_fourth\n")
     cache = config / "paper_vla_cache.yaml"
     cache.write_text(cache.read_text().replace("[2, 6, 9, 11]", "[4, 8]"))
@@ -186,7 +186,7 @@ def test_presets_are_those_of_the_parameter_files(share: Path) -> None:
     known = bench.presets(SHAPE, 28, config, {})
     assert known["paper_vla_pruner"].fresh == ((0, 256), (5, 64))
     assert known["paper_vla_pruner"].pruned_at == 5
-    assert known["attention_drift"].fresh == known["attention_drift_window"].fresh == ((0, 50),)
+    assert known["attention_drift"].fresh == known["attention_drift_window"].fresh == ((0, 66),)
     assert [layer for layer, _ in known["paper_vla_cache"].fresh] == [0, 4, 8]
     assert [layer for layer, _ in known["paper_infoentropy"].fresh] == [0]
     assert (known["half_drift"].fresh, known["half_drift"].passes) == (((0, 20),), 7)

@@ -60,6 +60,7 @@ class Row:
         return session
 
 
+_DRIFT_48 = Row("attention_drift", settings={"fresh_tokens": 48})
 ROWS = {
     "dense": Row("dense"),
     "info_entropy": Row("info_entropy"),
@@ -71,11 +72,12 @@ ROWS = {
     "fastv 128": Row("fastv"),
     "attention_drift 128": Row("attention_drift", settings={"fresh_tokens": 128}),
     "attention_drift 64": Row("attention_drift", settings={"fresh_tokens": 64}),
-    "attention_drift 48": Row("attention_drift"),
-    "attention_drift 48 window": Row("attention_drift+window"),
+    "attention_drift 64 window": Row("attention_drift+window", settings={"fresh_tokens": 64}),
+    "attention_drift 48": _DRIFT_48,
+    "attention_drift 48 window": replace(_DRIFT_48, variant="attention_drift+window"),
     **{
-        f"attention_drift 48 window, within {bins} bins": Row(
-            "attention_drift+window", options={"accept_bins": bins})
+        f"attention_drift 48 window, within {bins} bins": replace(
+            _DRIFT_48, variant="attention_drift+window", options={"accept_bins": bins})
         for bins in (2, 4, 8)
     },
     "attention_drift 40": Row("attention_drift", settings={"fresh_tokens": 40}),
@@ -100,7 +102,7 @@ ROWS = {
         f"{name}, {steps} Euler steps": replace(row, options={"euler_steps": steps})
         for name, row in (
             ("dense", Row("dense")),
-            ("attention_drift 48", Row("attention_drift")),
+            ("attention_drift 48", _DRIFT_48),
             ("attention_drift 32", Row("attention_drift", settings={"fresh_tokens": 32})),
         )
         for steps in (2, 4)
@@ -111,7 +113,7 @@ ROWS = {
     "attention_drift 24, top-up 32": Row(
         "attention_drift", settings={"fresh_tokens": 24, "top_up_to": 32}),
     "attention_drift 48, action rows": Row(
-        "attention_drift", settings={"drift_rows": "text_and_action"}),
+        "attention_drift", settings={"fresh_tokens": 48, "drift_rows": "text_and_action"}),
     "attention_drift 32, action rows": Row(
         "attention_drift", settings={"fresh_tokens": 32, "drift_rows": "text_and_action"}),
     **{
@@ -119,8 +121,9 @@ ROWS = {
             "attention_drift", settings={"fresh_tokens": count, "drift_rows": "action"})
         for count in (48, 32)
     },
-    "attention_drift 48, root": Row("attention_drift", settings={"drift_exponent": 0.5}),
-    "random 48": Row("random"),
+    "attention_drift 48, root": Row(
+        "attention_drift", settings={"fresh_tokens": 48, "drift_exponent": 0.5}),
+    "random 48": Row("random", settings={"fresh_tokens": 48}),
     "random 32": Row("random", settings={"fresh_tokens": 32}),
     "stale": Row("stale"),
 }
@@ -131,7 +134,8 @@ _DISTURBED = {
     "info_entropy, pixels": Row("info_entropy", settings={"patch_block": 1}),
     "vla_cache": Row("vla_cache"),
     "vla_cache, pixels": Row("vla_cache", settings={"patch_block": 1}),
-    "attention_drift 48": Row("attention_drift"),
+    "attention_drift 64": Row("attention_drift", settings={"fresh_tokens": 64}),
+    "attention_drift 48": _DRIFT_48,
 }
 ROWS |= {
     f"{name}, {condition}": replace(row, condition=condition)
@@ -246,8 +250,10 @@ def _misfit(row: Row, policy: PolicyAdapter) -> str:
 
 
 def _key(row: str, policy: PolicyAdapter, options: argparse.Namespace) -> str:
-    """What a row plays, so that a log of other settings is not taken for it."""
-    of = {**asdict(row_of(row)), "policy": policy.revision, "execute": options.execute}
+    """What a row plays, so that a log of other settings, or other defaults, is not taken for it."""
+    settings = asdict(replace(SelectionSettings(), **row_of(row).settings))
+    of = {**asdict(row_of(row)), "settings": settings, "policy": policy.revision,
+          "execute": options.execute}
     if options.instructions > 1:
         of["instructions"] = options.instructions
     return json.dumps(of, sort_keys=True)

@@ -63,7 +63,7 @@ class SelectionSettings:
     attention_layers: str = knob("all", "layers whose attention is read: fewer cost less",
                                  choices=("all", "latter_half", "every_fourth"))
     # attention_drift and the controls
-    fresh_tokens: int = knob(48, "tokens recomputed in each step by attention_drift, "
+    fresh_tokens: int = knob(64, "tokens recomputed in each step by attention_drift, "
                              "info_entropy in the form half_drift, and random",
                              low=0, high=4096)
     drift_rows: str = knob("text", "attention_drift: rows whose attention weighs drift: text = the "
