@@ -44,8 +44,8 @@ INITIAL_STATES = 50  # of each task
 SIMULATOR = Path(".venv-libero/bin/python")
 _NAMES = (
     "dense", "info_entropy", "vla_cache", "vla_pruner 128", "fastv 128", "attention_drift 64",
-    "attention_drift 48", "attention_drift 48 window", "attention_drift 32", "attention_drift 24",
-    "random 48", "stale",
+    "attention_drift 64 window", "attention_drift 48", "attention_drift 48 window",
+    "attention_drift 32", "attention_drift 24", "random 48", "stale",
 )
 Key = tuple[str, int, int]
 
