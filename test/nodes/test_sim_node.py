@@ -3,6 +3,7 @@
 
 import itertools
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -126,6 +127,30 @@ def test_a_policy_fault_ends_the_episode():
         watcher.call(watcher.start_episode)
         until(lambda: len(watcher.results) == 2, "no result")
         assert watcher.results[1].reason == "policy_fault", "a fault stays until it is cleared"
+
+
+def test_episodes_wait_while_a_fault_is_latched_and_go_on_once_it_is_cleared():
+    with table(episodes=-1) as (watcher, _, _, _):
+        healthy, policies.SCRIPT.values = policies.SCRIPT.values, (float("nan"),) * 7
+        until(lambda: watcher.results and watcher.results[-1].reason == "policy_fault", "no fault")
+        failed = len(watcher.results)
+        time.sleep(0.5)
+        assert len(watcher.results) == failed, "each episode fails at once"
+        policies.SCRIPT.values = healthy
+        assert watcher.call(watcher.clear_fault).success
+        until(lambda: len(watcher.results) > failed, "no episode", lambda: watcher.status)
+        assert watcher.results[failed].reason == "step_limit"
+
+
+def test_commands_are_heard_however_late_a_picture_is():
+    with table(lockstep=False, camera_rate_hz=60.0, max_steps=10_000) as (watcher, _, sim, _):
+        render = sim.env.render
+        sim.env.render = lambda: (time.sleep(0.03), render())[1]
+        watcher.call(watcher.start_episode)
+        until(lambda: watcher.actions, "no action")
+        policies.SCRIPT.values = (float("nan"),) * 7
+        until(lambda: watcher.results, "the fault is not heard")
+        assert watcher.results[0].reason == "policy_fault"
 
 
 def test_a_policy_that_goes_ends_the_episode():

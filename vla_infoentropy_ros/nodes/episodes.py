@@ -19,6 +19,8 @@ from vla_infoentropy_ros.nodes.sim_settings import SimSettings
 
 _ACTIVE = (InferenceStatus.WAITING, InferenceStatus.RUNNING, InferenceStatus.FAULT)
 _LOOK_AROUND_S = 0.5
+_LISTEN_S = 0.005
+"""In each period of a camera, however late the picture is: commands and status must be heard."""
 
 
 class EpisodeEnd(Exception):
@@ -27,6 +29,15 @@ class EpisodeEnd(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason, self.detail = reason, detail
+
+
+def hindrance(status: InferenceStatus) -> str:
+    """Why no episode can be run with a policy that says this, or ""."""
+    if fault := fault_text(status):
+        return fault
+    if status.state not in _ACTIVE:
+        return "the policy node is no longer active"
+    return "the policy is in dry run: set command.dry_run to false" if status.dry_run else ""
 
 
 Spin = Callable[[Callable[[], Any], float], bool]
@@ -60,10 +71,6 @@ class Episode:
             "the policy node is not active; see its log",
         )
         self._check_policy()
-        if link.status is not None and link.status.dry_run:
-            raise EpisodeEnd(
-                EpisodeResult.POLICY_FAULT, "the policy is in dry run: set command.dry_run to false"
-            )
         self._call(link.reset, Trigger.Request())
         if self._settings.enable_policy and link.status is not None and not link.status.enabled:
             self._enable()
@@ -110,7 +117,8 @@ class Episode:
         while frames * period_s < limit * env.control_period:
             self._show(self._now_ns())
             frames += 1
-            self._spin(lambda: False, began_s + frames * period_s - time.monotonic())
+            left_s = began_s + frames * period_s - time.monotonic()
+            self._spin(lambda: False, max(left_s, _LISTEN_S))
             self._check_policy()
             if not frames % round(settings.camera_rate_hz):
                 self._check_connection()
@@ -157,13 +165,8 @@ class Episode:
             raise EpisodeEnd(EpisodeResult.POLICY_FAULT, "the policy node has gone")
 
     def _check_policy(self) -> None:
-        status = self._link.status
-        if status is None:
-            return
-        if fault := fault_text(status):
-            raise EpisodeEnd(EpisodeResult.POLICY_FAULT, fault)
-        if status.state not in _ACTIVE:
-            raise EpisodeEnd(EpisodeResult.POLICY_FAULT, "the policy node is no longer active")
+        if self._link.status is not None and (problem := hindrance(self._link.status)):
+            raise EpisodeEnd(EpisodeResult.POLICY_FAULT, problem)
 
     def _follows(self, instruction: str) -> bool:
         status = self._link.status

@@ -17,7 +17,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from vla_infoentropy_ros.msg import EpisodeResult
-from vla_infoentropy_ros.nodes.episodes import Episode, EpisodeEnd, Spin
+from vla_infoentropy_ros.nodes.episodes import Episode, EpisodeEnd, Spin, hindrance
 from vla_infoentropy_ros.nodes.messages import to_time
 from vla_infoentropy_ros.nodes.parameters import declare_group
 from vla_infoentropy_ros.nodes.policy_link import PolicyLink
@@ -40,7 +40,7 @@ class SimNode(Node):
         self.clock_ns = 1_000_000_000
         self._remaining = self.settings.episodes
         self._seed = self.settings.seed
-        self._requested = self._running = self._stop_episode = False
+        self._requested = self._running = self._stop_episode = self._held = False
         self.create_service(Trigger, "~/start_episode", self._on_start)
         self.create_service(Trigger, "~/stop_episode", self._on_stop)
 
@@ -98,10 +98,16 @@ class SimNode(Node):
         if self._requested:
             self._requested, self._seed = False, self.settings.seed
             return True
-        if self._remaining == 0:
+        if self._remaining == 0 or self._is_held():
             return False
         self._remaining -= self._remaining > 0
         return True
+
+    def _is_held(self) -> bool:
+        """The last episode ended by what the policy still says: the next would, at once."""
+        status = self.link.status
+        self._held = self._held and status is not None and bool(hindrance(status))
+        return self._held
 
     def _run_episode(self, spin: Spin) -> None:
         settings, env = self.settings, self.env
@@ -129,6 +135,9 @@ class SimNode(Node):
         result.steps = episode.steps
         result.command_latency_ms = episode.command_latency_ms
         self._report(result)
+        self._held = result.reason == EpisodeResult.POLICY_FAULT
+        if self._held and self._remaining and self._is_held():
+            self.get_logger().warning("the next episode waits until the policy says otherwise")
 
     def _report(self, result: EpisodeResult) -> None:
         lockstep = self.settings.lockstep

@@ -74,7 +74,7 @@ def test_an_instruction_is_given_and_heard(run):
         assert run("instruct", "123") == (1, told), "the same again"
         code, told = run("instruct", "close it")
         assert code == 0 and told.startswith("in force: 'close it'")
-        assert robot.status.instruction == "close it"
+        until(lambda: robot.status.instruction == "close it", "not heard", lambda: robot.status)
         code, told = run("status")
         assert code == 0 and "instruction close it" in told.splitlines()
         assert "interlocks  not enabled, dry run off" in told.splitlines()
@@ -90,7 +90,8 @@ def test_a_second_source_of_instructions_is_not_begun(run):
         assert robot.moving and not robot.status.fault and robot.status.instruction == WORDS
         assert run("disable")[0] == 0
         assert run("instruct", "open the box")[0] == 0
-        assert run("enable")[0] == 0 and not robot.status.fault
+        assert run("enable")[0] == 0
+        until(lambda: not robot.status.fault, "still a fault", lambda: robot.status)
 
 
 def test_a_node_that_does_not_run_is_not_instructed(run):
