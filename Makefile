@@ -75,7 +75,8 @@ lock:
 	$(VENV)-lock/bin/python -m pip install -q torch==2.13.0 setuptools ".[bags,distributed,lerobot,ros,sim,serve,dev]"
 	$(VENV)-lock/bin/python -m pip freeze --all --exclude pip --exclude vla_infoentropy_ros | sed "s/+cpu//" > requirements.lock
 	rm -rf $(VENV)-lock $(DOCS)-lock && $(PYTHON) -m venv $(DOCS)-lock
-	$(DOCS)-lock/bin/python -m pip install -q numpy furo myst-parser sphinx sphinx-copybutton
+	# Later ones refuse Debian 12's Python, 3.11.2.
+	$(DOCS)-lock/bin/python -m pip install -q numpy furo myst-parser sphinx sphinx-copybutton "soupsieve<4"
 	$(DOCS)-lock/bin/python -m pip freeze --exclude pip > requirements-docs.lock
 	rm -rf $(DOCS)-lock
 
