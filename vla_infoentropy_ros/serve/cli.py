@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from vla_infoentropy_ros.driving.arguments import add_selection_arguments, assignments
@@ -40,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     try:
         server = make_server(options)
-    except (UserError, OSError) as error:
+    except UserError as error:
         print(f"error: {one_line(error, 1500)}", file=sys.stderr)
         return 1
     print(f"{options.protocol} on {options.host}:{server.port}", flush=True)
@@ -54,12 +56,15 @@ def main(argv: Sequence[str]) -> int:
 def make_server(options: argparse.Namespace) -> Server:
     """Everything is judged before the policy is loaded, which takes minutes for a large one.
 
-    Raises UserError, or OSError where the address cannot be had.
+    Raises UserError, also where the address cannot be had.
     """
     if not 0 <= options.port <= 65535 or options.clients < 1:
         raise SettingError(f"port={options.port} must lie in 0 .. 65535 and "
                            f"clients={options.clients} be at least 1")
     access = Access(options.host, os.environ.get(TOKEN_VARIABLE, ""))
+    with _listening(options):
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        socket.create_server((options.host, options.port), family=family).close()
     settings = PolicyNodeSettings.from_values({
         "selector": options.selector, "schedule": options.schedule,
         **assignments(options.set, "selection", "session"),
@@ -79,7 +84,20 @@ def make_server(options: argparse.Namespace) -> Server:
         policy, lambda: Session(policy, settings.build_selector(), settings.session), form,
         Metrics(), options.clients,
     )
-    return make(service, access, options.port)
+    with _listening(options):
+        return make(service, access, options.port)
+
+
+@contextlib.contextmanager
+def _listening(options: argparse.Namespace) -> Iterator[None]:
+    """An address that cannot be had becomes a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingError(
+            f"cannot listen on {options.host}, port {options.port}: {error.strerror}; another "
+            "server may run there: end it, or give another --port (0: any that is free) or --host"
+        ) from error
 
 
 def server_of(protocol: str) -> Callable[..., Server]:

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command: what it refuses before it loads a policy."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from vla_infoentropy_ros.serve import cli
+
+
+@pytest.mark.parametrize("protocol", list(cli.PROTOCOLS))
+def test_a_port_that_is_taken_is_named_with_its_remedy_before_anything_is_loaded(
+    protocol: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "load_asked", lambda options: pytest.fail("loaded a policy"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert cli.main(["--protocol", protocol, "--port", str(port)]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: cannot listen on 127.0.0.1, port {port}: Address already")
+    assert "give another --port" in told and "Errno" not in told and len(told.splitlines()) == 1
