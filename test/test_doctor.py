@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,23 @@ def test_a_middleware_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_none_cpp")
     finding = doctor.middleware()
     assert not finding.ok and finding.text.startswith("RMW_IMPLEMENTATION='rmw_none_cpp' is not")
+
+
+def test_only_a_torch_that_fails_is_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(command: list[str], *, timeout: float, **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", slow)
+    finding = doctor.torch_and_device()
+    assert not finding.ok and finding.text.startswith("no answer within 60 s, which a busy machine")
+    assert "try again" in finding.text and "install" not in finding.text
+
+    def broken(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 1, "", "ImportError: libfoo is missing")
+
+    monkeypatch.setattr(subprocess, "run", broken)
+    assert doctor.torch_and_device().text == (
+        "libfoo is missing: run make, or pip install the versions of setup.py")
 
 
 def test_a_middleware_of_an_overlay(tmp_path: Path) -> None:

@@ -115,10 +115,11 @@ def torch_and_device() -> Finding:
         "import torch; from vla_infoentropy_ros.engine.requirements import check_transformers; "
         "check_transformers(); n = torch.cuda.device_count() if torch.cuda.is_available() else 0; "
         "print(torch.__version__, ', '.join(torch.cuda.get_device_name(i) for i in range(n)) "
-        "or f'no CUDA device, CPU with {torch.get_num_threads()} threads', sep='; ')"
+        "or f'no CUDA device, CPU with {torch.get_num_threads()} threads', sep='; ')",
+        remedy="run make, or pip install the versions of setup.py",
     )
     if not ok:
-        return Finding("torch", False, f"{told}: run make, or pip install the versions of setup.py")
+        return Finding("torch", False, told)
     return Finding("torch", True, f"{told}; transformers {metadata.version('transformers')}")
 
 
@@ -146,18 +147,20 @@ def memory(model: Path | None) -> Finding:
     return Finding("memory", True, f"{told}, the weights of {model} take {needed / 1e9:.1f} GB")
 
 
-def _ask(code: str) -> tuple[bool, str]:
-    """Run a line in a Python of its own: (worked, what it said last)."""
+def _ask(code: str, remedy: str = "") -> tuple[bool, str]:
+    """Run a line in a Python of its own: (worked, what it said last). remedy: of its failure."""
     try:
         done = subprocess.run(  # noqa: S603 - our own line
             [sys.executable, "-c", code],
             capture_output=True, text=True, timeout=_ASK_S, check=False,
         )
     except subprocess.TimeoutExpired:
-        return False, f"no answer within {_ASK_S:g} s"
+        return False, (f"no answer within {_ASK_S:g} s, which a busy machine explains: try again; "
+                       "on an idle one the import hangs")
     told = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
     said = re.sub(r"^[\w.]+Error: ", "", told[-1]) if told else "no word"
-    return done.returncode == 0, one_line(said, MESSAGE)
+    worked = done.returncode == 0
+    return worked, one_line(said, MESSAGE) + (f": {remedy}" if remedy and not worked else "")
 
 
 def _abandoned(path: Path) -> bool:
