@@ -155,6 +155,7 @@ def test_page_is_whole_and_fetches_nothing(tmp_path: Path) -> None:
     assert page.open == []
     assert page.fetched
     assert all(source.startswith("data:") for source in page.fetched)
+    assert "interval, here from 4 of each" in text
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
 
 

@@ -34,7 +34,7 @@ def report_page(
         _latency(run, summary),
         _tokens(run),
         _outcomes(run, summary),
-        _how_to_read(),
+        _how_to_read(len(run.seeds)),
         _facts(run, summary, commands),
     ])
     return document(f"Camera to command: {', '.join(run.selectors)}", body)
@@ -198,10 +198,11 @@ def _outcomes(run: RunRecord, summary: Mapping[str, Any]) -> str:
     )
 
 
-def _how_to_read() -> str:
-    return """<h2>How to read this</h2><div class="card"><dl>
+def _how_to_read(episodes: int) -> str:
+    return f"""<h2>How to read this</h2><div class="card"><dl>
 <dt>success, 95 % interval</dt><dd>Share of episodes in which the task was done, with its Wilson
-interval. With 20 episodes it is wide; <code>make demo EPISODES=100</code> narrows it.</dd>
+interval, here from {episodes} of each; more episodes (<code>make demo EPISODES=100</code>) narrow
+it.</dd>
 <dt>p50, p95, p99</dt><dd>Latency of the whole policy step (image in, action out), over every step
 of every episode, the full first step included. Papers often quote the prefill alone.</dd>
 <dt>speed-up</dt><dd>p50 of dense divided by p50 of the selector. The selectors take turns on every
