@@ -119,6 +119,25 @@ class TestReading:
         with pytest.raises(LaunchError, match=r"unknown argument 'mood'.*mode"):
             read(path, mood="fast")
 
+    def test_an_empty_choice_is_told_in_words(self, launch_file: Callable[[str], Path]) -> None:
+        path = launch_file("""
+            <arg name="dry_run" default="">
+              <choice value=""/><choice value="true"/><choice value="false"/>
+            </arg>
+        """)
+        with pytest.raises(LaunchError, match=r"choose one of true, false, or leave it away\.$"):
+            read(path, dry_run="no")
+
+    def test_a_description_over_several_lines_is_one_sentence(
+        self, launch_file: Callable[[str], Path]
+    ) -> None:
+        path = launch_file("""<arg name="key" description="which
+                                  one"/>""")
+        argument = Description(path, {}, only_arguments=True).arguments["key"]
+        assert argument.description == "which one"
+        with pytest.raises(LaunchError, match=r"'key' \(which one\) has no default"):
+            read(path)
+
     def test_a_condition_decides_what_is_started(
         self, launch_file: Callable[[str], Path]
     ) -> None:

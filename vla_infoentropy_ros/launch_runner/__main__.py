@@ -66,7 +66,7 @@ def _shown(description: Description) -> str:
             f"        {argument.description or 'no description'}",
         ]
         if argument.choices:
-            lines.append(f"        one of: {', '.join(argument.choices)}")
+            lines.append(f"        one of: {argument.allowed}")
         default = argument.default
         lines.append("        (required)" if default is None else f"        (default: {default!r})")
     if not description.arguments:

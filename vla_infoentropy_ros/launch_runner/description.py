@@ -32,6 +32,12 @@ class Argument:
     description: str
     choices: tuple[str, ...]
 
+    @property
+    def allowed(self) -> str:
+        """The choices, for messages. Nothing can be set to the empty one: it is had by default."""
+        given = ", ".join(filter(None, self.choices))
+        return f"{given}, or leave it away" if "" in self.choices else given
+
 
 @dataclass(frozen=True)
 class ParameterFile:
@@ -95,10 +101,11 @@ class Description:
         element.allow({"name", "default", "description"}, {"choice"})
         for child in element.children:
             child.allow({"value"}, set())
-        name, description = self._text(element, "name"), self._text(element, "description", "")
+        name = self._text(element, "name")
+        description = " ".join(self._text(element, "description", "").split())  # lines of the XML
         choices = tuple(self._text(child, "value") for child in element.children)
         default = self._text(element, "default") if "default" in element.attributes else None
-        self.arguments[name] = Argument(name, default, description, choices)
+        argument = self.arguments[name] = Argument(name, default, description, choices)
         if default is None and name not in self._variables:
             if self._required:
                 raise element.error(
@@ -108,7 +115,7 @@ class Description:
             return
         value = self._variables.setdefault(name, default or "")
         if choices and value not in choices:
-            raise element.error(f"'{name}' is {value!r}; choose one of {', '.join(choices)}.")
+            raise element.error(f"'{name}' is {value!r}; choose one of {argument.allowed}.")
 
     def _set_env(self, element: Element) -> None:
         element.allow({"name", "value"}, set())
