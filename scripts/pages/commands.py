@@ -32,7 +32,8 @@ class _Caught(Exception):
 
 def document() -> str:
     """The whole page."""
-    parts = [_HEAD, "## How a policy is loaded\n\nTaken by every command that loads one.\n",
+    parts = [_HEAD, "## How a policy is loaded\n\nTaken by every command that loads one; a "
+             "command with another default\nshows it.\n",
              _table(_loading().values())]
     for name, (module, what) in COMMANDS.items():
         if name != "bench":
@@ -69,8 +70,9 @@ def _loading() -> dict[str, argparse.Action]:
 
 def _command(name: str, module: str, what: str, level: str = "##") -> str:
     parser, shared = parser_of(module), _loading()
-    actions = [each for each in _actions(parser) if each.dest not in shared]
     loads = any(each.dest == "unnorm_key" for each in _actions(parser))
+    actions = [each for each in _actions(parser) if not loads or each.dest not in shared
+               or each.default != shared[each.dest].default]
     notes = "And [how the policy is loaded](#how-a-policy-is-loaded).\n" if loads else ""
     told = f"{what[0].upper()}{what[1:]}{'' if what.endswith('?') else '.'}"
     parts = f"{level} {name}\n\n{told}\n", _table(actions) if actions else "", notes
@@ -101,9 +103,11 @@ def _default(action: argparse.Action) -> str:
 
 
 def _meaning(action: argparse.Action) -> str:
-    default = rf"(%\(default\)s|{re.escape(str(action.default))})"
-    told = re.sub(rf" ?\(default: {default}\)|; default: {default}|^default: {default}$", "",
-                  action.help or "")
+    told = (action.help or "").replace("%(default)s", str(action.default))
+    if action.default not in (None, ""):  # else it is told in words
+        default = re.escape(str(action.default))
+        told = re.sub(rf" ?\(default: {default}\)|; default: {default}(?=\)|$)"
+                      rf"|^default: {default}$", "", told)
     choices = ", ".join(map(str, action.choices)) if action.choices else ""
     if choices and len(choices) < 120 and choices not in told:
         told += f" ({choices})" if told else choices

@@ -13,8 +13,9 @@ from torch.autograd import DeviceType
 
 from test.tiny_policy import TinyPolicy
 from vla_infoentropy_ros.bench import device, gpu_trace, launches
+from vla_infoentropy_ros.bench.launches import INSTRUCTION
 from vla_infoentropy_ros.bench.random_policy import shapes
-from vla_infoentropy_ros.bench.steps import load_asked
+from vla_infoentropy_ros.bench.steps import load_asked, load_token_policy
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.load_options import add_load_arguments
 from vla_infoentropy_ros.models.loading import load_policy
@@ -60,7 +61,8 @@ def test_views_and_empty_memory_launch_nothing():
 
 
 def test_launches_of_every_decode_are_told_apart():
-    table = launches.table_of(TinyPolicy(), ("dense", "dense+window", "attention_drift+window"))
+    table = launches.table_of(
+        TinyPolicy(), INSTRUCTION, ("dense", "dense+window", "attention_drift+window"))
     assert [row["passes"] for row in table.values()] == [7, 7, 1, 1]
     dense, window, drift = list(table.values())[1:]
     assert window["launches"] < dense["launches"] / 3
@@ -70,7 +72,8 @@ def test_launches_of_every_decode_are_told_apart():
 def test_the_one_call_measures_every_variant_and_says_so_as_it_goes(capsys):
     every: dict = {}
     order = []
-    for found in device.measured(TinyPolicy(), ["dense", "attention_drift"], 4):
+    words = "put the red block on the green plate"  # with which the two sums round differently
+    for found in device.measured(TinyPolicy(), words, ["dense", "attention_drift"], 4):
         every |= found
         order += found
     assert order == ["roofline", "decoder_bytes", "generate", "exactness",
@@ -90,7 +93,7 @@ def test_the_one_call_measures_every_variant_and_says_so_as_it_goes(capsys):
 
 
 def test_a_budget_of_seconds_ends_the_rounds_but_not_the_tables(capsys):
-    found = list(device.measured(TinyPolicy(), ["dense"], 9, seconds=0.0))
+    found = list(device.measured(TinyPolicy(), INSTRUCTION, ["dense"], 9, seconds=0.0))
     assert [table["variants"]["dense"]["steps"] for table in found if "variants" in table] == [1]
     assert "launches" in found[-1]
     assert "ended after 3 of 9 rounds" in capsys.readouterr().out
@@ -100,7 +103,7 @@ def test_a_run_that_is_cut_leaves_what_it_had(monkeypatch, tmp_path):
     out = tmp_path / "device.json"
     monkeypatch.setattr(device, "load_token_policy", lambda options: TinyPolicy())
 
-    def cut(policy, names):
+    def cut(policy, instruction, names):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(device, "table_of", cut)
@@ -108,6 +111,20 @@ def test_a_run_that_is_cut_leaves_what_it_had(monkeypatch, tmp_path):
         device.main(["--frames", "3", "--selectors", "dense", "--out", str(out)])
     left = json.loads(out.read_text())
     assert left["variants"]["dense"]["steps"] == 1 and "launches" not in left
+
+
+def test_the_embedded_policy_takes_the_instruction_and_another_is_refused_at_once(monkeypatch):
+    parser = argparse.ArgumentParser()
+    launches.add_policy_arguments(parser)
+    embedded = ["--model", "embedded"]
+    assert load_token_policy(parser.parse_args(embedded)).name
+    measured = []
+    monkeypatch.setattr(device, "measured", lambda *given: measured.append(given) or [])
+    with pytest.raises(SystemExit, match=r"error: --instruction: .*does not know \['block'\]"):
+        device.main([*embedded, "--instruction", "put the red block on the white plate"])
+    assert not measured
+    device.main([*embedded, "--instruction", "put the blue cube on the white plate"])
+    assert measured[0][1] == "put the blue cube on the white plate"
 
 
 def test_what_a_gpu_did_is_told_from_what_the_host_did():

@@ -73,6 +73,16 @@ def test_every_page_can_be_reached_from_the_first():
                       if page.is_relative_to(DOCS)}
 
 
+def test_the_page_of_commands_has_the_defaults_of_each_command_and_no_raw_text():
+    text = (DOCS / "commands.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^##+ (.+)\n((?:(?!##).*\n)*)", text, re.M))
+    assert "| `--model` | `embedded` |" in sections["How a policy is loaded"]
+    assert "| `--model` | `embedded` |" in sections["demo"]
+    assert "| `--model` | `random:openvla-7b/16` |" in sections["bench device"]
+    assert "--model" not in sections["replay"], "told once, in the first section"
+    assert "topic; default: the one called" in sections["replay"] and "%(" not in text
+
+
 def test_the_page_of_faults_has_exactly_the_codes_that_exist():
     told = re.findall(r"^### `(\w+)`$", (DOCS / "faults.md").read_text(encoding="utf-8"), re.M)
     assert sorted(told) == sorted(FAULT_CODES)

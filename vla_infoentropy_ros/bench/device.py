@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from vla_infoentropy_ros.bench import gpu_trace
 from vla_infoentropy_ros.bench.launches import (
-    INSTRUCTION,
+    add_policy_arguments,
     counted,
     generate,
     moving_frames,
@@ -36,7 +36,6 @@ from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
 from vla_infoentropy_ros.models.action_statistics import DOF
 from vla_infoentropy_ros.models.adapter import PolicyAdapter, TokenPolicy
-from vla_infoentropy_ros.models.load_options import add_load_arguments
 from vla_infoentropy_ros.selection import SELECTORS
 from vla_infoentropy_ros.session import DECODE_MODES, Session, StepResult
 from vla_infoentropy_ros.variants import Variant
@@ -56,8 +55,7 @@ def main(argv: Sequence[str]) -> int:
                         default=[name for name in SELECTORS if name not in _CONTROLS])
     parser.add_argument("--out", help="write everything as JSON to this file, of a GPU "
                         "docs/results/device.json")
-    add_load_arguments(parser)
-    parser.set_defaults(model="random:openvla-7b/16")
+    add_policy_arguments(parser)
     options = parser.parse_args(argv)
     if options.frames <= _WARM_UP:
         parser.error(f"--frames {options.frames}: give at least {_WARM_UP + 1}, the first "
@@ -66,7 +64,8 @@ def main(argv: Sequence[str]) -> int:
     began = time.monotonic()
     policy = load_token_policy(options)
     record = machine_record("device", options, {"load_s": time.monotonic() - began})
-    for found in measured(policy, options.selectors, options.frames, options.seconds):
+    for found in measured(policy, options.instruction, options.selectors, options.frames,
+                          options.seconds):
         record |= found
         if options.out:
             Path(options.out).write_text(json.dumps(record, indent=2) + "\n")
@@ -74,7 +73,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def measured(
-    policy: TokenPolicy, selectors: Sequence[str], frames: int, seconds: float = 600.0
+    policy: TokenPolicy, instruction: str, selectors: Sequence[str], frames: int,
+    seconds: float = 600.0,
 ) -> Iterator[dict[str, Any]]:
     """Table after table by name, each printed, what matters most first; ``variants`` once a round
     of steps, printed at the end."""
@@ -83,10 +83,12 @@ def measured(
     roof = roofline(device, policy.decoder.dtype)
     weights = sum(each.numel() * each.element_size() for each in policy.decoder.parameters())
     yield _told({"roofline": roof, "decoder_bytes": weights})
-    yield _told({"generate": generation(policy, pictures[0], device)})
-    yield _told({"exactness": exactness(policy)})
+    yield _told({"generate": generation(policy, instruction, pictures[0])})
+    yield _told({"exactness": exactness(policy, instruction)})
     variants = [Variant(name, decode) for name in selectors for decode in DECODE_MODES]
     sessions = {str(variant): variant.session(policy) for variant in variants}
+    for session in sessions.values():
+        session.set_instruction(instruction)
     rows: dict[str, dict[str, Any]] = {}
     for timed in _rounds(sessions, pictures, seconds):
         rows = {name: _row(steps, weights, roof) for name, steps in timed.items()}
@@ -106,7 +108,7 @@ def measured(
             name: gpu_trace.kernels(lambda s=session: s.step([still]))  # type: ignore[misc]
             for name, session in sessions.items()}})
     yield _told({"launches": {name: row["launches"] for name, row in
-                              table_of(policy, list(sessions)).items()}})
+                              table_of(policy, instruction, list(sessions)).items()}})
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,6 @@ def _rounds(
     """Every session steps through ``frames`` in turns; what there is, once a round from the first
     that counts on."""
     steps: dict[str, list[Timed]] = {name: [] for name in sessions}
-    for session in sessions.values():
-        session.set_instruction(INSTRUCTION)
     began = time.monotonic()
     for number, frame in enumerate(frames):
         if number > _WARM_UP and time.monotonic() - began > seconds:
@@ -150,13 +150,14 @@ def _timed(session: Session, frame: NDArray[np.uint8]) -> Timed:
 
 
 def generation(
-    policy: TokenPolicy, frame: NDArray[np.uint8], device: torch.device
+    policy: TokenPolicy, instruction: str, frame: NDArray[np.uint8]
 ) -> dict[str, Any]:
     """transformers' own: ms of the language model, and of what comes before it; launches of the
     former; and how many of its tokens are those of a dense step here."""
-    plain = generate(policy, frame)
+    device = policy.backbone.device
+    plain = generate(policy, frame, instruction)
     session = Variant("dense").session(policy)
-    session.set_instruction(INSTRUCTION)
+    session.set_instruction(instruction)
     ours = session.step([frame]).action.token_ids
 
     @torch.inference_mode()
@@ -171,13 +172,13 @@ def generation(
     }
 
 
-def exactness(policy: PolicyAdapter) -> dict[str, Any]:
+def exactness(policy: PolicyAdapter, instruction: str) -> dict[str, Any]:
     """Hidden states of the text rows, this number format: a plan that recomputes everything twice
     over, and on the same picture plans that recompute a part, against the dense pass."""
     weight = policy.backbone.embed_tokens.weight
     with torch.inference_mode():
         visual = policy.embed_vision(policy.preprocess([moving_frames(1)[0]]).pixels)
-        ids = policy.tokenize(INSTRUCTION).token_ids.to(weight.device)
+        ids = policy.tokenize(instruction).token_ids.to(weight.device)
         bos = torch.tensor([policy.bos_token_id], device=weight.device)
         sequence = torch.cat((weight[bos], visual, weight[ids]))[None]
         total = visual.shape[0]

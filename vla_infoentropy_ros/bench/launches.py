@@ -25,7 +25,8 @@ from vla_infoentropy_ros.models.adapter import TokenPolicy
 from vla_infoentropy_ros.models.load_options import add_load_arguments
 from vla_infoentropy_ros.variants import Variant
 
-INSTRUCTION = "put the red block on the green plate"
+INSTRUCTION = "put the red cube on the white plate"
+"""Unless another is asked for; in the words of every policy that is shipped."""
 _VARIANTS = ("dense", "dense+window", "info_entropy", "vla_cache", "vla_pruner",
              "attention_drift", "attention_drift+window")
 _SHOWN = 8  # most frequent operators of a row
@@ -76,14 +77,16 @@ def moving_frames(count: int, edge: int = 224) -> list[NDArray[np.uint8]]:
     return frames
 
 
-def generate(policy: TokenPolicy, frame: NDArray[np.uint8]) -> Callable[[], torch.Tensor]:
+def generate(
+    policy: TokenPolicy, frame: NDArray[np.uint8], instruction: str
+) -> Callable[[], torch.Tensor]:
     """transformers' own greedy generation of an action, picture and text embedded already."""
     model: Any = policy.decoder  # `generate` is typed for another kind of self
     embed = model.model.embed_tokens
     device = embed.weight.device
     with torch.inference_mode():
         visual = policy.embed_vision(policy.preprocess([frame]).pixels)
-        ids = policy.tokenize(INSTRUCTION).token_ids.to(device)
+        ids = policy.tokenize(instruction).token_ids.to(device)
         bos = torch.tensor([policy.bos_token_id], device=device)
         sequence = torch.cat((embed(bos), visual, embed(ids)))[None]
     mask = torch.ones(sequence.shape[:2], dtype=torch.int64, device=device)
@@ -105,11 +108,10 @@ def main(argv: Sequence[str]) -> int:
                                      description=__doc__)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--out", help="write the table as JSON to this file")
-    add_load_arguments(parser)
-    parser.set_defaults(model="random:openvla-7b/16")
+    add_policy_arguments(parser)
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
-    table = table_of(load_token_policy(options))
+    table = table_of(load_token_policy(options), options.instruction)
     print(f"{'one action':30} {'launches':>9} {'passes':>7}  most frequent")
     for name, row in table.items():
         frequent = ", ".join(f"{operator} {count}" for operator, count in row["operators"])
@@ -120,18 +122,28 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def table_of(policy: TokenPolicy, variants: Sequence[str] = _VARIANTS) -> dict[str, Any]:
+def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `load_token_policy` reads: the policy, and the instruction it is given."""
+    parser.add_argument("--instruction", default=INSTRUCTION,
+                        help="that the policy is given (default: %(default)s)")
+    add_load_arguments(parser)
+    parser.set_defaults(model="random:openvla-7b/16")
+
+
+def table_of(
+    policy: TokenPolicy, instruction: str, variants: Sequence[str] = _VARIANTS
+) -> dict[str, Any]:
     """Launches of transformers' generation, language model alone, and of a step of each variant.
 
     The step is one in which the picture does not change after a warm-up: a draft holds.
     """
     frame = moving_frames(1)[0]
-    run = generate(policy, frame)
+    run = generate(policy, frame, instruction)
     run()
     table = {"generate (no vision)": _row(counted(run), DOF)}
     for name in variants:
         session = Variant.parse(name).session(policy)
-        session.set_instruction(INSTRUCTION)
+        session.set_instruction(instruction)
         for _ in range(4):  # vla_pruner prunes from its fourth step on
             session.step([frame])
         results: list[Any] = []

@@ -85,10 +85,15 @@ def selector(text: str) -> str:
 
 
 def load_token_policy(options: argparse.Namespace) -> TokenPolicy:
-    """`load_asked`, for what compares with transformers' own generation of tokens."""
+    """`load_asked`, for what compares with transformers' own generation of tokens; the end of the
+    command as well where the policy does not take ``options.instruction``."""
     policy = load_asked(options)
     if not isinstance(policy.head, TokenHead):
         raise SystemExit(f"error: {policy.name} has no action tokens, which this command counts")
+    try:
+        policy.tokenize(options.instruction)
+    except UserError as error:
+        raise SystemExit(f"error: --instruction: {error}") from error
     return cast(TokenPolicy, policy)
 
 

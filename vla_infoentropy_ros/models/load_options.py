@@ -116,8 +116,9 @@ class LoadOptions:
 def add_load_arguments(parser: argparse.ArgumentParser) -> None:
     """``--model`` and a flag for every option, for commands that load a policy."""
     group = parser.add_argument_group("the policy")
-    group.add_argument("--model", default="embedded", help="embedded, a checkpoint folder, or a "
-                       "hub id together with --revision (default: %(default)s)")
+    group.add_argument("--model", default="embedded", help="embedded, a checkpoint folder, a hub "
+                       "id together with --revision, or module:function for a policy of your own "
+                       "(default: %(default)s)")
     for entry in fields(LoadOptions):
         choices = ", ".join(filter(None, entry.metadata["choices"] or ()))
         default = f"default: {entry.default}" if entry.default else ""
