@@ -149,11 +149,11 @@ class Operator:
         if self._policy in there:
             return (f"{self._policy} is there, but says nothing within {self._patience_s:g} s: it "
                     "loads its policy, or its machine is busy; ask again, or look at its log")
-        what = (f"there is {', '.join(there)}: give its --namespace and --node" if there else
-                "is the node running, and started with the same domain, discovery range, "
-                "namespace and RMW_IMPLEMENTATION")
+        others = f"; other policy nodes there: {', '.join(there)}" if there else ""
         return (f"no {self._policy} within {self._patience_s:g} s on domain "
-                f"{self._context.get_domain_id()}, {reach()}: {what}")
+                f"{self._context.get_domain_id()}, {reach()}: it may still be starting, ask again; "
+                "else, is the node running, and started with the same domain, discovery range, "
+                f"namespace, name and RMW_IMPLEMENTATION{others}")
 
     def _on_status(self, message: InferenceStatus) -> None:
         self.status = message
