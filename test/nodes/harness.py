@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
 import tempfile
@@ -35,6 +36,7 @@ from vla_infoentropy_ros.nodes.messages import from_twist, to_time
 from vla_infoentropy_ros.nodes.policy_node import PolicyNode
 from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST, QUEUE
 
+ASTRAY_S = 10.0  # longer than any step of a scripted policy on a busy machine
 PATIENCE_S = 60.0  # a limit for broken code, never a measurement
 WORDS = "put it there"
 
@@ -181,10 +183,17 @@ class Robot(Node):
         return self.call(client, request).results[0]
 
     def act(self) -> VlaAction:
-        """One picture, and the action that answers it."""
-        count = len(self.actions)
-        self.look()
-        until(lambda: len(self.actions) > count, "no action", lambda: self.status)
+        """One picture, and the action that answers it; another picture where one went astray."""
+        count, looked_s = len(self.actions), -math.inf
+
+        def answered() -> bool:
+            nonlocal looked_s
+            if time.monotonic() - looked_s > ASTRAY_S:
+                self.look()
+                looked_s = time.monotonic()
+            return len(self.actions) > count
+
+        until(answered, "no action", lambda: self.status)
         return self.actions[-1]
 
     def drive(self) -> None:
