@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 from distributed import LocalCluster
 
+from vla_infoentropy_ros import bench
 from vla_infoentropy_ros.bench import libero
 from vla_infoentropy_ros.libero.play import Outcome
 
@@ -69,8 +70,9 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespa
 
 
 def run(options: argparse.Namespace, *more: str) -> int:
-    return libero.main(["--model", "m", "--simulator", options.player, "--out", str(options.out),
-                        "--suites", "libero_object", "--tasks", "0", "1", "--episodes", "3", *more])
+    return bench.main(["libero", "--model", "m", "--simulator", options.player,
+                       "--out", str(options.out), "--suites", "libero_object",
+                       "--tasks", "0", "1", "--episodes", "3", *more])
 
 
 def test_every_episode_is_counted_once_and_the_same_again(

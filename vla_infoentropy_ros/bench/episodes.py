@@ -60,7 +60,16 @@ class Row:
         return session
 
 
-_DRIFT_48 = Row("attention_drift", settings={"fresh_tokens": 48})
+def _drift(tokens: int, **settings: Any) -> Row:
+    """attention_drift with a budget of ``tokens``."""
+    return Row("attention_drift", settings={"fresh_tokens": tokens, **settings})
+
+
+def _drafted(row: Row, **options: Any) -> Row:
+    """The same with drafts."""
+    return replace(row, variant=f"{row.variant}+window", options=options)
+
+
 ROWS = {
     "dense": Row("dense"),
     "info_entropy": Row("info_entropy"),
@@ -70,59 +79,42 @@ ROWS = {
     "vla_cache": Row("vla_cache"),
     "vla_pruner 128": Row("vla_pruner"),
     "fastv 128": Row("fastv"),
-    "attention_drift 128": Row("attention_drift", settings={"fresh_tokens": 128}),
-    "attention_drift 64": Row("attention_drift", settings={"fresh_tokens": 64}),
-    "attention_drift 64 window": Row("attention_drift+window", settings={"fresh_tokens": 64}),
-    "attention_drift 48": _DRIFT_48,
-    "attention_drift 48 window": replace(_DRIFT_48, variant="attention_drift+window"),
+    "attention_drift 128": _drift(128),
+    "attention_drift 64": _drift(64),
+    "attention_drift 64 window": _drafted(_drift(64)),
+    "attention_drift 48": _drift(48),
+    "attention_drift 48 window": _drafted(_drift(48)),
     **{
-        f"attention_drift 48 window, within {bins} bins": replace(
-            _DRIFT_48, variant="attention_drift+window", options={"accept_bins": bins})
+        f"attention_drift 48 window, within {bins} bins": _drafted(_drift(48), accept_bins=bins)
         for bins in (2, 4, 8)
     },
-    "attention_drift 40": Row("attention_drift", settings={"fresh_tokens": 40}),
-    "attention_drift 32": Row("attention_drift", settings={"fresh_tokens": 32}),
-    "attention_drift 24": Row("attention_drift", settings={"fresh_tokens": 24}),
+    "attention_drift 40": _drift(40),
+    "attention_drift 32": _drift(32),
+    "attention_drift 24": _drift(24),
     # The score is spread wide: 64 tokens hold about half of it, so more coverage is 64 throughout.
-    "attention_drift adaptive": Row(
-        "attention_drift", "adaptive", {"fresh_tokens": 64, "coverage": 0.4}),
-    "attention_drift 32, age 10": Row(
-        "attention_drift", settings={"fresh_tokens": 32, "age_limit": 10}),
-    "attention_drift 32, keyframe 10": Row(
-        "attention_drift", settings={"fresh_tokens": 32, "keyframe_every": 10}),
+    "attention_drift adaptive": replace(_drift(64, coverage=0.4), schedule="adaptive"),
+    "attention_drift 32, age 10": _drift(32, age_limit=10),
     **{
-        f"attention_drift {count}, keyframe {every}": Row(
-            "attention_drift", settings={"fresh_tokens": count, "keyframe_every": every})
-        for count, every in ((64, 4), (48, 4), (32, 8))
+        f"attention_drift {tokens}, keyframe {every}": _drift(tokens, keyframe_every=every)
+        for tokens, every in ((32, 10), (64, 4), (48, 4), (32, 8))
     },
     # Everything or nothing: the picture of a whole cache is as old as its last keyframe.
     "everything every 2nd step": Row("stale", settings={"keyframe_every": 2}),
     "everything every 3rd step": Row("stale", settings={"keyframe_every": 3}),
     **{
         f"{name}, {steps} Euler steps": replace(row, options={"euler_steps": steps})
-        for name, row in (
-            ("dense", Row("dense")),
-            ("attention_drift 48", _DRIFT_48),
-            ("attention_drift 32", Row("attention_drift", settings={"fresh_tokens": 32})),
-        )
+        for name, row in (("dense", Row("dense")), ("attention_drift 48", _drift(48)),
+                          ("attention_drift 32", _drift(32)))
         for steps in (2, 4)
     },
     # Nats; fires at about one step in thirty.
-    "attention_drift 32, gate 2.9": Row(
-        "attention_drift", settings={"fresh_tokens": 32}, options={"entropy_gate": 2.9}),
-    "attention_drift 24, top-up 32": Row(
-        "attention_drift", settings={"fresh_tokens": 24, "top_up_to": 32}),
-    "attention_drift 48, action rows": Row(
-        "attention_drift", settings={"fresh_tokens": 48, "drift_rows": "text_and_action"}),
-    "attention_drift 32, action rows": Row(
-        "attention_drift", settings={"fresh_tokens": 32, "drift_rows": "text_and_action"}),
-    **{
-        f"attention_drift {count}, expert rows": Row(
-            "attention_drift", settings={"fresh_tokens": count, "drift_rows": "action"})
-        for count in (48, 32)
-    },
-    "attention_drift 48, root": Row(
-        "attention_drift", settings={"fresh_tokens": 48, "drift_exponent": 0.5}),
+    "attention_drift 32, gate 2.9": replace(_drift(32), options={"entropy_gate": 2.9}),
+    "attention_drift 24, top-up 32": _drift(24, top_up_to=32),
+    "attention_drift 48, action rows": _drift(48, drift_rows="text_and_action"),
+    "attention_drift 32, action rows": _drift(32, drift_rows="text_and_action"),
+    "attention_drift 48, expert rows": _drift(48, drift_rows="action"),
+    "attention_drift 32, expert rows": _drift(32, drift_rows="action"),
+    "attention_drift 48, root": _drift(48, drift_exponent=0.5),
     "random 48": Row("random", settings={"fresh_tokens": 48}),
     "random 32": Row("random", settings={"fresh_tokens": 32}),
     "stale": Row("stale"),
@@ -134,8 +126,8 @@ _DISTURBED = {
     "info_entropy, pixels": Row("info_entropy", settings={"patch_block": 1}),
     "vla_cache": Row("vla_cache"),
     "vla_cache, pixels": Row("vla_cache", settings={"patch_block": 1}),
-    "attention_drift 64": Row("attention_drift", settings={"fresh_tokens": 64}),
-    "attention_drift 48": _DRIFT_48,
+    "attention_drift 64": _drift(64),
+    "attention_drift 48": _drift(48),
 }
 ROWS |= {
     f"{name}, {condition}": replace(row, condition=condition)
@@ -152,12 +144,12 @@ Plan = tuple[int, int]
 class Outcome(NamedTuple):
     """Of one episode: instructions carried out, steps, mean tokens recomputed after the first
     plan (those after a new instruction count: they are a price of it), and mean forward passes of
-    the language model in a plan, None where a log of before does not tell."""
+    the language model in a plan."""
 
     solved: int
     steps: int
     fresh: float
-    passes: float | None
+    passes: float
 
 
 class Job(NamedTuple):
@@ -253,17 +245,14 @@ def _key(row: str, policy: PolicyAdapter, options: argparse.Namespace) -> str:
     """What a row plays, so that a log of other settings, or other defaults, is not taken for it."""
     settings = asdict(replace(SelectionSettings(), **row_of(row).settings))
     of = {**asdict(row_of(row)), "settings": settings, "policy": policy.revision,
-          "execute": options.execute}
-    if options.instructions > 1:
-        of["instructions"] = options.instructions
+          "execute": options.execute, "instructions": options.instructions}
     return json.dumps(of, sort_keys=True)
 
 
 def _logged(line: Any) -> tuple[tuple[str, int], Outcome]:
     """What a line of the log holds. Raises TypeError, ValueError."""
-    key, seed, (solved, steps, fresh, *later) = line
-    passes = float(later[0]) if later else None
-    return (key, seed), Outcome(int(solved), int(steps), float(fresh), passes)
+    key, seed, outcome = line
+    return (key, seed), Outcome(*outcome)
 
 
 def _dense_beside(row: str) -> str:
@@ -318,10 +307,8 @@ def _figures(
         "success_ci95": wilson_interval(sum(wins), len(played)),
         "steps_mean": float(np.mean([each.steps for each in played])),
         "fresh_mean": float(np.mean([each.fresh for each in played])),
+        "passes_mean": float(np.mean([each.passes for each in played])),
     }
-    passes = [each.passes for each in played if each.passes is not None]
-    if len(passes) == len(played):
-        figures["passes_mean"] = float(np.mean(passes))
     if instructions > 1:
         figures["solved"] = [sum(each.solved >= count for each in played)
                              for count in range(1, instructions + 1)]
@@ -341,10 +328,10 @@ def _print(table: dict[str, dict[str, Any]]) -> None:
         low, high = of["success_ci95"]
         pairs = (f"{of['won_against_dense']}/{of['lost_against_dense']} (p = "
                  f"{of['sign_test_p']:.2f})" if "won_against_dense" in of else "")
-        passes = f"{of['passes_mean']:6.2f}" if "passes_mean" in of else " " * 6
         stages = f"  by instruction {of['solved']}" if "solved" in of else ""
         print(f"{row:34} {of['successes']:4}/{of['episodes']:<4} {low:4.0%}-{high:4.0%} "
-              f"{of['steps_mean']:6.1f} {of['fresh_mean']:6.1f} {passes}  {pairs}{stages}")
+              f"{of['steps_mean']:6.1f} {of['fresh_mean']:6.1f} {of['passes_mean']:6.2f}  "
+              f"{pairs}{stages}")
 
 
 def _parser() -> argparse.ArgumentParser:

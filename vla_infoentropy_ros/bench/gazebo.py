@@ -29,6 +29,7 @@ from vla_infoentropy_ros.bench.arms import add_episode_arguments, patient_parame
 from vla_infoentropy_ros.bench.gazebo_truth import GazeboTruth, Poses, release
 from vla_infoentropy_ros.demo.domain import DomainClaim
 from vla_infoentropy_ros.demo.launching import NAMESPACE, Launch, launch_command
+from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.share import share_directory
 from vla_infoentropy_ros.sim.gantry import CONTROL_PERIOD
@@ -44,6 +45,10 @@ _SETTLED_S = 1.0
 _SLOWEST, _FASTEST = 0.02, 1.0
 Key = tuple[str, int, float]
 """Variant, seed and limit of time."""
+
+
+class GazeboError(UserError, RuntimeError):
+    """What was waited for did not come, or what was measured shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Scene:
         self.environment = environment
 
     def wait(self, condition: Callable[[], Any], problem: str, timeout_s: float = _READY_S) -> None:
-        """Raises RuntimeError where it does not come true, NodeDiedError where a process ends."""
+        """Raises GazeboError where it does not come true, NodeDiedError where a process ends."""
         give_up_s, heard, heard_s = time.monotonic() + timeout_s, 0, time.monotonic()
         while not condition():
             self._spin(0.02)
@@ -93,7 +98,7 @@ class Scene:
             if len(self.truth.poses) > heard:
                 heard, heard_s = len(self.truth.poses), now_s
             if now_s > give_up_s or (heard and now_s - heard_s > _STANDSTILL_S):
-                raise RuntimeError(f"{problem}; see {self.launch.log}")
+                raise GazeboError(f"{problem}; see {self.launch.log}")
 
     def begin(self) -> None:
         """The policy is let move."""
@@ -103,7 +108,7 @@ class Scene:
         answer = self.operator.enable()
         self.wait(answer.done, "~/enable does not answer")
         if not answer.result().success:
-            raise RuntimeError(f"~/enable: {answer.result().message}")
+            raise GazeboError(f"~/enable: {answer.result().message}")
 
     @property
     def poses(self) -> Poses:

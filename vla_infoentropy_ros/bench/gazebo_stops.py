@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from vla_infoentropy_ros.bench.gazebo import Scene, scene
+from vla_infoentropy_ros.bench.gazebo import GazeboError, Scene, scene
 from vla_infoentropy_ros.bench.gazebo_truth import gz, stopped_s
 from vla_infoentropy_ros.share import share_directory
 from vla_infoentropy_ros.sim.scene import GANTRY_HOME
@@ -107,11 +107,11 @@ def _in_a_box(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _kept(hands: np.ndarray, low: np.ndarray, high: np.ndarray, fault: str) -> dict[str, Any]:
-    """hands: [n, 3], m. Raises RuntimeError where it was not the box that held them."""
+    """hands: [n, 3], m. Raises GazeboError where it was not the box that held them."""
     if fault:
-        raise RuntimeError(f"workspace: a fault stopped the hand, not its limits: {fault}")
+        raise GazeboError(f"workspace: a fault stopped the hand, not its limits: {fault}")
     outside = float(np.maximum(low - hands, hands - high).max())
     if outside < -_AT_A_SIDE:
-        raise RuntimeError(f"workspace: the hand stayed {-outside:.3f} m within its box, so that "
+        raise GazeboError(f"workspace: the hand stayed {-outside:.3f} m within its box, so that "
                            "nothing was limited")
     return {"low": low.tolist(), "high": high.tolist(), "beyond_m": max(0.0, outside)}

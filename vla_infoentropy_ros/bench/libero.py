@@ -74,21 +74,17 @@ ROWS = {name: Played(TABLETOP_ROWS[name]) for name in _NAMES} | {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Play what is missing, print the table and write it; 1 with one sentence where it stopped."""
+    """Play what is missing, print the table and write it. Raises UserError, OSError."""
     options = _parser().parse_args(argv)
     rows = options.rows or list(ROWS)
-    try:
-        _check_numbers(options)
-        if options.scheduler and not options.table_only:
-            _play_elsewhere(rows, options)
-        elif not options.table_only:
-            _check_simulator(options.simulator)
-            for episodes in range(options.block, options.episodes + options.block, options.block):
-                for name in rows:
-                    _play_row(name, options, min(episodes, options.episodes))
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    _check_numbers(options)
+    if options.scheduler and not options.table_only:
+        _play_elsewhere(rows, options)
+    elif not options.table_only:
+        _check_simulator(options.simulator)
+        for episodes in range(options.block, options.episodes + options.block, options.block):
+            for name in rows:
+                _play_row(name, options, min(episodes, options.episodes))
     table = {name: _figures(_outcomes(options.out, name), _outcomes(options.out, "dense"))
              for name in rows}
     _print(table)

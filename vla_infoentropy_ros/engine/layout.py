@@ -13,8 +13,8 @@ import torch
 class Layout:
     """``[BOS][visual tokens][text][state][action]``; a row's position is its slot in the cache.
 
-    together: BOS, visual and text rows see one another, later rows aside (PaliGemma, SmolVLM2);
-    else each row sees those up to itself (Llama). state: rows behind the text that see all of it
+    together: BOS, visual and text rows see one another, later rows aside;
+    else each row sees those up to itself. state: rows behind the text that see all of it
     and are seen by the action rows alone. action_blocks: sizes of the groups of action rows that
     see one another; () stands for single rows, which is causal.
     """

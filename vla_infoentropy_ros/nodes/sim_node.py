@@ -40,7 +40,7 @@ class SimNode(Node):
         self.clock_ns = 1_000_000_000
         self._remaining = self.settings.episodes
         self._seed = self.settings.seed
-        self._requested = self._running = self._stop_episode = self._held = False
+        self._requested = self._running = self._stop_episode = self._failed = False
         self.create_service(Trigger, "~/start_episode", self._on_start)
         self.create_service(Trigger, "~/stop_episode", self._on_stop)
 
@@ -106,8 +106,7 @@ class SimNode(Node):
     def _is_held(self) -> bool:
         """The last episode ended by what the policy still says: the next would, at once."""
         status = self.link.status
-        self._held = self._held and status is not None and bool(hindrance(status))
-        return self._held
+        return self._failed and status is not None and bool(hindrance(status))
 
     def _run_episode(self, spin: Spin) -> None:
         settings, env = self.settings, self.env
@@ -135,8 +134,8 @@ class SimNode(Node):
         result.steps = episode.steps
         result.command_latency_ms = episode.command_latency_ms
         self._report(result)
-        self._held = result.reason == EpisodeResult.POLICY_FAULT
-        if self._held and self._remaining and self._is_held():
+        self._failed = result.reason == EpisodeResult.POLICY_FAULT
+        if self._remaining and self._is_held():
             self.get_logger().warning("the next episode waits until the policy says otherwise")
 
     def _report(self, result: EpisodeResult) -> None:

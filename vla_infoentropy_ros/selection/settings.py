@@ -9,7 +9,7 @@ from typing import Any
 
 from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
 
-# The papers give layer numbers for OpenVLA's language model.
+# The papers give layer numbers for a language model of this depth.
 _PAPER_DEPTH = 32
 _LAST_LAYER = _PAPER_DEPTH - 1
 
