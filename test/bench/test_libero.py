@@ -9,16 +9,21 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from distributed import LocalCluster
 
 from vla_infoentropy_ros import bench
 from vla_infoentropy_ros.bench import libero
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.libero.play import Outcome
+from vla_infoentropy_ros.selection.settings import SelectionSettings
+
+ROOT = Path(__file__).parents[2]
 
 # Stands in for the simulator's Python: plays in no time, and dies while the server that ``broken``
 # names answers.
@@ -78,12 +83,12 @@ def run(options: argparse.Namespace, *more: str) -> int:
 def test_every_episode_is_counted_once_and_the_same_again(
     options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(options, "--rows", "dense", "random 48") == 0
+    assert run(options, "--rows", "dense", "random 64") == 0
     first = json.loads((options.out / "table.json").read_text())["rows"]
-    assert first["random 48"]["successes"] == 4 and first["random 48"]["episodes"] == 6
-    assert first["random 48"]["suites"]["libero_object"]["tasks"] == {"0": "2/3", "1": "2/3"}
+    assert first["random 64"]["successes"] == 4 and first["random 64"]["episodes"] == 6
+    assert first["random 64"]["suites"]["libero_object"]["tasks"] == {"0": "2/3", "1": "2/3"}
     assert "   4/6" in capsys.readouterr().out
-    assert run(options, "--rows", "dense", "random 48") == 0
+    assert run(options, "--rows", "dense", "random 64") == 0
     assert json.loads((options.out / "table.json").read_text())["rows"] == first
 
 
@@ -115,8 +120,17 @@ def test_rows_take_turns_and_those_that_are_finished_are_not_served(
 ) -> None:
     assert run(options, "--rows", "dense", "stale", "--block", "2") == 0
     assert options.rows == ["dense", "stale", "dense", "stale"]
-    assert run(options, "--rows", "stale", "dense", "random 48", "--block", "50") == 0
-    assert options.rows[4:] == ["random 48"]
+    assert run(options, "--rows", "stale", "dense", "random 64", "--block", "50") == 0
+    assert options.rows[4:] == ["random 64"]
+
+
+@pytest.mark.parametrize("preset", ["paper_infoentropy", "paper_vla_cache", "paper_vla_pruner"])
+def test_the_papers_rows_are_the_papers_presets(preset: str) -> None:
+    content = yaml.safe_load((ROOT / "config" / f"{preset}.yaml").read_text())
+    published = PolicyNodeSettings.from_values(content["/**"]["ros__parameters"])
+    row = libero.ROWS[preset].row
+    assert (row.variant, row.schedule) == (published.node.selector, published.node.schedule)
+    assert replace(SelectionSettings(), **row.settings) == published.selection
 
 
 @pytest.mark.parametrize("wrong", ["--episodes 51", "--block 0", "--workers 0"])
@@ -154,7 +168,7 @@ def lines_of(options: argparse.Namespace) -> list[tuple[str, int]]:
 def test_a_cluster_gives_the_table_of_one_machine(
     options: argparse.Namespace, cluster: str
 ) -> None:
-    rows = ["--rows", "dense", "random 48"]
+    rows = ["--rows", "dense", "random 64"]
     assert run(options, *rows) == 0
     here = json.loads((options.out / "table.json").read_text())
     shutil.rmtree(options.out)

@@ -79,6 +79,7 @@ ROWS = {
     "vla_cache": Row("vla_cache"),
     "vla_pruner 128": Row("vla_pruner"),
     "fastv 128": Row("fastv"),
+    "fastv 64": Row("fastv", settings={"prune_ratio": 0.75}),
     "attention_drift 128": _drift(128),
     "attention_drift 64": _drift(64),
     "attention_drift 64 window": _drafted(_drift(64)),
@@ -115,8 +116,10 @@ ROWS = {
     "attention_drift 48, expert rows": _drift(48, drift_rows="action"),
     "attention_drift 32, expert rows": _drift(32, drift_rows="action"),
     "attention_drift 48, root": _drift(48, drift_exponent=0.5),
-    "random 48": Row("random", settings={"fresh_tokens": 48}),
-    "random 32": Row("random", settings={"fresh_tokens": 32}),
+    **{
+        f"random {tokens}": Row("random", settings={"fresh_tokens": tokens})
+        for tokens in (64, 48, 32)
+    },
     "stale": Row("stale"),
 }
 # The static test of the papers compares single pixels; ours compares means of blocks.
