@@ -172,6 +172,18 @@ class TestBuilding:
         interfaces.build(project, prefix, WHEELS)
         assert [path.name for path in packages.iterdir()] == ["other-1.0-py3.11.egg-info"]
 
+    def test_a_removed_file_leaves_no_link(self, project: Path, ran: list[str]) -> None:
+        (project / "vla_infoentropy_ros").mkdir()
+        prefix, kept = project.parent / "venv", project / "launch" / "a.launch.xml"
+        for folder in ("lib/python3.11/site-packages", "share", "lib"):
+            place = prefix / folder / "vla_infoentropy_ros" / "robots"
+            place.mkdir(parents=True)
+            (place / "gone").symlink_to(project / "gone")
+            (place / "kept").symlink_to(kept)
+        interfaces.build(project, prefix, WHEELS)
+        assert kept.is_file()
+        assert {path.name for path in prefix.rglob("*") if path.is_symlink()} == {"kept"}
+
     def test_an_interrupted_build_goes_on(
         self, project: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -45,16 +45,22 @@ def build(project: Path, prefix: Path, source: Source) -> bool:
         _run(prefix, folder, "cmake", "--build", str(folder), "--parallel", str(os.cpu_count()))
         _record(compiled, inputs)
         if (project / PACKAGE).is_dir():
-            _forget_other_versions(prefix)
+            _forget_what_was(prefix)
         _run(prefix, folder, "cmake", "--install", str(folder))
         _record(linked, names)
     return compile_again
 
 
-def _forget_other_versions(prefix: Path) -> None:
-    """CMake leaves the metadata of an earlier version, which Python would read first."""
+def _forget_what_was(prefix: Path) -> None:
+    """CMake leaves the metadata of an earlier version, which Python would read first, and links to
+    files that are no more, which whoever lists a folder would meet."""
     for metadata in prefix.glob(f"lib/python*/site-packages/{PACKAGE}-*.egg-info"):
         shutil.rmtree(metadata)
+    packages = prefix.glob(f"lib/python*/site-packages/{PACKAGE}")
+    for folder in (*packages, prefix / "share" / PACKAGE, prefix / "lib" / PACKAGE):
+        for path in folder.rglob("*"):
+            if path.is_symlink() and not path.exists():
+                path.unlink()
 
 
 def _options(prefix: Path) -> list[str]:
