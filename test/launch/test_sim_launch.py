@@ -77,7 +77,8 @@ def test_an_image_becomes_a_command(
     listener: tuple[Listener, dict[str, str]], tmp_path: Path
 ) -> None:
     heard, environment = listener
-    command = launch_command({"selector": "attention_drift", "episodes": "1"})
+    # One takes two seconds, in which a listener need not have found every topic.
+    command = launch_command({"selector": "attention_drift", "episodes": "200"})
     with Launch(command, tmp_path / "log", environment) as launch:
 
         def answered() -> bool:
