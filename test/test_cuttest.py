@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from vla_infoentropy_ros.cuttest import (
     Moved,
     frames_from,
     main,
+    moving_frames,
     run_cuttest,
     synthetic_frames,
 )
@@ -51,21 +53,37 @@ def test_a_policy_whose_rows_see_words_is_told_from_a_causal_one() -> None:
     assert again.moved == flow.moved
 
 
-@pytest.mark.parametrize(("text", "images", "advice"), [
-    (0.0, 0.05, "fresh_tokens=32 and keyframe_every=0"),
-    (0.0, 0.6, "fresh_tokens=64 and keyframe_every=0"),
-    (0.05, 0.05, "fresh_tokens=64 and keyframe_every=8"),
-    (0.8, 0.8, "fresh_tokens=64 and keyframe_every=4"),
+@pytest.mark.parametrize(("text", "kept", "advice"), [
+    (0.0, (0.7, 0.4, 0.1), "fresh_tokens=32 and keyframe_every=0"),
+    (0.01, (0.4, 0.2, 0.1), "fresh_tokens=16 and keyframe_every=0"),
+    (0.8, (0.9, 0.7, 0.4), "fresh_tokens=128 and keyframe_every=10"),
+    (0.8, (0.9, 0.8, 0.6), "recompute everything"),
 ])
-def test_the_more_the_rows_need_the_more_is_recomputed(
-    text: float, images: float, advice: str
+def test_the_further_kept_keys_move_the_action_the_more_is_recomputed(
+    text: float, kept: tuple[float, ...], advice: str
 ) -> None:
-    shares = dict.fromkeys(CUTS, text) | {"no other image": images, OTHER: 1.0}
-    moved = {cut: [Moved(0.01 * share, 0.0, 0.0)] for cut, share in shares.items()}
-    report = CutReport("policy", 256, moved)
+    def moved(share: float) -> list[Moved]:
+        return [Moved(0.01 * share, 0.0, 0.0), Moved(0.03 * share, 0.0, 0.0)]
+
+    cuts = {cut: moved(text) for cut in CUTS} | {OTHER: moved(1.0)}
+    by_tokens = dict(zip((16, 32, 128, 0), map(moved, (*kept, 1.0)), strict=True))
+    report = CutReport("policy", 2, 256, cuts, by_tokens)
     assert advice in report.advice() and f"{text:.1%}" in report.table()
-    still = {cut: [Moved(0.0, 0.0, 0.0)] for cut in moved}
-    assert "nothing can be told" in CutReport("blind", 256, still).advice()
+    assert report.left(32) == pytest.approx(kept[1])
+    for still in ({"moved": {cut: moved(0.0) for cut in cuts}},
+                  {"kept": by_tokens | {0: moved(0.0)}}):
+        assert "nothing can be told" in replace(report, **still).advice()
+
+
+def test_keys_are_kept_over_pictures_that_follow_one_another() -> None:
+    """Half of the tokens of a policy of one view; of each view where there are two."""
+    policy, frames = tiny_flow_policy(), moving_frames(4, 1)
+    report = run_cuttest(policy, synthetic_frames(2, 1), "put red", [frames])
+    assert list(report.kept) == [1, 2, 4, 8, 0] and report.views == 1
+    assert all(len(moved) == 3 for moved in report.kept.values())
+    assert 0.0 < report.left(8) < report.left(1)
+    still = run_cuttest(policy, synthetic_frames(2, 1), "put red", [[frames[0]] * 3])
+    assert all(each.translation < 1e-6 for each in still.kept[1])
 
 
 def test_pictures_from_a_folder_in_order_and_in_colour(tmp_path: Path) -> None:

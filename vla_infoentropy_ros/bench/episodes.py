@@ -81,6 +81,7 @@ ROWS = {
     "fastv 128": Row("fastv"),
     "fastv 64": Row("fastv", settings={"prune_ratio": 0.75}),
     "attention_drift 128": _drift(128),
+    "attention_drift 112": _drift(112),
     "attention_drift 64": _drift(64),
     "attention_drift 64 window": _drafted(_drift(64)),
     "attention_drift 48": _drift(48),
@@ -97,7 +98,7 @@ ROWS = {
     "attention_drift 32, age 10": _drift(32, age_limit=10),
     **{
         f"attention_drift {tokens}, keyframe {every}": _drift(tokens, keyframe_every=every)
-        for tokens, every in ((32, 10), (64, 4), (48, 4), (32, 8))
+        for tokens, every in ((32, 10), (96, 10), (64, 4), (48, 4), (32, 8))
     },
     # Everything or nothing: the picture of a whole cache is as old as its last keyframe.
     "everything every 2nd step": Row("stale", settings={"keyframe_every": 2}),
