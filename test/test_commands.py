@@ -12,3 +12,8 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     except SystemExit as end:  # as argparse does
         code = end.code
     assert not code and "usage: " in capsys.readouterr().out
+
+
+def test_a_misspelt_command_is_recognised(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["relpay", "bag"]) == 2
+    assert "unknown command 'relpay'; did you mean replay?" in capsys.readouterr().out

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,8 @@ from test.trees import child_path
 from vla_infoentropy_ros import cuttest, selftest
 from vla_infoentropy_ros.bench import steps
 from vla_infoentropy_ros.demo import cli as demo
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
+from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.replay.cli import main as replay
@@ -136,6 +139,17 @@ def test_an_unknown_selector_gets_the_list(
             steps.main(["--selectors", "chess"])
     assert "selector='chess' is not among dense, " in (told := capsys.readouterr().err)
     assert "stale, checkerboard" in told
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(("name", "told"), [
+    ("chekerboard", "; did you mean checkerboard?"),
+    ("atention_drift+window", "; did you mean attention_drift?"),
+    ("attention_drift+windov", "decode 'windov' is not among greedy, window; did you mean window?"),
+])
+def test_a_misspelt_selector_is_recognised(name: str, told: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(told)):
+        PolicyNodeSettings.from_values({"selector": name})
 
 
 def test_a_robot_a_model_and_a_selector_of_ones_own_are_launched(site: Path) -> None:

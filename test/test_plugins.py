@@ -13,6 +13,7 @@ from vla_infoentropy_ros.driving.live_settings import LiveSettings
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.loading import load_policy
+from vla_infoentropy_ros.plugins import PluginError
 from vla_infoentropy_ros.selection import (
     SELECTORS,
     build_selector,
@@ -20,6 +21,7 @@ from vla_infoentropy_ros.selection import (
     plugins,
     selector_names,
 )
+from vla_infoentropy_ros.selftest import run_selftest
 from vla_infoentropy_ros.variants import Variant
 
 GOOD = """
@@ -36,7 +38,7 @@ WRONG = [
     ("def make(:\n", "cannot be imported: SyntaxError"),
     ("1 / 0\n", r"cannot be imported: ZeroDivisionError: division by zero \(\w+.py, line 1\)"),
     ("raise SystemExit(3)\n", "cannot be imported: SystemExit: 3"),
-    ("def makes(one, two): ...\n", "has no 'make'; did you mean 'makes'"),
+    ("def makes(one, two): ...\n", "has no 'make'; did you mean makes"),
     ("x = 1\n", "has no 'make'; write it as module:function"),
     ("make = 7\n", "is a int; name a function"),
     ("def make(): ...\n", r"must take \(\w+, \w+\) and takes \(\): too many positional"),
@@ -99,6 +101,59 @@ def test_what_a_model_says_itself_is_let_through(
     )
     with pytest.raises(PolicyError, match=r"^no weights: fetch them first$"):
         load_policy("telling_model:make")
+
+
+RAISING = """
+from test.tiny_policy import TinyPolicy
+from vla_infoentropy_ros.models.adapter import PolicyError
+
+class Theirs(TinyPolicy):
+    def tokenize(self, instruction):
+        if instruction == "say no":
+            raise PolicyError("instruction='say no' is not among mine")
+        return {"pick": 1, "up": [2, 3]}[instruction]
+
+    def decode_action(self, decided):
+        raise SystemExit(3)
+
+def make(text, options):
+    return Theirs()
+"""
+
+
+def test_what_a_model_raises_or_gives_while_it_runs_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "raising_model.py").write_text(RAISING)
+    policy = load_policy("raising_model:make")
+    told = r"^model='raising_model:make': "
+    keyed = told + r"tokenize raised KeyError: 'go' \(raising_model.py, line 9\)$"
+    with pytest.raises(PluginError, match=keyed):
+        policy.tokenize("go")
+    with pytest.raises(PluginError, match=told + "tokenize gave a list, must be a PromptTokens$"):
+        policy.tokenize("up")
+    with pytest.raises(PluginError, match=told + r"decode_action raised SystemExit: 3"):
+        policy.decode_action([1])
+    with pytest.raises(PolicyError, match=r"^instruction='say no' is not among mine$"):
+        policy.tokenize("say no")
+    assert policy.grid == (4, 4) and policy.name == "tiny", "everything else is the policy's"
+    assert not run_selftest(policy).passed
+
+
+def test_what_a_selector_raises_while_it_runs_is_one_sentence(
+    install: Callable[..., None]
+) -> None:
+    install("theirs", "chess", GOOD + """
+class make(Random):
+    def needs(self, depth):
+        return depth / 0
+
+    def __init__(self, settings, schedule):
+        super().__init__(settings)
+""")
+    with pytest.raises(PluginError, match=r"'chess', a plug-in of theirs .*: needs raised ZeroDiv"):
+        build_selector("chess").needs(4)
 
 
 def test_a_name_of_ours_is_taken(install: Callable[..., None]) -> None:

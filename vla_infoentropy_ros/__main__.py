@@ -8,6 +8,7 @@ from importlib import import_module
 
 from vla_infoentropy_ros.engine.requirements import RequirementError, check_transformers
 from vla_infoentropy_ros.extras import missing
+from vla_infoentropy_ros.foreign.text import did_you_mean
 from vla_infoentropy_ros.interrupting import terminable
 
 COMMANDS = {
@@ -43,7 +44,10 @@ def main(argv: list[str]) -> int:
         except ModuleNotFoundError as error:
             print(f"error: {missing(error)}", file=sys.stderr)
             return 1
-    asked = f"unknown command {argv[0]!r}\n" if argv and argv[0] not in ("-h", "--help") else ""
+    asked = ""
+    if argv and argv[0] not in ("-h", "--help"):
+        hint = did_you_mean(argv[0], COMMANDS)
+        asked = "; ".join(filter(None, (f"unknown command {argv[0]!r}", hint))) + "\n"
     lines = [f"  {name:9} {what}" for name, (_, what) in COMMANDS.items()]
     print(f"{asked}usage: python -m vla_infoentropy_ros COMMAND [--help]\n" + "\n".join(lines))
     return 2 if asked else 0

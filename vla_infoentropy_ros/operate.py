@@ -8,6 +8,7 @@ node's answer and ends with 0 where it is as asked, else with 1; `status` with 1
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ _DO = {
     "disable": "close it: zero command, at once",
     "clear_fault": "release the fault that is latched",
     "status": "what the node does, and what is in the way",
-    "instruct": "give the instruction TEXT",
+    "instruct": "give the instruction TEXT; with a limit until that is reached, telling each step; "
+                "an interrupt stops the robot",
 }
 _NAME = r"[A-Za-z_]\w*"
 
@@ -34,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
             raise UserError("instruct takes a text, like 'open the box', the others none")
         if not 0.0 < options.wait <= 3600.0:
             raise UserError(f"--wait {options.wait:g}: must lie in 0 .. 3600 s")
+        _check_limits(options)
         done, lines = _do(options, policy)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -49,14 +52,29 @@ def _do(options: argparse.Namespace, policy: str) -> tuple[bool, list[str]]:
     with Operator(policy, options.wait) as operator:
         if options.do == "status":
             status = operator.newest()
-            return not status.fault, told(status)
-        if options.do == "instruct":
+            twice = operator.namesakes()
+            return not (status.fault or twice), [*told(status), *filter(None, [twice])]
+        if options.do == "instruct" and (options.time_limit or options.step_limit):
+            done, sentence = operator.carry_out(
+                options.text, options.time_limit, options.step_limit,
+                lambda line: print(line, flush=True),
+            )
+        elif options.do == "instruct":
             done, sentence = operator.instruct(options.text)
         elif options.do == "clear_fault":
             done, sentence = operator.clear_fault()
         else:
             done, sentence = operator.enable(options.do == "enable")
         return done, [sentence]
+
+
+def _check_limits(options: argparse.Namespace) -> None:
+    limits = {"--time-limit": options.time_limit, "--step-limit": options.step_limit}
+    for flag, limit in limits.items():
+        if not (math.isfinite(limit) and 0 <= limit < 2**32):
+            raise UserError(f"{flag} {limit:g}: give a positive number, or 0 for no limit")
+        if limit and options.do != "instruct":
+            raise UserError(f"{flag} {limit:g} is for instruct; {options.do} has no end")
 
 
 def _full_name(namespace: str, node: str) -> str:
@@ -73,6 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("do", choices=list(_DO),
                         help="; ".join(f"{name}: {what}" for name, what in _DO.items()))
     parser.add_argument("text", nargs="?", default="", help="of instruct")
+    parser.add_argument("--time-limit", type=float, default=0.0,
+                        help="of instruct: s, after which the robot stands and no instruction is "
+                             "in force (default: none)")
+    parser.add_argument("--step-limit", type=int, default=0,
+                        help="of instruct: policy steps, after which the same (default: none)")
     parser.add_argument("--namespace", default="", help="of the node, as its launch file was given")
     parser.add_argument("--node", default="policy_node", help="its name (default: %(default)s)")
     parser.add_argument("--wait", type=float, default=5.0,

@@ -4,15 +4,18 @@ one sentence. No torch in here."""
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vla_infoentropy_ros.foreign.text import UserError, one_line
+from vla_infoentropy_ros.foreign.text import UserError, did_you_mean, one_line
 from vla_infoentropy_ros.knobs import SettingError
+
+
+class PluginError(UserError, ValueError):
+    """Code of others failed while it ran; the message names it, and the line."""
 
 
 def imported(path: str, told: str) -> Callable[..., Any]:
@@ -25,26 +28,27 @@ def imported(path: str, told: str) -> Callable[..., Any]:
         raise
     except (Exception, SystemExit) as error:  # importing runs it, and it may do anything
         raise SettingError(
-            f"{told}: {module_name} cannot be imported: {_seen(error)}; install it, or name its "
+            f"{told}: {module_name} cannot be imported: {seen(error)}; install it, or name its "
             "folder in PYTHONPATH"
         ) from error
     found = getattr(module, name, None)
     if found is None:
-        near = difflib.get_close_matches(name, dir(module), n=1)
-        raise SettingError(
-            f"{told}: {module_name} has no {name!r}"
-            + (f"; did you mean {near[0]!r}?" if near else "; write it as module:function")
-        )
+        hint = did_you_mean(name, dir(module), most=1) or "write it as module:function"
+        raise SettingError(f"{told}: {module_name} has no {name!r}; {hint}")
     if not callable(found):
         raise SettingError(f"{told}: {path} is a {type(found).__name__}; name a function")
     return found
 
 
-def made(make: Callable[..., Any], told: str, form: str, kind: type, *arguments: Any) -> Any:
-    """What ``make`` gives for the arguments, with all that the protocol ``kind`` has.
+def made(
+    make: Callable[..., Any], told: str, form: str, kind: type, gives: Mapping[str, type],
+    *arguments: Any,
+) -> Any:
+    """What ``make`` gives for the arguments, with all that the protocol ``kind`` has, `Contained`.
 
-    form: the names of the arguments, for the sentence. Raises SettingError where it does not take
-    them, gives something else, or raises; a UserError of its own is let through.
+    form: the names of the arguments, for the sentence. gives: see `Contained`. Raises SettingError
+    where it does not take the arguments, gives something else, or raises; a UserError of its own
+    is let through.
     """
     try:
         inspect.signature(make).bind(*arguments)
@@ -59,13 +63,41 @@ def made(make: Callable[..., Any], told: str, form: str, kind: type, *arguments:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        raise SettingError(f"{told}: it raised {_seen(error)}") from error
+        raise SettingError(f"{told}: it raised {seen(error)}") from error
     if missing := [name for name in _members(kind) if not hasattr(thing, name)]:
         raise SettingError(
             f"{told}: it gave a {type(thing).__name__} without {', '.join(missing)}, which a "
             f"{kind.__name__} has"
         )
-    return thing
+    return Contained(thing, told, gives)
+
+
+class Contained:
+    """A thing of others. Its methods named in ``gives`` raise nothing but `PluginError` and what a
+    UserError of its own says, and give what stands there; everything else is the thing's."""
+
+    def __init__(self, thing: Any, told: str, gives: Mapping[str, type]) -> None:
+        self._thing = thing
+        for name, kind in gives.items():
+            setattr(self, name, _contained(getattr(thing, name), f"{told}: {name}", kind))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._thing, name)
+
+
+def _contained(call: Callable[..., Any], told: str, kind: type) -> Callable[..., Any]:
+    def contained(*arguments: Any) -> Any:
+        try:
+            given = call(*arguments)
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{told} raised {seen(error)}") from error
+        if not isinstance(given, kind):
+            raise PluginError(f"{told} gave a {type(given).__name__}, must be a {kind.__name__}")
+        return given
+
+    return contained
 
 
 def _members(kind: type) -> list[str]:
@@ -75,7 +107,7 @@ def _members(kind: type) -> list[str]:
     return [name for name in dict.fromkeys(declared) if not name.startswith("_")]
 
 
-def _seen(error: BaseException) -> str:
+def seen(error: BaseException) -> str:
     """Its kind and text, and the line that it comes from."""
     place, trace = "", error.__traceback__
     while trace is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vla_infoentropy_ros.foreign.text import did_you_mean
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.selection import SelectionSettings, build_selector, check_selector
@@ -24,9 +25,9 @@ class Variant:
         selector, plus, decode = text.partition("+")
         check_selector(selector)
         if plus and decode not in DECODE_MODES:
-            raise SettingError(
-                f"{text!r}: decode {decode!r} is not among {', '.join(DECODE_MODES)}"
-            )
+            told = f"{text!r}: decode {decode!r} is not among {', '.join(DECODE_MODES)}"
+            hint = did_you_mean(decode, DECODE_MODES)
+            raise SettingError("; ".join(filter(None, (told, hint))))
         return cls(selector, decode or "greedy")
 
     def session(

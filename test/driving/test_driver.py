@@ -10,7 +10,9 @@ from test.driving.rig import SECOND, WORDS, Bench, picture
 from test.nodes.policies import LOAD, SCRIPT
 from vla_infoentropy_ros.control.resampling import ZEROS_AFTER_STOP
 from vla_infoentropy_ros.driving.images import PackedPicture, RawPicture
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.sources import Crowd
+from vla_infoentropy_ros.knobs import SettingError
 
 
 def stopped(bench, code):
@@ -72,6 +74,32 @@ def test_the_policy_raises(bench):
     rig.periods(1)
     rig.look()
     stopped(rig, "policy_exception")
+
+
+def test_words_that_break_the_policy_are_rejected_and_the_arm_stands(bench):
+    rig = bench()
+    rig.drive()
+    for text, told in (
+        ("über", "instruction rejected: the policy raised IndexError: index out of range"),
+        ("call", f"instruction rejected: model='{LOAD}': tokenize raised KeyError: 'call' (polic"),
+    ):
+        SCRIPT.unknown = "call"
+        rig.driver.instruction(text)
+        assert rig.driver.detail().startswith(told), rig.driver.detail()
+        assert not rig.arm.moving and rig.driver.runner.alive
+        rig.periods(1, look=True)
+        assert len(rig.heard.steps) == 1, "nothing is done by words that were not taken"
+    rig.driver.instruction(WORDS)
+    rig.periods(1, look=True)
+    assert rig.arm.moving and not rig.heard.faults
+
+
+def test_options_that_the_policy_has_no_use_for_are_refused_before_they_are_tried(bench):
+    rig = bench()
+    wanted = PolicyNodeSettings.from_values(rig.driver.settings.values() | {
+        "session.euler_steps": 2})
+    with pytest.raises(SettingError, match="takes no Euler steps"):
+        rig.driver.check(wanted)
 
 
 def test_an_old_image(bench):

@@ -34,6 +34,13 @@ def test_what_is_refused_changes_nothing(live):
     with pytest.raises(SettingError):
         live.change({"selector": "dense", "command.rate_hz": 1.0}, configured=False)
     assert live.settings is before
+
+    def never(settings):
+        raise SettingError("the policy has no use for it")
+
+    with pytest.raises(SettingError, match="no use"):
+        live.change({"schedule": "step"}, configured=True, check=never)
+    assert live.settings is before
     assert live.change({"schedule": "step"}, configured=True) == {"schedule"}
     assert live.settings.node.selector == before.node.selector
 

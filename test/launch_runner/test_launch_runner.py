@@ -116,7 +116,7 @@ class TestReading:
         assert read(path, mode="fast").processes[0].arguments == ("mode", "fast")
         with pytest.raises(LaunchError, match=r"'mode' is 'warp'; choose one of slow, fast"):
             read(path, mode="warp")
-        with pytest.raises(LaunchError, match=r"unknown argument 'mood'.*mode"):
+        with pytest.raises(LaunchError, match=r"unknown argument 'mood'; did you mean mode\? Arg"):
             read(path, mood="fast")
 
     def test_an_empty_choice_is_told_in_words(self, launch_file: Callable[[str], Path]) -> None:

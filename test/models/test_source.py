@@ -42,6 +42,8 @@ def _refused(model: str | Path, *words: str, revision: str = "") -> None:
 
 def test_names_that_lead_nowhere(folder: Path) -> None:
     _refused("/no/such/folder", "no such folder")
+    _refused(folder.parent / "openvl", "no such folder", "did you mean openvla?")
+    _refused("embeded", "no such folder", "did you mean embedded or ")
     _refused(folder / "config.json", "is a file")
     _refused("~nobody-of-this-name/x", "~nobody-of-this-name/x", "cannot be followed")
     _refused("x" * 5000, "cannot be followed", "too long")

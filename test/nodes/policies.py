@@ -29,6 +29,7 @@ class Script:
     further: tuple[tuple[float, ...], ...] = ()  # the chunk's actions behind values
     delay_s: float = 0.0
     error: BaseException | None = None
+    unknown: str = ""  # an instruction at which tokenize breaks
     seen: list[tuple[int, ...]] = field(default_factory=list)  # image shapes
 
 
@@ -45,6 +46,11 @@ class ScriptedPolicy(TinyPolicy):
     def preprocess(self, images):
         SCRIPT.seen.append(images[0].shape)
         return super().preprocess(images)
+
+    def tokenize(self, instruction):
+        if instruction == SCRIPT.unknown:
+            raise KeyError(instruction)
+        return super().tokenize(instruction)
 
     def decode_action(self, token_ids: Sequence[int]) -> Action:
         time.sleep(SCRIPT.delay_s)

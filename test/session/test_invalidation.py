@@ -63,6 +63,15 @@ def test_bad_instruction_leaves_the_old_one_in_force():
     assert session.step([frames(4)[3]]).invalidated == ""
 
 
+def test_an_instruction_that_breaks_the_policy_leaves_the_old_one_in_force():
+    session = started()
+    for _ in range(2):  # the second time too: it was never taken
+        with pytest.raises(IndexError):
+            session.set_instruction("über")  # a letter for which this policy has no embedding
+    assert session.instruction == "pick up"
+    assert session.step([frames(4)[3]]).invalidated == ""
+
+
 def test_image_size_change_reuses_nothing():
     session = started()
     larger = np.zeros((32, 32, 3), dtype=np.uint8)

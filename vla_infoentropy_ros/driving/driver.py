@@ -161,6 +161,11 @@ class Driver:
         if runner is not None:
             runner.close()
 
+    def check(self, settings: PolicyNodeSettings) -> None:
+        """Raise SettingError where the policy that is loaded cannot be run by other settings."""
+        if self.runner is not None:
+            self.runner.check(settings)
+
     def configure(self, settings: PolicyNodeSettings, changed: set[str]) -> None:
         """Valid new settings; changed: their parameters' names. A selector is exchanged between
         two steps."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings, parameter_specs
@@ -20,16 +20,20 @@ class LiveSettings:
         self.asked = dict(values)
         self._specs = {spec.name: spec for spec in parameter_specs()}
 
-    def change(self, asked: Mapping[str, Any], configured: bool) -> set[str]:
+    def change(
+        self, asked: Mapping[str, Any], configured: bool,
+        check: Callable[[PolicyNodeSettings], None] = lambda settings: None,
+    ) -> set[str]:
         """Take over other values and return the names of what differs now.
 
-        configured: a policy is loaded. Raises ValueError or TypeError where they cannot be, all
-        together, or not now; then nothing has changed.
+        configured: a policy is loaded. check: raises where it cannot be run so. Raises ValueError
+        or TypeError where they cannot be, all together, or not now; then nothing has changed.
         """
         values = self.asked | dict(asked)
         settings = PolicyNodeSettings.from_values(values)
         changed = settings.differences(self.settings)
         self._check(changed, configured)
+        check(settings)
         self.settings, self.asked = settings, values
         return changed
 

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
+from vla_infoentropy_ros.foreign.text import did_you_mean
 from vla_infoentropy_ros.knobs import SettingError
 
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}  # as launch files take it
@@ -50,9 +50,8 @@ def group_specs(prefix: str, group: Any) -> list[ParameterSpec]:
 def unknown_parameter(name: str, known: Sequence[str]) -> str:
     """An error text with the nearest known names."""
     within = [each for each in known if each.endswith(f".{name}")]
-    near = within or difflib.get_close_matches(name, known, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "see docs/parameters.md"
-    return f"parameter {name!r} is unknown; {hint}"
+    hint = f"did you mean {' or '.join(within)}?" if within else did_you_mean(name, known)
+    return f"parameter {name!r} is unknown; {hint or 'see docs/parameters.md'}"
 
 
 def typed(name: str, text: str, default: Any) -> Any:

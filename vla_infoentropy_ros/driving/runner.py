@@ -20,8 +20,9 @@ from vla_infoentropy_ros.foreign.text import MESSAGE, printable, quoted_lines
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.models.memory import release_device_memory
+from vla_infoentropy_ros.plugins import seen
 from vla_infoentropy_ros.selftest import neutral_state, run_selftest
-from vla_infoentropy_ros.session import Session, StepResult
+from vla_infoentropy_ros.session import Session, StepResult, check_fit
 
 _STOP_TIMEOUT_S = 10.0
 
@@ -119,6 +120,10 @@ class PolicyRunner:
         """Begin a new episode with the next frame."""
         self._request(lambda session: session.reset(reason))
 
+    def check(self, settings: PolicyNodeSettings) -> None:
+        """Raise SettingError for a selector or options that the policy cannot be run by."""
+        check_fit(self.policy, settings.build_selector(), settings.session)
+
     def set_selector(self, settings: PolicyNodeSettings) -> None:
         """Choose tokens by other settings from the next step on."""
         selector = settings.build_selector()
@@ -145,8 +150,10 @@ class PolicyRunner:
     def _instruct(self, session: Session, text: str) -> None:
         try:
             session.set_instruction(text)
-        except ValueError as error:
-            self.rejected = printable(error, MESSAGE)
+        except Exception as error:  # a policy may raise anything; the robot stands already
+            _log_trace("instruction rejected")
+            self.rejected = (printable(error, MESSAGE) if isinstance(error, ValueError)
+                             else f"the policy raised {seen(error)}")
             session.reset("instruction_changed")  # it keeps the old text while the robot stands
             return
         self.instruction = session.instruction
@@ -170,11 +177,15 @@ class PolicyRunner:
             self._listener.frame_rejected(frame, str(error))
             return
         except Exception as error:  # a policy may raise anything; the robot must stop for it
-            told = quoted_lines(traceback.format_exc())
-            logging.getLogger(__name__).debug("step failed:\n%s", told)
+            _log_trace("step failed")
             self._listener.step_failed(frame, error)
             return
         self._listener.step_done(frame, result, self._session.instruction)
+
+
+def _log_trace(what: str) -> None:
+    """Where the exception that is being handled came from, for who asks for it."""
+    logging.getLogger(__name__).debug("%s:\n%s", what, quoted_lines(traceback.format_exc()))
 
 
 def load(settings: PolicyNodeSettings) -> Any:

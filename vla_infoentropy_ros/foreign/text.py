@@ -7,7 +7,9 @@ raised or published passes through here: by `UserError` and `Fault` of itself, e
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 NAME = 120  # characters of one name or value
@@ -44,6 +46,13 @@ def shown(value: Any) -> str:
 def one_line(text: object, most: int = 300) -> str:
     """A library's message: its line ends are no data, they become blanks."""
     return printable(" ".join(_shortened(str(text), 10 * most).split()), most)
+
+
+def did_you_mean(name: str, known: Iterable[str], most: int = 3) -> str:
+    """A question for the message about a name that is none of ``known``: "did you mean a or b?";
+    "" where none is like it."""
+    near = difflib.get_close_matches(name, list(known), n=most)
+    return f"did you mean {' or '.join(map(printable, near))}?" if near else ""
 
 
 def quoted_lines(text: str, most: int = 300) -> str:

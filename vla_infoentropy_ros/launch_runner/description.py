@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from vla_infoentropy_ros.foreign.text import did_you_mean
 from vla_infoentropy_ros.share import PACKAGE, share_directory
 
 from .xml_tree import Element, LaunchError, parse
@@ -92,9 +93,11 @@ class Description:
             if element.tag in handlers:
                 handlers[element.tag](element)
         if unknown := sorted(set(given) - set(self.arguments)):
+            hint = did_you_mean(unknown[0], self.arguments)
             raise LaunchError(
-                f"{path}: unknown argument {', '.join(map(repr, unknown))}. Arguments of this "
-                f"file: {', '.join(self.arguments) or 'none'}. See --show-args."
+                f"{path}: unknown argument {', '.join(map(repr, unknown))}"
+                f"{'; ' if hint else '.'}{hint} Arguments of this file: "
+                f"{', '.join(self.arguments) or 'none'}. See --show-args."
             )
 
     def _arg(self, element: Element) -> None:

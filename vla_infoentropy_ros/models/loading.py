@@ -10,8 +10,16 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
+import torch
+
 from vla_infoentropy_ros.engine.requirements import warn_if_untested
-from vla_infoentropy_ros.models.adapter import PolicyAdapter, PolicyError
+from vla_infoentropy_ros.models.adapter import (
+    Action,
+    PolicyAdapter,
+    PolicyError,
+    PromptTokens,
+    VisionInput,
+)
 from vla_infoentropy_ros.models.environment import TORCH_DTYPES, parse_device
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.source import Source, existing_folder, is_embedded, locate
@@ -19,6 +27,8 @@ from vla_infoentropy_ros.plugins import imported, made
 
 EMBEDDED = "embedded"
 _FACTORY = re.compile(r"([^\W\d][\w.]*:[^\W\d]\w*)(?::(.*))?", re.DOTALL)
+_GIVES = {"preprocess": VisionInput, "tokenize": PromptTokens, "embed_vision": torch.Tensor,
+          "decode_action": Action}
 _SHIPPED = Path(__file__).parent / "embedded"
 SHIPPED = {
     "embedded_flow": _SHIPPED / "flow" / "whole",
@@ -72,7 +82,7 @@ def load_policy(
         return _own(own[1], own[2] or "", model, options)
     folder = None if model == EMBEDDED else SHIPPED.get(model) or existing_folder(model)
     if model != EMBEDDED and not (folder and is_embedded(folder)):
-        source = locate(model, options.revision)
+        source = locate(model, options.revision, (EMBEDDED, *SHIPPED))
         return LOADERS[source.family.name](source, options, progress)
     return _embedded(folder, options)
 
@@ -81,7 +91,9 @@ def _own(path: str, text: str, model: str, options: LoadOptions) -> PolicyAdapte
     """What a function of another package loads."""
     told = f"model={model!r}"
     load = imported(path, told)
-    policy: PolicyAdapter = made(load, told, "text, options", PolicyAdapter, text, options)
+    policy: PolicyAdapter = made(
+        load, told, "text, options", PolicyAdapter, _GIVES, text, options
+    )
     return policy
 
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 import glob
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vla_infoentropy_ros.foreign.text import one_line, printable, shown
+from vla_infoentropy_ros.foreign.text import did_you_mean, one_line, printable, shown
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.contents import Contents
 from vla_infoentropy_ros.models.families import CONFIG, EMBEDDED_CONFIG, Family, recognise
@@ -101,20 +101,34 @@ def is_embedded(folder: Path) -> bool:
     return True
 
 
-def locate(model: str, revision: str) -> Source:
-    """A local folder, or a hub id at the commit ``revision``, seen through and recognised."""
+def locate(model: str, revision: str, names: Iterable[str] = ()) -> Source:
+    """A local folder, or a hub id at the commit ``revision``, seen through and recognised. names:
+    what else could have been meant."""
     folder = existing_folder(model)
     if folder is not None:
         return Source.of(Contents.of_folder(folder))
     if not HUB_ID.fullmatch(model):
-        raise PolicyError(f"model={model!r}: no such folder, and not a hub id (owner/name)")
+        raise PolicyError(_with_hint(
+            f"model={model!r}: no such folder, and not a hub id (owner/name)", model, names
+        ))
     if not HUB_COMMIT.fullmatch(revision):  # a branch or a tag may hold other weights tomorrow
-        raise PolicyError(
+        raise PolicyError(_with_hint(
             f"model={model!r} is a hub id and needs a revision, revision={revision!r} is no "
             "commit: pin the one (40 hex digits) whose weights you have tested, or name a local "
-            "folder"
-        )
+            "folder", model, names
+        ))
     return _from_hub(model, revision)
+
+
+def _with_hint(told: str, model: str, names: Iterable[str]) -> str:
+    """Whatever is called nearly like it: one of ``names``, or a folder beside where it would be."""
+    path = Path(model).expanduser()
+    try:
+        beside = [each.name for each in path.parent.iterdir() if each.is_dir()]
+    except OSError:
+        beside = []
+    hint = did_you_mean(model, names) or did_you_mean(path.name, beside)
+    return "; ".join(filter(None, (told, hint)))
 
 
 def _from_hub(model: str, revision: str) -> Source:

@@ -241,7 +241,9 @@ class PolicyNode(LifecycleNode):
         known = {spec.name for spec in parameter_specs()}
         asked = {change.name: change.value for change in changes if change.name in known}
         try:
-            changed = self._live.change(asked, self.driver.runner is not None)
+            changed = self._live.change(
+                asked, self.driver.runner is not None, self.driver.check
+            )
         except (ValueError, TypeError) as error:
             return SetParametersResult(successful=False, reason=printable(error, MESSAGE))
         if changed:

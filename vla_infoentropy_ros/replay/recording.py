@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_infoentropy_ros.foreign.text import did_you_mean
 from vla_infoentropy_ros.replay.errors import BagError
 
 RAW, COMPRESSED, INSTRUCTION, EPISODE_END = "raw", "compressed", "instruction", "episode_end"
@@ -90,9 +90,8 @@ def choose(path: Path, found: Sequence[str], wanted: Sequence[str], views: int |
     """
     for name in wanted:
         if name not in found:
-            near = difflib.get_close_matches(name, found, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise BagError(f"no images on topic {name} in {path}: {hint}"
+            hint = did_you_mean(name, found, most=1)
+            raise BagError(f"no images on topic {name} in {path}: {hint + ' ' if hint else ''}"
                            f"Image topics: {', '.join(found)}")
     chosen = list(wanted) or list(found)
     if views is not None and len(chosen) != views:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from vla_infoentropy_ros.foreign.text import did_you_mean
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.selection import plugins
 from vla_infoentropy_ros.selection.attention_drift import AttentionDrift
@@ -37,8 +38,9 @@ def selector_names() -> tuple[str, ...]:
 
 def check_selector(name: str) -> None:
     """Raise SettingError, listing the known names, for any other; nothing is imported."""
-    if name not in selector_names():
-        raise SettingError(f"selector={name!r} is not among {', '.join(selector_names())}")
+    if name not in (known := selector_names()):
+        told = f"selector={name!r} is not among {', '.join(known)}"
+        raise SettingError("; ".join(filter(None, (told, did_you_mean(name, known)))))
 
 
 def load_plugins() -> list[str]:

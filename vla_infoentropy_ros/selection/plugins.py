@@ -11,11 +11,13 @@ import functools
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 
+from vla_infoentropy_ros.engine.probe import AttentionNeeds
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.plugins import imported, made
-from vla_infoentropy_ros.selection.base import Selector
+from vla_infoentropy_ros.selection.base import Selection, Selector
 from vla_infoentropy_ros.selection.settings import SelectionSettings
 
+_GIVES = {"needs": AttentionNeeds, "select": Selection}
 GROUP = "vla_infoentropy_ros.selectors"
 Builder = Callable[[SelectionSettings, str], Selector]
 
@@ -44,7 +46,7 @@ def _loaded(name: str) -> Builder | str:
     except SettingError as error:
         return str(error)
     return lambda settings, schedule: made(
-        build, told, "settings, schedule", Selector, settings, schedule
+        build, told, "settings, schedule", Selector, _GIVES, settings, schedule
     )
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 
 from vla_infoentropy_ros.session.options import DECODE_MODES, SessionOptions
 from vla_infoentropy_ros.session.report import SelectionReport, StepResult
-from vla_infoentropy_ros.session.session import Session, StepError, decoding, decoding_note
+from vla_infoentropy_ros.session.session import (
+    Session,
+    StepError,
+    check_fit,
+    decoding,
+    decoding_note,
+)
 
 __all__ = [
     "DECODE_MODES",
@@ -14,6 +20,7 @@ __all__ = [
     "SessionOptions",
     "StepError",
     "StepResult",
+    "check_fit",
     "decoding",
     "decoding_note",
 ]

@@ -76,19 +76,19 @@ class Session:
         """
         if text == self.instruction:
             return
-        before, self._prompt = self._prompt, self.policy.tokenize(text)
+        prompt = self.policy.tokenize(text)
+        if self._prompt is None or not prompt.same_as(self._prompt):
+            self._build(prompt, self.selector)
+            self.reset("instruction_changed" if self.steps else "first_frame")
         self.instruction = text
-        if before is not None and self._prompt.same_as(before):
-            return
-        self._build()
-        self.reset("instruction_changed" if self.steps else "first_frame")
 
     def set_selector(self, selector: Selector) -> None:
         """Choose tokens by ``selector`` from the next step on; resets. Raises SettingError where
         the policy cannot be run so; the old one then stays in force."""
         check_fit(self.policy, selector, self.options)
+        if self._prompt is not None:
+            self._build(self._prompt, selector)
         self.selector = selector
-        self._build()
         self.reset("selector_changed")
 
     def set_options(self, options: SessionOptions) -> None:
@@ -251,32 +251,34 @@ class Session:
     def _no_ages(self) -> torch.Tensor:
         return torch.zeros(self._visual, dtype=torch.int64, device=self._device)
 
-    def _build(self) -> None:
-        """A decoder for the prompt's length and the selector's probe; its cache starts empty."""
-        if self._prompt is None:
-            return
-        embed = self.policy.backbone.embed_tokens
-        ids = self._prompt.token_ids.to(self._device)
-        self._words = self._prompt.instruction.nonzero().squeeze(-1).to(self._device)
-        layout = self.policy.head.layout(self._visual, ids.shape[0])
-        needs = self.selector.needs(self._depth)
+    def _build(self, prompt: PromptTokens, selector: Selector) -> None:
+        """A decoder for the prompt's length and the selector's probe; its cache starts empty. All
+        of it or, where the policy or the selector raises, nothing."""
+        backbone, head = self.policy.backbone, self.policy.head
+        ids = prompt.token_ids.to(self._device)
+        words = prompt.instruction.nonzero().squeeze(-1).to(self._device)
+        layout = head.layout(self._visual, ids.shape[0])
+        needs = selector.needs(self._depth)
         layers = needs.resolve(self._depth)
-        self._action_rows = self.policy.head.action_rows_read(layout) if needs.action else 0
+        action_rows = head.action_rows_read(layout) if needs.action else 0
         with torch.inference_mode():
-            self._text = embed(ids)
+            text = backbone.embed_tokens(ids)
             leading = [self.policy.bos_token_id] * layout.bos
-            self._bos = embed(torch.tensor(leading, dtype=torch.int64, device=self._device))
-            self._decoder = PartialDecoder(self.policy.backbone, layout, layers)
-        self._measure(self._decoder)
+            bos = backbone.embed_tokens(torch.tensor(leading, dtype=torch.int64,
+                                                     device=self._device))
+            decoder = PartialDecoder(backbone, layout, layers)
+        self._measure(decoder, selector)
+        self._prompt, self._words, self._text, self._bos = prompt, words, text, bos
+        self._action_rows, self._decoder = action_rows, decoder
 
-    def _measure(self, decoder: PartialDecoder) -> None:
+    def _measure(self, decoder: PartialDecoder, selector: Selector) -> None:
         """What depends on the machine or has no closed form; once, before the first step."""
         if not self._vision_flops:
             blank = [np.zeros((224, 224, 3), dtype=np.uint8)] * self.policy.views
             with torch.inference_mode():
                 pixels = self.policy.preprocess(blank).pixels
                 self._vision_flops = measure_flops(lambda: self.policy.embed_vision(pixels))
-        wanted = isinstance(self.selector, WithRefresh) and self.selector.wants_ridge
+        wanted = isinstance(selector, WithRefresh) and selector.wants_ridge
         self._ridge = ridge_of(decoder) if wanted else 0
 
     def _check_stamp(self, stamp_ns: int | None) -> None:

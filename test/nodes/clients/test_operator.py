@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -11,6 +12,7 @@ import rclpy
 from test.nodes.harness import FAST, WORDS, driven, parameters, until
 from vla_infoentropy_ros import operate
 from vla_infoentropy_ros.control import faults
+from vla_infoentropy_ros.nodes.clients import operator
 from vla_infoentropy_ros.nodes.policy_node import PolicyNode
 
 pytestmark = pytest.mark.usefixtures("ros")
@@ -139,3 +141,50 @@ def test_of_two_robots_one_is_meant(run):
         assert not left.status.enabled
         assert run("enable", "--namespace", "left", "--node", "policy_node")[0] == 0
         until(lambda: left.status.enabled, "not enabled")
+
+
+def test_an_instruction_with_limits_is_carried_out_and_told_step_by_step(run):
+    with driven(command__dry_run=True) as (robot, _, _), robot.streaming(robot.look):
+        code, told = run("instruct", "open the box", "--step-limit", "3", "--time-limit", "60")
+        *steps, end = told.splitlines()
+        assert code == 0 and [line.partition(":")[0] for line in steps] == [
+            "step 1", "step 2", "step 3"]
+        assert re.fullmatch(r"ended by step_limit after 3 steps in [\d.]+ s; the robot stands", end)
+        until(lambda: not robot.status.instruction, "still instructed", lambda: robot.status)
+        code, told = run("instruct", "123", "--time-limit", "60")
+        assert code == 1 and told.endswith(
+            "ended by rejected after 0 steps in 0.0 s; the robot stands; empty instruction")
+
+
+def test_an_interrupt_ends_what_is_carried_out(run, monkeypatch):
+    interrupted = []
+
+    def interrupt(line):
+        if not interrupted:
+            interrupted.append(line)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(operator, "_step_told", interrupt)
+    with driven(command__dry_run=True) as (robot, _, _), robot.streaming(robot.look):
+        code, told = run("instruct", "open the box", "--time-limit", "600")
+        assert code == 1 and "ended by canceled after " in told and "the robot stands" in told
+        until(lambda: not robot.status.instruction, "still instructed", lambda: robot.status)
+
+
+def test_of_two_nodes_of_one_name_none_is_enabled(run):
+    with driven() as (robot, _, rig):
+        second = PolicyNode(parameter_overrides=parameters(FAST))
+        rig.add(second)
+        try:
+            told = "2 nodes are called /policy_node, and each would obey"
+            code, status = run("status")
+            assert code == 1 and told in status.splitlines()[-1]
+            for words in (["enable"], ["clear_fault"], ["instruct", "open the box"],
+                          ["instruct", "open the box", "--step-limit", "1"]):
+                code, answer = run(*words)
+                assert code == 1 and told in answer
+            assert run("disable")[0] == 0, "a stop is for all of them"
+            assert not robot.status.enabled and not robot.status.instruction
+        finally:
+            rig.remove(second)
+            second.destroy_node()

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 import rclpy
+from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
+from vla_infoentropy_ros.action import ExecuteInstruction
 from vla_infoentropy_ros.control.faults import FAULT_CODES
 from vla_infoentropy_ros.foreign.text import MESSAGE, one_line, printable, shown, spelled
 from vla_infoentropy_ros.msg import InferenceStatus
@@ -46,6 +48,7 @@ class Operator:
     def __init__(self, policy: str, patience_s: float) -> None:
         self._policy, self._patience_s = policy, patience_s
         self.status: InferenceStatus | None = None
+        self._heard_s = 0.0
         stay_local()
         self._context = rclpy.Context()
         try:
@@ -74,27 +77,47 @@ class Operator:
         self._context.try_shutdown()
 
     def enable(self, on: bool) -> Answer:
-        """Open or close the operator's interlock."""
+        """Open or close the operator's interlock. It is closed for all nodes of this name, and
+        opened for one alone."""
+        if on and (told := self.namesakes()):
+            return False, f"not asked: {told}"
         return self._call(SetBool, "enable", SetBool.Request(data=on))
 
     def clear_fault(self) -> Answer:
         """Release what is latched; the node then says what motion needs."""
+        if told := self.namesakes():
+            return False, f"not asked: {told}"
         return self._call(Trigger, "clear_fault", Trigger.Request())
 
     def newest(self) -> InferenceStatus:
         """What the node has told last."""
         if not self._wait(lambda: self.status is not None):
             raise GraphError(self._missing())
-        heard_s = time.monotonic()
-        self._wait(lambda: time.monotonic() - heard_s > _BURST_S)
+        self._pass(_BURST_S)
         assert self.status is not None
         return self.status
+
+    def namesakes(self) -> str:
+        """A sentence where more than one node has the name, since each hears what one is told;
+        else ""."""
+        topic = f"{self._policy}/status"
+        if not self._wait(lambda: self._node.count_publishers(topic)):
+            raise GraphError(self._missing())
+        self._pass(_BURST_S)
+        count = self._node.count_publishers(topic)
+        if count < 2:
+            return ""
+        return (f"{count} nodes are called {self._policy}, and each would obey; give each robot a "
+                "namespace (namespace:=left), or stop all but one; a killed one is seen for up to "
+                "half a minute")
 
     def instruct(self, text: str) -> Answer:
         """Give an instruction on the topic, and hear whether the node follows it."""
         before = self.newest()
         if before.state in _NOT_RUNNING:
             return False, f"not given: {before.detail}"
+        if told := self.namesakes():
+            return False, f"not given: {told}"
         topic = f"{self._policy.rpartition('/')[0]}/instruction"
         others = full_names(self._node.get_publishers_info_by_topic(topic))
         if before.enabled and others:
@@ -121,14 +144,49 @@ class Operator:
             return False, now.detail
         return True, "; ".join(filter(None, (f"in force: {shown(now.instruction)}", now.detail)))
 
+    def carry_out(
+        self, text: str, time_limit_s: float, step_limit: int, progress: Callable[[str], None]
+    ) -> Answer:
+        """Have an instruction carried out within limits, 0 for none, until it ends; an interrupt
+        ends it and stops the robot. progress: told a line after each step."""
+        if told := self.namesakes():
+            return False, f"not given: {told}"
+        client = ActionClient(self._node, ExecuteInstruction, f"{self._policy}/execute_instruction")
+        if not self._wait(client.server_is_ready):
+            raise GraphError(self._missing())
+        goal = ExecuteInstruction.Goal(instruction=text, time_limit=time_limit_s,
+                                       step_limit=step_limit)
+        sent = client.send_goal_async(goal, lambda message: progress(_step_told(message.feedback)))
+        try:
+            ended = self._begun(sent).get_result_async()
+            while not self._wait(ended.done):
+                if time.monotonic() - self._heard_s > self._patience_s:
+                    raise GraphError(self._mute())
+        except KeyboardInterrupt:
+            handle = self._begun(sent)
+            handle.cancel_goal_async()
+            ended = handle.get_result_async()
+            if not self._wait(ended.done):
+                raise GraphError(self._mute()) from None
+        result = ended.result().result
+        told = (f"ended by {printable(result.reason)} after {result.steps} steps in "
+                f"{result.duration:.1f} s; the robot stands")
+        done = result.reason in (result.TIME_LIMIT, result.STEP_LIMIT)
+        return done, "; ".join(filter(None, (told, printable(result.detail, MESSAGE))))
+
+    def _begun(self, sent: Any) -> Any:
+        """The handle of a goal that was sent."""
+        if not self._wait(sent.done):
+            raise GraphError(self._mute())
+        return sent.result()
+
     def _call(self, kind: Any, name: str, request: Any) -> Answer:
         client = self._node.create_client(kind, f"{self._policy}/{name}")
         if not self._wait(client.service_is_ready):
             raise GraphError(self._missing())
         future = client.call_async(request)
         if not self._wait(future.done):
-            raise GraphError(f"{self._policy} does not answer within {self._patience_s:g} s: it "
-                             "was killed, or its machine is busy; look at its log")
+            raise GraphError(self._mute())
         answer = future.result()
         return bool(answer.success), printable(answer.message, MESSAGE)
 
@@ -140,6 +198,16 @@ class Operator:
                 return False
             self._executor.spin_once(timeout_sec=_SLICE_S)
         return True
+
+    def _pass(self, seconds: float) -> None:
+        """Hear what comes within this time."""
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s:
+            self._executor.spin_once(timeout_sec=_SLICE_S)
+
+    def _mute(self) -> str:
+        return (f"{self._policy} does not answer within {self._patience_s:g} s: it was killed, or "
+                "its machine is busy; look at its log")
 
     def _missing(self) -> str:
         """Why nobody is there, as far as the graph tells."""
@@ -156,7 +224,12 @@ class Operator:
                 f"namespace, name and RMW_IMPLEMENTATION{others}")
 
     def _on_status(self, message: InferenceStatus) -> None:
-        self.status = message
+        self.status, self._heard_s = message, time.monotonic()
+
+
+def _step_told(feedback: Any) -> str:
+    return (f"step {feedback.steps}: {feedback.latency_ms:.1f} ms, image to command "
+            f"{feedback.image_to_command_ms:.1f} ms, {feedback.reuse_ratio:.0%} reused")
 
 
 def told(status: InferenceStatus) -> list[str]:
