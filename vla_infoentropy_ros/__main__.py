@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": ("vla_infoentropy_ros.demo", "simulated robot and policy node, with a report"),
     "replay": ("vla_infoentropy_ros.replay", "a bag through two selectors, compared"),
     "selftest": ("vla_infoentropy_ros.selftest", "does a checkpoint see, and act sanely?"),
+    "tiny": ("vla_infoentropy_ros.models.openvla.tiny", "a checkpoint to try commands on"),
     "cuttest": ("vla_infoentropy_ros.cuttest", "how much of a picture may be reused"),
     "doctor": ("vla_infoentropy_ros.doctor", "what is in use here, and what is wrong with it"),
     "operate": ("vla_infoentropy_ros.operate", "enable, instruct, clear a fault; needs no ros2"),

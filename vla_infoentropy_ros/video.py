@@ -67,7 +67,9 @@ def _write_mp4(frames: list[Picture], path: Path, fps: float) -> bool:
 
 def write_gif(frames: list[Picture], path: Path, fps: float = 5.0) -> None:
     """Write ``path``, an animation without end. frames: as for `write_video`, one at least."""
-    pages = [Image.fromarray(frame).quantize(128) for frame in frames]
+    # By coverage: the median cut leaves no colour to what is small, and makes yellow cubes orange.
+    pages = [Image.fromarray(frame).quantize(128, Image.Quantize.MAXCOVERAGE, kmeans=1)
+             for frame in frames]
     pages[0].save(path, save_all=True, append_images=pages[1:], loop=0,
                   duration=int(1000 / fps), optimize=False)
 

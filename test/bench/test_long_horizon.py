@@ -101,13 +101,26 @@ def test_a_new_instruction_is_answered_as_by_a_session_that_has_seen_nothing(
     assert played.fresh == pytest.approx((48 * (len(seen) - 2) + 256) / (len(seen) - 1))
 
 
-def test_equal_seeds_give_the_same_outcome_twice_under_noise_too(
+def test_equal_seeds_are_played_alike_under_noise_too(
     tables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Tabletop, "max_steps", 25)
-    again = job("attention_drift 48, noise 10", 2)
-    played = episodes._play(again)
-    assert played.solved == 2 and episodes._play(again) == played
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    step = episodes.Session.step
+
+    def watched(session: episodes.Session, images: list[np.ndarray]) -> Any:
+        result = step(session, images)
+        seen.append((images[0].copy(), result.action.chunk))
+        return result
+
+    monkeypatch.setattr(episodes.Session, "step", watched)
+    monkeypatch.setattr(Tabletop, "max_steps", 3)
+    for row in ("attention_drift 48, noise 10",) * 2 + ("attention_drift 48",):
+        episodes._play(job(row, 1))
+    first, again, still = seen[:3], seen[3:6], seen[6:]
+    for (picture, chunk), (second, decided), (plain, _) in zip(first, again, still, strict=True):
+        np.testing.assert_array_equal(picture, second)
+        np.testing.assert_array_equal(chunk, decided)
+        assert (picture != plain).any(), "there is noise"
 
 
 def test_success_is_all_of_them_and_each_is_counted() -> None:

@@ -13,13 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from test.models.tiny_openvla import VOCAB, tiny_tokenizer
 from vla_infoentropy_ros.foreign.text import spelled
 from vla_infoentropy_ros.models.adapter import PolicyAdapter, PolicyError
 from vla_infoentropy_ros.models.instruction import instruction_words
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.models.openvla import OpenVLAPolicy
 from vla_infoentropy_ros.models.openvla.prompt import Prompt
+from vla_infoentropy_ros.models.openvla.tiny import VOCAB, tiny_tokenizer
 from vla_infoentropy_ros.selection import build_selector
 from vla_infoentropy_ros.session import Session
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from test.models.tiny_openvla import VOCAB, write_tiny_openvla
+from test.models.tiny_openvla import write_tiny_openvla
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla import OpenVLAPolicy, load_openvla
 from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
 from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel, unused_parameters
+from vla_infoentropy_ros.models.openvla.tiny import VOCAB
 from vla_infoentropy_ros.selection import build_selector
 from vla_infoentropy_ros.session import Session
 

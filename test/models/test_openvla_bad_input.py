@@ -13,11 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from test.models.tiny_openvla import tiny_tokenizer, write_tiny_openvla
+from test.models.tiny_openvla import write_tiny_openvla
 from vla_infoentropy_ros.models import environment
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla import OpenVLAPolicy, load_openvla
+from vla_infoentropy_ros.models.openvla.tiny import tiny_tokenizer
 
 KEY = LoadOptions(unnorm_key="bridge_orig")
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from test.models.tiny_openvla import VOCAB, write_tiny_openvla
+from test.models.tiny_openvla import write_tiny_openvla
 from vla_infoentropy_ros.control.conventions import gripper_opening, rotation_vector
 from vla_infoentropy_ros.models.conventions import (
     convert_gripper,
@@ -31,6 +31,7 @@ from vla_infoentropy_ros.models.load_options import (
     LoadOptions,
 )
 from vla_infoentropy_ros.models.openvla import load_openvla
+from vla_infoentropy_ros.models.openvla.tiny import VOCAB
 
 component = st.floats(-1.7, 1.7, allow_nan=False)
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from test.models.tiny_openvla import tiny_tokenizer
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.embedded.config import Architecture
 from vla_infoentropy_ros.models.embedded.network import EmbeddedNetwork
 from vla_infoentropy_ros.models.openvla.prompt import Prompt
+from vla_infoentropy_ros.models.openvla.tiny import tiny_tokenizer
 from vla_infoentropy_ros.models.tokenizer_rules import check_tokenizer
 
 LLAMA = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random OpenVLA checkpoints of a few hundred kilobytes, written in the published layout."""
+"""Random OpenVLA checkpoints in every way that a checkpoint is written."""
 
 from __future__ import annotations
 
@@ -9,32 +9,16 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
 
 from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
-from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel
-
-VOCAB = 576  # at most 300 pieces of text, then fillers; the last 256 are action tokens
-PADDING = 64
-EMPTY_WORD = 29871  # its id in Llama's vocabulary, kept in one that is large enough
-SENTENCES = [
-    "In: What action should the robot take to pick up the red block?\nOut:",
-    "In: What action should the robot take to put the blue cup on the green plate?\nOut:",
-    "In: What action should the robot take to open the drawer and close it?\nOut:",
-    "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,:;'-?!",
-]
-
-
-def action_stats(offset: float = 0.0) -> dict[str, Any]:
-    """One entry of norm_stats: seven quantiles, the gripper passed through."""
-    return {
-        "action": {
-            "q01": [-0.02 + offset, -0.03, -0.04, -0.1, -0.2, -0.3, 0.0],
-            "q99": [0.02 + offset, 0.03, 0.04, 0.1, 0.2, 0.3, 1.0],
-            "mask": [True] * 6 + [False],
-        },
-        "num_transitions": 10,
-    }
+from vla_infoentropy_ros.models.openvla.tiny import (
+    VOCAB,
+    action_stats,
+    tiny_config,
+    tiny_preprocessor,
+    tiny_tensors,
+    tiny_tokenizer,
+)
 
 
 def write_tiny_openvla(
@@ -56,12 +40,11 @@ def write_tiny_openvla(
     language model's config, e.g. grouped queries. dataset_statistics: what a fine-tune leaves,
     under the key "my_robot". name_prefix: as a wrapped model would save, "base_model.model.".
     vocab: tokens; 32000 puts the empty word where Llama has it, for 16 MB more.
-    Weights are random, unlike zero or one everywhere, so that every parameter counts.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    config = tiny_config(image_size, llama or {}, norm_keys, vocab)
+    config = tiny_config(image_size, llama, norm_keys, vocab)
     (folder / "config.json").write_text(json.dumps(config, indent=2))
-    (folder / "preprocessor_config.json").write_text(json.dumps(_preprocessor(image_size)))
+    (folder / "preprocessor_config.json").write_text(json.dumps(tiny_preprocessor(image_size)))
     tiny_tokenizer(vocab).save(str(folder / "tokenizer.json"))
     if dataset_statistics:
         (folder / "dataset_statistics.json").write_text(
@@ -69,7 +52,7 @@ def write_tiny_openvla(
         )
     tensors = {
         name_prefix + name: value.to(dtype)
-        for name, value in random_tensors(OpenVLAConfig.from_mapping(config), seed).items()
+        for name, value in tiny_tensors(OpenVLAConfig.from_mapping(config), seed).items()
     }
     if not sharded:
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -84,113 +67,3 @@ def write_tiny_openvla(
     index = {"metadata": {"total_size": 0}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     return folder
-
-
-def tiny_config(
-    image_size: int, llama: dict[str, Any], norm_keys: tuple[str, ...], vocab: int = VOCAB
-) -> dict[str, Any]:
-    """config.json with the published fields, and ``timm_model_args`` that shrink the towers."""
-    return {
-        "architectures": ["OpenVLAForActionPrediction"],
-        "model_type": "openvla",
-        "arch_specifier": "no-align+fused-gelu-mlp",
-        "vision_backbone_id": "dinosiglip-vit-so-224px",
-        "timm_model_ids": [
-            "vit_large_patch14_reg4_dinov2.lvd142m", "vit_so400m_patch14_siglip_224",
-        ],
-        "timm_override_act_layers": [None, None],
-        "timm_model_args": [
-            {"embed_dim": 32, "depth": 3, "num_heads": 2},
-            {"embed_dim": 24, "depth": 3, "num_heads": 2},
-        ],
-        "image_sizes": [image_size, image_size],
-        "use_fused_vision_backbone": True,
-        "image_resize_strategy": "resize-naive",
-        "llm_backbone_id": "llama2-7b-pure",
-        "llm_max_length": 2048,
-        "n_action_bins": 256,
-        "pad_to_multiple_of": PADDING,
-        "text_config": {
-            "model_type": "llama", "vocab_size": vocab + PADDING, "hidden_size": 64,
-            "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,
-        } | llama,
-        "norm_stats": {key: action_stats(0.001 * i) for i, key in enumerate(norm_keys)},
-    }
-
-
-def random_tensors(config: OpenVLAConfig, seed: int) -> dict[str, torch.Tensor]:
-    """Every tensor of the published layout, the unused ones of the towers included."""
-    model = OpenVLAModel(config)
-    shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
-    for tower, settings in zip(("featurizer", "fused_featurizer"), config.towers, strict=True):
-        base = f"vision_backbone.{tower}"
-        for name in [name for name in shapes if name.startswith(f"{base}.blocks.0.")]:
-            shapes[name.replace(".blocks.0.", f".blocks.{settings.depth - 1}.")] = shapes[name]
-        shapes |= {f"{base}.norm.weight": (settings.width,), f"{base}.norm.bias": (settings.width,)}
-    width = config.towers[1].width
-    shapes["vision_backbone.fused_featurizer.attn_pool.latent"] = (1, 1, width)
-    shapes["vision_backbone.fused_featurizer.attn_pool.q.weight"] = (width, width)
-    generator = torch.Generator().manual_seed(seed)
-    tensors = {}
-    for name, shape in sorted(shapes.items()):
-        value = torch.randn(shape, generator=generator)
-        scale = 0.3 if len(shape) == 1 else min(1.0, (value[0].numel()) ** -0.5)
-        gain = name.endswith(("norm.weight", "norm1.weight", "norm2.weight", "scale_factor"))
-        gain = gain or name.endswith("layernorm.weight")
-        tensors[name] = value * scale + (1.0 if gain else 0.0)
-    return tensors
-
-
-def tiny_tokenizer(size: int = VOCAB) -> Tokenizer:
-    """BPE with the normaliser, the BOS rule and the empty word of Llama's tokenizer."""
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
-    )
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False,
-        limit_alphabet=100,
-    )
-    words = [word for text in SENTENCES for word in text.replace("?\n", " ?\n").split(" ")]
-    tokenizer.train_from_iterator(words * 2, trainer)
-    state = json.loads(tokenizer.to_str())
-    vocab = state["model"]["vocab"]
-    for index in range(len(vocab), size):  # as Llama's rare pieces, which become action tokens
-        vocab[f"<rare_{index}>"] = index
-    if size > EMPTY_WORD:
-        vocab[f"<rare_{EMPTY_WORD}>"], vocab["\u2581"] = vocab["\u2581"], EMPTY_WORD
-    tokenizer = Tokenizer.from_str(json.dumps(state))
-    tokenizer.decoder = decoders.Replace("\u2581", " ")
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", 1)]
-    )
-    tokenizer.add_special_tokens(["<PAD>"])  # behind the vocabulary, as in openvla-7b
-    return tokenizer
-
-
-def _preprocessor(image_size: int) -> dict[str, Any]:
-    """Field for field what the published processor writes."""
-    square = [image_size, image_size]
-    resize = {"antialias": True, "interpolation": 3, "max_size": None, "size": square}
-    return {
-        "image_processor_type": "PrismaticImageProcessor",
-        "image_resize_strategy": "resize-naive",
-        "input_sizes": [[3, *square]] * 2,
-        "interpolations": ["bicubic", "bicubic"],
-        "means": [[0.485, 0.456, 0.406], [0.5, 0.5, 0.5]],
-        "processor_class": "PrismaticProcessor",
-        "stds": [[0.229, 0.224, 0.225], [0.5, 0.5, 0.5]],
-        "tvf_crop_params": [{"output_size": square}] * 2,
-        "tvf_do_letterbox": False,
-        "tvf_letterbox_fill": None,
-        "tvf_normalize_params": [
-            {
-                "mean": [0.484375, 0.455078125, 0.40625],
-                "std": [0.228515625, 0.2236328125, 0.224609375],
-                "inplace": False,
-            },
-            {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "inplace": False},
-        ],
-        "tvf_resize_params": [resize] * 2,
-        "use_fused_vision_backbone": True,
-    }

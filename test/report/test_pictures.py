@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from test.report import synthetic
+from test.trees import SOURCE
 from vla_infoentropy_ros import video
 from vla_infoentropy_ros.report import canvas
+from vla_infoentropy_ros.report.method_figures import OF
 from vla_infoentropy_ros.report.overlay import OverlayError, recompute_map, share_bar, token_overlay
 from vla_infoentropy_ros.report.page import report_page
 from vla_infoentropy_ros.report.palette import CATEGORIES, categorise, category_counts
@@ -120,6 +122,25 @@ def test_gif_where_nothing_encodes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert path.read_bytes().startswith(b"GIF89a")
     assert not (tmp_path / "overlay.mp4").exists()
     assert video.write_video([], tmp_path / "none") is None
+
+
+def test_a_gif_keeps_the_colour_of_what_is_small(tmp_path: Path) -> None:
+    """A yellow cube on a table of many greys, beside a large orange plate."""
+    rng = np.random.default_rng(0)
+    grey = rng.integers(60, 200, (90, 160, 1)) + rng.integers(-8, 8, (90, 160, 3))
+    frame = grey.astype(np.uint8)
+    frame[:40, :60] = np.array([255, 130, 10]) - rng.integers(0, 60, (40, 60, 1))
+    frame[60:66, 100:106] = [255, 221, 0]
+    video.write_gif([frame], tmp_path / "cube.gif")
+    with Image.open(tmp_path / "cube.gif") as picture:
+        seen = np.asarray(picture.convert("RGB"))[60:66, 100:106]
+    assert np.abs(seen.astype(int) - [255, 221, 0]).max() < 24
+
+
+@pytest.mark.parametrize("name", ["signals", "plans", "schedules"])
+def test_pictures_of_the_documentation_are_of_the_defaults(name: str) -> None:
+    with Image.open(SOURCE / "docs" / "figures" / f"{name}.png") as picture:
+        assert picture.info["Description"] == OF, "renew them: report/method_figures.py"
 
 
 class _Page(html.parser.HTMLParser):

@@ -50,6 +50,8 @@ _SIGNALS = {  # in the units of TokenSelection.msg, with their source
     "drift, |e - e_ref|": ("attention_drift", "drift"),
 }
 _CLIP = (800, 450)  # pixels
+OF = f"{DRIVES}, {SelectionSettings().fresh_tokens} tokens"
+"""Which defaults the pictures show; it stands in their files, for whoever changes a default."""
 
 Steps = Mapping[str, Sequence[StepResult]]
 
@@ -134,7 +136,7 @@ def _signals(steps: Steps, instruction: str, grid: tuple[int, int], path: Path) 
         figure.colorbar(drawn, ax=column.tolist(), location="bottom", shrink=0.85)
     _bare(axes)
     figure.suptitle(f"“{instruction}”: the signals of a step, one scale per signal")
-    figure.savefig(path, dpi=80)
+    _save(figure, path)
 
 
 def _plans(steps: Steps, instruction: str, grid: tuple[int, int], path: Path) -> None:
@@ -160,7 +162,7 @@ def _plans(steps: Steps, instruction: str, grid: tuple[int, int], path: Path) ->
     figure.legend(handles=swatches, loc="outside lower center", ncols=len(swatches), frameon=False,
                   title="Colour: recomputed in this step, and why. Dark: kept.")
     figure.suptitle(f"“{instruction}”: the plans of three selectors on the same frames")
-    figure.savefig(path, dpi=80)
+    _save(figure, path)
 
 
 def _schedules(adaptive: Sequence[StepResult], path: Path) -> None:
@@ -184,7 +186,7 @@ def _schedules(adaptive: Sequence[StepResult], path: Path) -> None:
     axis.set_title(f"solid: image entropy, dotted: attention (k1 = {settings.k1}, "
                    f"k2 = {settings.k2}, T = {settings.horizon})")
     figure.legend(loc="outside right center", frameon=False)
-    figure.savefig(path, dpi=80)
+    _save(figure, path)
 
 
 def _budget_lines(
@@ -193,6 +195,10 @@ def _budget_lines(
 ) -> None:
     axis.step(times, visual, color=colour, label=name)
     axis.step(times, attention, color=colour, linestyle=":")
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    figure.savefig(path, dpi=80, metadata={"Description": OF})
 
 
 def _bare(axes: NDArray[Any]) -> None:
