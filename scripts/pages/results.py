@@ -19,6 +19,13 @@ _CHOICES = {  # selector:=, and its row of episodes ("" with drafts, whose token
     "vla_cache": "vla_cache",
     "vla_pruner": "vla_pruner 128",
 }
+_ON_LIBERO = {  # the same on LIBERO, where the papers' rows are their presets
+    "dense": "dense",
+    "attention_drift 64 window": "attention_drift 64",
+    "paper_infoentropy": "info_entropy",
+    "paper_vla_cache": "vla_cache",
+    "paper_vla_pruner": "vla_pruner 128",
+}
 _NOISE = "noise 10"
 _RESULTS = Path("docs/results")
 _ABOUT = ("command", "options", "hardware", "versions", "definitions", "limits", "measured_on")
@@ -31,7 +38,8 @@ def choosing(root: Path) -> str:
     elsewhere = {"under noise": {name.removesuffix(f", {_NOISE}"): of for name, of in rows.items()
                                  if name.endswith(f", {_NOISE}")}}
     if (root / _RESULTS / "libero.json").exists():
-        elsewhere["on LIBERO"] = _load(root, "libero")["rows"]
+        elsewhere["on LIBERO"] = {_ON_LIBERO[name]: of for name, of in
+                                  _load(root, "libero")["rows"].items() if name in _ON_LIBERO}
     table: list[tuple[str, ...]] = [
         ("`selector:=`", "speed-up", "milliseconds", "success, 95 %", "steps",
          "same actions as dense", *elsewhere, "tokens recomputed")
@@ -98,6 +106,26 @@ def _episodes(record: Record) -> str:
          f"{of['won_against_dense']}, {of['lost_against_dense']}")
         for name, of in record["rows"].items()]
     return _markdown([row if passes else (*row[:4], row[5]) for row in table])
+
+
+def _libero(record: Record) -> str:
+    """Success of each suite, what was won and lost against dense, and what a step takes."""
+    table: list[tuple[str, ...]] = [
+        ("row", "Spatial", "Object", "both, 95 %", "won, lost against dense", "difference, 95 %",
+         "steps", "tokens", "end to end, ms", "GMACs")
+    ]
+    for name, of in record["rows"].items():
+        parts = [of["suites"].get(f"libero_{suite}") for suite in ("spatial", "object")]
+        low, high = of["difference_ci95"]
+        table.append((
+            f"`{name}`",
+            *(f"{part['successes']}/{part['episodes']}" if part else "" for part in parts),
+            _success(of), f"{of['won_against_dense']}, {of['lost_against_dense']}",
+            f"{low:+.1%} to {high:+.1%}" if name != "dense" else "", f"{of['steps_mean']:.0f}",
+            f"{of['fresh_mean']:.0f}", f"{of['policy_ms_mean']:.0f}",
+            f"{of['macs_mean'] / 1e9:.2f}",
+        ))
+    return _markdown(table)
 
 
 def _long_horizon(record: Record) -> str:
@@ -198,7 +226,7 @@ _TABLES: dict[str, Callable[[Record], str]] = {
     "abuse": _abuse, "abuse_mixed": _abuse, "arms": _arms, "arms_trajectory": _arms,
     "budgets": _episodes, "conditions": _conditions, "demo": _demo, "device": _steps,
     "episodes": _episodes, "flow": _flow, "gazebo": _gazebo, "launches": _launches,
-    "long_horizon": _long_horizon, "selection": _selection, "steps": _steps,
+    "libero": _libero, "long_horizon": _long_horizon, "selection": _selection, "steps": _steps,
 }
 
 
