@@ -34,5 +34,10 @@ def test_packages_of_launched_nodes() -> None:
     assert not started - NEEDED - {PACKAGE}
 
 
-def test_nothing_names_an_address_that_is_a_placeholder() -> None:
+def test_an_address_that_is_nobodys_says_so_by_itself() -> None:
+    files = [SOURCE / "package.xml", *SOURCE.glob("scripts/*_msgs/package.xml")]
+    roots = [ElementTree.parse(file).getroot() for file in files]
+    mail = {each.attrib["email"] for root in roots for each in root.iter("maintainer")}
+    assert len(roots) == 4 and len(mail) == 1 and mail.pop().endswith(".invalid")
+    assert "`.invalid`" in (SOURCE / "QUALITY_DECLARATION.md").read_text(encoding="utf-8")
     assert not [each.text for each in ROOT.iter("url") if "example" in (each.text or "")]

@@ -129,6 +129,14 @@ def as_numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".")]
 
 
+def test_the_page_of_installing_names_every_extra():
+    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
+    extras = re.findall(r'^        "(\w+)": \[', setup, re.M)
+    page = (DOCS / "install.md").read_text(encoding="utf-8")
+    table = page.partition("## Extras\n")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.M)) == sorted(extras)
+
+
 def test_rosdep_is_told_to_leave_out_all_that_it_would_take_from_pip():
     install = (DOCS / "install.md").read_text(encoding="utf-8")
     package = (ROOT / "package.xml").read_text(encoding="utf-8")

@@ -52,7 +52,7 @@ class WordTokenizer:
         unknown = [word for word in words if word not in self._ids]
         if unknown:
             raise PolicyError(
-                f"instruction = {instruction!r}: the embedded policy does not know {unknown}; "
+                f"instruction={instruction!r}: the embedded policy does not know {unknown}; "
                 f"it knows the words {', '.join(self.words)}"
             )
         ids = [self._ids[word] for word in words] + [self.act_token_id]

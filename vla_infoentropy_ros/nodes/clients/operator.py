@@ -148,7 +148,8 @@ class Operator:
         self, text: str, time_limit_s: float, step_limit: int, progress: Callable[[str], None]
     ) -> Answer:
         """Have an instruction carried out within limits, 0 for none, until it ends; an interrupt
-        ends it and stops the robot. progress: told a line after each step."""
+        ends it and stops the robot. progress: told a line after each step. As asked is one that
+        ends by a limit, after a step at least."""
         if told := self.namesakes():
             return False, f"not given: {told}"
         client = ActionClient(self._node, ExecuteInstruction, f"{self._policy}/execute_instruction")
@@ -157,22 +158,35 @@ class Operator:
         goal = ExecuteInstruction.Goal(instruction=text, time_limit=time_limit_s,
                                        step_limit=step_limit)
         sent = client.send_goal_async(goal, lambda message: progress(_step_told(message.feedback)))
+        waits = ""
+
+        def over() -> bool:
+            nonlocal waits
+            if self.status is not None and spelled(self.status.instruction) == spelled(text):
+                waits = self.status.detail
+            return bool(ended.done())
+
         try:
             ended = self._begun(sent).get_result_async()
-            while not self._wait(ended.done):
+            while not self._wait(over):
                 if time.monotonic() - self._heard_s > self._patience_s:
                     raise GraphError(self._mute())
+            result = ended.result().result
         except KeyboardInterrupt:
-            handle = self._begun(sent)
-            handle.cancel_goal_async()
-            ended = handle.get_result_async()
-            if not self._wait(ended.done):
-                raise GraphError(self._mute()) from None
-        result = ended.result().result
+            result = self._canceled(self._begun(sent))
         told = (f"ended by {printable(result.reason)} after {result.steps} steps in "
                 f"{result.duration:.1f} s; the robot stands")
-        done = result.reason in (result.TIME_LIMIT, result.STEP_LIMIT)
-        return done, "; ".join(filter(None, (told, printable(result.detail, MESSAGE))))
+        done = result.steps > 0 and result.reason in (result.TIME_LIMIT, result.STEP_LIMIT)
+        why = result.detail or ("" if result.steps else waits)
+        return done, "; ".join(filter(None, (told, printable(why, MESSAGE))))
+
+    def _canceled(self, handle: Any) -> Any:
+        """The result of a goal that is ended now."""
+        handle.cancel_goal_async()
+        ended = handle.get_result_async()
+        if not self._wait(ended.done):
+            raise GraphError(self._mute())
+        return ended.result().result
 
     def _begun(self, sent: Any) -> Any:
         """The handle of a goal that was sent."""
