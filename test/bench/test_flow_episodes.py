@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from test.models.tiny_flow import tiny_flow_config
-from vla_infoentropy_ros.bench import episodes
+from test.models.tiny_smolvla import write_tiny_smolvla
+from vla_infoentropy_ros.bench import episodes, flow, steps
 from vla_infoentropy_ros.models.embedded import Architecture, PolicyConfig
 from vla_infoentropy_ros.models.embedded.flow_policy import EmbeddedFlowPolicy
 from vla_infoentropy_ros.models.embedded.weights_file import write_weights
@@ -55,7 +57,7 @@ def test_a_flow_policy_plays_and_chunks_need_fewer_plans(
 
 def test_rows_that_do_not_fit_are_left_out_or_refused_by_name(folder: Path) -> None:
     model = ["--model", str(folder)]
-    policy = episodes.load_asked(episodes._parser().parse_args(model))
+    policy = episodes.load_for_tabletop(episodes._parser().parse_args(model))
     fitting = [name for name, row in episodes.ROWS.items() if not episodes._misfit(row, policy)]
     assert "attention_drift 48" in fitting and "everything every 3rd step" in fitting
     assert "vla_pruner 128" not in fitting
@@ -63,6 +65,17 @@ def test_rows_that_do_not_fit_are_left_out_or_refused_by_name(folder: Path) -> N
         episodes.main([*model, "--rows", "fastv 128"])
     with pytest.raises(SystemExit, match=r"--execute 4: must be in 1\.\.3"):
         episodes.main([*model, "--execute", "4"])
+
+
+@pytest.mark.parametrize("bench", [episodes, flow, steps])
+def test_what_the_tabletop_cannot_give_is_told_before_it_plays(
+    bench: ModuleType, tmp_path: Path
+) -> None:
+    loading = ["--action-units", "si", "--trained-rotation", "rpy", "--control-period-s", "0.2"]
+    checkpoint = write_tiny_smolvla(tmp_path / "tiny")
+    with pytest.raises(SystemExit, match=r"smolvla takes 2 picture\(s\) and the robot's state, and "
+                                         r"the tabletop gives one"):
+        bench.main(["--model", str(checkpoint), *loading])
 
 
 def test_a_policy_of_tokens_has_chunks_of_one(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from vla_infoentropy_ros import episode_log
 from vla_infoentropy_ros.bench.conditions import CONDITIONS, disturbed
 from vla_infoentropy_ros.bench.spreading import pin_of, spread
-from vla_infoentropy_ros.bench.steps import FIRST_SEED, load_asked
+from vla_infoentropy_ros.bench.steps import FIRST_SEED, load_for_tabletop
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
@@ -104,10 +104,11 @@ ROWS = {
     "everything every 2nd step": Row("stale", settings={"keyframe_every": 2}),
     "everything every 3rd step": Row("stale", settings={"keyframe_every": 3}),
     **{
-        f"{name}, {steps} Euler steps": replace(row, options={"euler_steps": steps})
+        f"{name}, {steps} Euler step{'s' * (steps > 1)}": replace(
+            row, options={"euler_steps": steps})
         for name, row in (("dense", Row("dense")), ("attention_drift 48", _drift(48)),
                           ("attention_drift 32", _drift(32)))
-        for steps in (2, 4)
+        for steps in (1, 2, 4)
     },
     # Nats; fires at about one step in thirty.
     "attention_drift 32, gate 2.9": replace(_drift(32), options={"entropy_gate": 2.9}),
@@ -170,7 +171,7 @@ class Job(NamedTuple):
 def main(argv: Sequence[str]) -> int:
     """Play, print a table, and write it as JSON where asked."""
     options = _parser().parse_args(argv)
-    policy = load_asked(options)
+    policy = load_for_tabletop(options)
     rows = options.rows or [row for row in ROWS if not _misfit(row_of(row), policy)]
     _check(options, rows, policy)
     seeds = range(options.first_seed, options.first_seed + options.episodes)

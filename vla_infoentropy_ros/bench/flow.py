@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vla_infoentropy_ros.bench.steps import FIRST_SEED, load_asked
+from vla_infoentropy_ros.bench.steps import FIRST_SEED, load_for_tabletop
 from vla_infoentropy_ros.engine.flow import FlowHead, integrate
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import Stage, TokenPlan
@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
     parser.set_defaults(model="embedded_flow")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    policy = load_asked(options)
+    policy = load_for_tabletop(options)
     if not isinstance(policy.head, FlowHead):
         raise SystemExit(f"error: --model {options.model}: {policy.name} does not act by flow")
     differences: dict[str, list[Difference]] = {way.name: [] for way in WAYS}

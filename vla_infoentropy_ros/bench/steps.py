@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     """Measure, print a table, and write it as JSON where asked."""
     options = _parser().parse_args(argv)
     torch.set_num_threads(options.threads)
-    policy = load_asked(options)
+    policy = load_for_tabletop(options)
     episodes = [solved_episode(FIRST_SEED + index) for index in range(options.episodes)]
     variants = [
         Variant(name, decode) for name in options.selectors for decode in options.decode
@@ -73,6 +73,18 @@ def load_asked(options: argparse.Namespace) -> PolicyAdapter:
         return loading.load_asked(options)
     except (UserError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
+
+
+def load_for_tabletop(options: argparse.Namespace) -> PolicyAdapter:
+    """`load_asked`, for what plays on the tabletop, which has one camera and tells no state."""
+    policy = load_asked(options)
+    if policy.views != 1 or policy.proprioception is not None:
+        state = "" if policy.proprioception is None else " and the robot's state"
+        raise SystemExit(
+            f"error: --model {options.model}: {policy.name} takes {policy.views} picture(s){state}"
+            ", and the tabletop gives one picture; play a recording to it (replay)"
+        )
+    return policy
 
 
 def selector(text: str) -> str:
