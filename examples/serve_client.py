@@ -12,8 +12,11 @@ import sys
 import urllib.error
 import urllib.request
 
-import numpy as np
-from PIL import Image
+try:
+    import numpy as np
+    from PIL import Image
+except ModuleNotFoundError:
+    sys.exit("this needs two Python packages: pip install numpy pillow")
 
 SESSION = "robot-1"  # requests of one name share a cache; begin each episode with /reset
 
@@ -23,9 +26,9 @@ def ask(address, path, body):
     headers = {"Content-Type": "application/json"}
     if token := os.environ.get("VLA_INFOENTROPY_TOKEN"):  # what a server beyond this host wants
         headers["Authorization"] = f"Bearer {token}"
-    url = f"{address}{path}?session={SESSION}"
     try:
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        request = urllib.request.Request(
+            f"{address}{path}?session={SESSION}", json.dumps(body).encode(), headers)
         with urllib.request.urlopen(request, timeout=60) as reply:
             return json.loads(reply.read())
     except urllib.error.HTTPError as error:
@@ -41,8 +44,8 @@ def packed(picture):
 
 
 def unpacked(array):
-    data = base64.b64decode(array["__numpy__"])
-    return np.frombuffer(data, array["dtype"]).reshape(array["shape"])
+    values = np.frombuffer(base64.b64decode(array["__numpy__"]), array["dtype"])
+    return values.reshape(array["shape"])
 
 
 if __name__ == "__main__":

@@ -198,6 +198,16 @@ def test_a_client_without_a_server_is_told(site: Path) -> None:
     assert client.returncode == 1 and told.startswith("no server at http://127.0.0.1:9")
 
 
+@pytest.mark.parametrize("absent", ["numpy", "PIL"])
+def test_a_client_copied_without_what_it_needs_is_told(site: Path, absent: str) -> None:
+    code = (f"import runpy, sys; sys.modules[{absent!r}] = None; "
+            "runpy.run_path('site/serve_client.py', run_name='__main__')")
+    child = started(site, "-c", code)
+    told, _ = child.communicate(timeout=60)
+    assert (child.returncode, told) == (
+        1, "this needs two Python packages: pip install numpy pillow\n")
+
+
 def test_a_model_of_ones_own_takes_its_options(tmp_path: Path,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "told_model.py").write_text(
