@@ -7,9 +7,10 @@ are fewer, since at batch 1 a GPU waits for each to be launched.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from vla_infoentropy_ros.engine.requirements import check_transformers
@@ -20,14 +21,14 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward  # n
 from transformers.models.llama.modeling_llama import LlamaRMSNorm  # noqa: E402
 
 
-@runtime_checkable
-class ReadsPrefix(Protocol):
+class ReadsPrefix(nn.Module):
     """Attention of an expert's layer that looks at the prefix in a way of its own, and keeps no
-    keys and values in the cache."""
+    keys and values in the cache. A class to inherit from: every layer of every pass is asked
+    whether it is one, and asking a protocol takes as long as a small layer's norm."""
 
     def across(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows (1, n, d), normed, to what they read, (1, n, d)."""
-        ...
+        raise NotImplementedError
 
 
 def normed(norm: Any, hidden: torch.Tensor) -> torch.Tensor:

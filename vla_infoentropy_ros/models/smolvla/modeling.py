@@ -25,7 +25,7 @@ from transformers.models.smolvlm.modeling_smolvlm import (
     SmolVLMVisionTransformer,
 )
 
-from vla_infoentropy_ros.engine.layer import attended, rotated, split
+from vla_infoentropy_ros.engine.layer import ReadsPrefix, attended, rotated, split
 from vla_infoentropy_ros.models.lerobot.modules import ScaledEmbedding, embed_actions
 from vla_infoentropy_ros.models.lerobot.sizes import TextSizes
 from vla_infoentropy_ros.models.smolvla.config import SmolVLAConfig
@@ -36,8 +36,8 @@ ROPE_BASE = 10_000.0  # whatever the language model itself was trained with
 UNUSED = r"model\.vlm_with_expert\.(vlm\.lm_head\.weight|.*\.rotary_emb\.inv_freq)"
 
 
-class CrossAttention(nn.Module):
-    """`ReadsPrefix`: actions to the prefix, whose keys and values are projected once more."""
+class CrossAttention(ReadsPrefix):
+    """Actions to the prefix, whose keys and values are projected once more."""
 
     def __init__(self, width: int, sizes: TextSizes) -> None:
         super().__init__()
