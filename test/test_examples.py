@@ -116,7 +116,7 @@ def test_every_command_knows_a_model_and_a_selector_of_ones_own(
 ) -> None:
     assert selftest.main([*MODEL, "--instruction", "open the box"]) == 0
     assert cuttest.main([*MODEL, "--frames", "2", "--instruction", "open the box"]) == 0
-    assert "own (random): 2 frames, 16 image rows" in capsys.readouterr().out
+    assert "own (random): 2 frames, 1 x 16 image rows" in capsys.readouterr().out
     arguments = [str(BAG), "--image-topic", TOPIC, "--selector", "checkerboard", *MODEL]
     arguments += ["--compare", "dense", "--instruction", "open the box", "--every", "4"]
     assert replay(arguments) == 0
