@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from test.selection.helpers import N, attended, chosen, input_of
@@ -85,3 +86,12 @@ def test_info_entropy_half_drift_fills_the_budget_exactly():
     # 1 and 2 by texture, 6 and 1 by attention, and five by drift since 1 was claimed twice.
     assert selection.plan.fresh.tolist() == [1, 2, 6, 9, 10, 11, 12, 13]
     assert [stage.layer for stage in selection.plan.stages] == [0]
+
+
+@pytest.mark.parametrize(
+    ("layers", "read"),
+    [("all", tuple(range(10))), ("latter_half", (5, 6, 7, 8, 9)), ("every_fourth", (1, 5, 9))],
+)
+def test_the_layers_whose_attention_is_read(layers, read):
+    selector = build_selector("info_entropy", settings=SelectionSettings(attention_layers=layers))
+    assert selector.needs(10).resolve(10) == read

@@ -101,6 +101,16 @@ def test_top_up_to_the_measured_ridge():
     assert 1 <= report.fresh == max(session._ridge, 1) <= 16
 
 
+@pytest.mark.parametrize(("dear_from", "ridge_at"), [(2, 1), (3, 2), (12, 10), (99, 16)])
+def test_the_ridge_is_the_last_count_before_a_pass_takes_longer(monkeypatch, dear_from, ridge_at):
+    """Of 16 tokens 1, 2, 4, 6, 8, 10, 12, 14 and 16 are timed; up to 5 % more is the same."""
+    monkeypatch.setattr(ridge, "_median_s", lambda decoder, sequence, count: (
+        1.0 if count == 1 else 1.04 if count < dear_from else 1.06))
+    session = Session(TinyPolicy(), build_selector("dense"))
+    session.set_instruction("pick up")
+    assert ridge.measure_ridge(session._decoder) == ridge_at
+
+
 def test_the_ridge_is_measured_once(monkeypatch):
     measured = []
 

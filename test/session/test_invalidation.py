@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import queue
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -215,13 +216,16 @@ def test_selector_change_reuses_nothing():
     assert_same_as_first_frame(result, frame)
 
 
+@pytest.mark.parametrize("dropped", [1, 8])
 @pytest.mark.parametrize("selector", ["vla_pruner", "fastv"])
-def test_a_pruned_step_leaves_nothing_to_reuse(selector):
+def test_a_pruned_step_leaves_nothing_to_reuse(selector, dropped):
     session, sequence = session_of(selector), frames(8)
+    session.set_selector(
+        build_selector(selector, settings=replace(SMALL, prune_ratio=dropped / 16)))
     for frame in sequence[:6]:
         result = session.step([frame])
-    assert result.report.pruned == 8 and result.report.fresh == 8
-    assert (result.report.reasons == reasons.PRUNED).sum() == 8
+    assert result.report.pruned == dropped and result.report.fresh == 16 - dropped
+    assert (result.report.reasons == reasons.PRUNED).sum() == dropped
     assert result.invalidated == "", "the pruner itself reads no keys of earlier steps"
     # The rule holds on its own, without the reset that a change of selector brings.
     session.selector = build_selector("stale")
