@@ -31,7 +31,7 @@ def attention_of(
         decoder = PartialDecoder(policy.decoder.model, LAYOUT, layers)
         hidden = decoder.prefill(prompt_of(policy, seed), plan)
         tokens = heads.greedy(decoder, policy.decoder.lm_head, hidden).tokens
-        return decoder.attention(ACTION - 1), tokens
+        return decoder.attention(policy.head.action_rows_read(LAYOUT)), tokens
 
 
 def by_hand(policy: TinyPolicy, sequence: torch.Tensor, hidden_from: int = 99,
