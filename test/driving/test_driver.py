@@ -76,6 +76,22 @@ def test_the_policy_raises(bench):
     stopped(rig, "policy_exception")
 
 
+def test_the_log_has_where_an_error_comes_from_once(bench, caplog):
+    rig = bench()
+    rig.drive()
+    rig.driver.instruction("123")
+    assert rig.driver.detail() == "instruction rejected: empty instruction"
+    rig.driver.instruction(WORDS)
+    SCRIPT.values = (math.nan,) * 7
+    rig.periods(1, look=True)
+    assert not caplog.records, "what is refused is told, and has come from nowhere"
+    SCRIPT.error = RuntimeError("out of memory")
+    rig.periods(3, look=True)
+    (record,) = caplog.records
+    assert record.levelname == "ERROR" and record.getMessage().startswith("step failed:\n  | Trace")
+    assert "policies.py" in record.getMessage() and "  | RuntimeError: out" in record.getMessage()
+
+
 def test_words_that_break_the_policy_are_rejected_and_the_arm_stands(bench):
     rig = bench()
     rig.drive()

@@ -131,6 +131,20 @@ def test_it_is_said_when_the_policy_is_loaded(times, rate_hz, told):
     assert re.search(told, said) if told else said == ""
 
 
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [
+        (StepTimes(dense=499.0, reusing=90.0), ""),
+        (StepTimes(dense=612.0, reusing=90.0), "; a step that reuses nothing, 612 ms, will miss"),
+        (StepTimes(dense=612.0, reusing=219.0), "actions come .*; a step that reuses nothing, 612"),
+        (StepTimes(dense=612.0, reusing=510.0), "; every step will miss command.deadline_s=0.5,"),
+    ],
+)
+def test_a_deadline_that_will_be_missed_is_said_before_the_robot_stops_for_it(times, told):
+    said = check_pace(times, PERIOD_S, 0.0, CommandSettings(deadline_s=0.5))
+    assert re.search(told, said) if told else "deadline" not in said
+
+
 def test_a_slow_policy_is_refused_where_that_is_wanted():
     refuse = CommandSettings(slow_policy="refuse")
     with pytest.raises(SettingError, match=r"350 ms apart.*set command.slow_policy to stretch or"):

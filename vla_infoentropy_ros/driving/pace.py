@@ -93,12 +93,26 @@ def check_pace(
             f"{told}; use a faster device or selector, or set command.slow_policy to stretch or "
             "hold"
         )
-    if told or times.dense / 1e3 <= period_s * settings.execute_actions * _JITTER:
-        return told
+    if not told and times.dense / 1e3 > period_s * settings.execute_actions * _JITTER:
+        told = (
+            f"a step that reuses nothing, the first of an episode and every refresh, takes "
+            f"{times.dense:.0f} ms, longer than the control period of {period_s * 1e3:.0f} ms: the "
+            "robot waits for it"
+        )
+    return "; ".join(filter(None, (told, _missed(times, settings))))
+
+
+def _missed(times: StepTimes, settings: CommandSettings) -> str:
+    """A sentence where steps as slow as these miss their deadline; else ""."""
+    limit_ms = settings.deadline_s * 1e3
+    if times.dense <= limit_ms:
+        return ""
+    which = ("every step" if times.reusing > limit_ms
+             else f"a step that reuses nothing, {times.dense:.0f} ms,")
     return (
-        f"a step that reuses nothing, the first of an episode and every refresh, takes "
-        f"{times.dense:.0f} ms, longer than the control period of {period_s * 1e3:.0f} ms: the "
-        f"robot waits for it, and command.deadline_s={settings.deadline_s} must allow for it"
+        f"{which} will miss command.deadline_s={settings.deadline_s:g}, and the robot stops for "
+        f"it (command.tolerated_misses={settings.tolerated_misses}): use a faster device, or raise "
+        "it"
     )
 
 

@@ -16,7 +16,7 @@ from vla_infoentropy_ros.driving.intake import Frame
 from vla_infoentropy_ros.driving.pace import StepTimes
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.worker import MakeWorker, Work, Worker
-from vla_infoentropy_ros.foreign.text import MESSAGE, printable, quoted_lines
+from vla_infoentropy_ros.foreign.text import MESSAGE, UserError, printable, quoted_lines
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.models.memory import release_device_memory
@@ -65,6 +65,7 @@ class PolicyRunner:
         gc.freeze()  # a collection that walks all of torch would hold up a control step
         self.instruction = ""
         self.rejected = ""
+        self._traced = ""  # what the log has said last of code that failed
 
     @property
     def alive(self) -> bool:
@@ -151,7 +152,7 @@ class PolicyRunner:
         try:
             session.set_instruction(text)
         except Exception as error:  # a policy may raise anything; the robot stands already
-            _log_trace("instruction rejected")
+            self._trace("instruction rejected", error)
             self.rejected = (printable(error, MESSAGE) if isinstance(error, ValueError)
                              else f"the policy raised {seen(error)}")
             session.reset("instruction_changed")  # it keeps the old text while the robot stands
@@ -177,15 +178,21 @@ class PolicyRunner:
             self._listener.frame_rejected(frame, str(error))
             return
         except Exception as error:  # a policy may raise anything; the robot must stop for it
-            _log_trace("step failed")
+            self._trace("step failed", error)
             self._listener.step_failed(frame, error)
             return
         self._listener.step_done(frame, result, self._session.instruction)
 
-
-def _log_trace(what: str) -> None:
-    """Where the exception that is being handled came from, for who asks for it."""
-    logging.getLogger(__name__).debug("%s:\n%s", what, quoted_lines(traceback.format_exc()))
+    def _trace(self, what: str, error: Exception) -> None:
+        """Log where an exception that is being handled comes from: of code that failed, not of
+        what was refused, and not again while the next ones are like it."""
+        refused = isinstance(error, UserError) and error.__cause__ is None
+        told = f"{what}: {type(error).__name__}: {error}"
+        if refused or told == self._traced:
+            return
+        self._traced = told
+        trace = quoted_lines(traceback.format_exc())
+        logging.getLogger(__name__).error("%s:\n%s", what, trace)
 
 
 def load(settings: PolicyNodeSettings) -> Any:
