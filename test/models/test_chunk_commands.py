@@ -6,8 +6,10 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +71,20 @@ def recording(path: Path) -> Path:
     return write_bag(path, messages)
 
 
+@contextmanager
+def serving(arguments: list[str]) -> Iterator[Any]:
+    """A server with these arguments, on a free port."""
+    given = ["--protocol", "openvla", "--port", "0", *arguments]
+    server = make_server(_parser().parse_args(given))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.close()
+        thread.join(5.0)
+
+
 @WRITERS
 def test_replay_takes_cameras_and_state_from_a_bag(
     tmp_path: Path, write: Callable[[Path], Path]
@@ -81,19 +97,27 @@ def test_replay_takes_cameras_and_state_from_a_bag(
     assert cli.main(arguments) == 0
     found = json.loads((out / "replay.json").read_text())
     assert found["images"]["used"] == 3 and found["variants"]["attention_drift"]["steps"] == 3
+    assert not any("reuses nothing" in note for note in found["notes"])
     (difference,) = found["differences"]
     assert (difference["ours"], difference["base"]) == ("attention_drift", "dense")
+
+
+def test_a_budget_of_every_token_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The default, 64 tokens a view, is of larger pictures than the 16 of this checkpoint."""
+    usual = [given for given in loading(write_tiny_smolvla(tmp_path / "tiny"))
+             if given not in ("--set", "selection.fresh_tokens=6")]
+    with serving(usual):
+        pass
+    assert "attention_drift recomputes all of them and reuses nothing" in capsys.readouterr().err
 
 
 @WRITERS
 def test_a_server_answers_pictures_and_a_state(
     tmp_path: Path, write: Callable[[Path], Path]
 ) -> None:
-    given = ["--protocol", "openvla", "--port", "0", *loading(write(tmp_path / "tiny"))]
-    server = make_server(_parser().parse_args(given))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(loading(write(tmp_path / "tiny"))) as server:
         pictures = {
             name: {"__numpy__": base64.b64encode(pixels(seed).tobytes()).decode(), "dtype": "|u1",
                    "shape": [48, 64, 3]} for name, seed in (("image", 0), ("wrist_image", 10))
@@ -103,6 +127,3 @@ def test_a_server_answers_pictures_and_a_state(
         assert status == 200 and values(reply).shape == (7,) and values(reply).any()
         status, reply = post(server.port, "/act?session=a", pictures | {"instruction": WORDS})
         assert status == 400 and "needs the robot's state, 8 numbers" in reply["error"]
-    finally:
-        server.close()
-        thread.join(5.0)

@@ -44,7 +44,7 @@ from vla_infoentropy_ros.nodes.stop_line import StopLine
 from vla_infoentropy_ros.nodes.telemetry import Telemetry
 from vla_infoentropy_ros.nodes.tf_listener import check_pose_source
 from vla_infoentropy_ros.selection import load_plugins
-from vla_infoentropy_ros.session import decoding_note
+from vla_infoentropy_ros.session import notes_on
 
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 _HOUSEKEEPING_S = 1.0
@@ -192,7 +192,8 @@ class PolicyNode(LifecycleNode):
         self.get_logger().info(f"it takes {policy.views} picture(s) of a moment: {cameras}")
         if self.driver.slow:
             self.get_logger().warning(printable(self.driver.slow, MESSAGE))
-        if note := decoding_note(policy, self.driver.settings.session):
+        given = self.driver.settings
+        for note in notes_on(policy, given.node.selector, given.selection, given.session):
             self.get_logger().info(printable(note, MESSAGE))
         if assumed := getattr(policy, "assumed", ""):
             self.get_logger().warning(printable(assumed, MESSAGE))

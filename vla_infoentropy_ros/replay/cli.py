@@ -45,7 +45,7 @@ from vla_infoentropy_ros.replay.stepping import Moment, Replay, sentences
 from vla_infoentropy_ros.replay.threads import Behind
 from vla_infoentropy_ros.replay.tracks import AXES, parse_tolerances
 from vla_infoentropy_ros.report.machine import hardware, versions
-from vla_infoentropy_ros.session import SessionOptions, decoding_note
+from vla_infoentropy_ros.session import SessionOptions, notes_on
 from vla_infoentropy_ros.variants import Variant
 
 _UNITS = {axis: ("mm", 1e3) for axis in AXES[:3]} | {axis: ("mrad", 1e3) for axis in AXES[3:6]}
@@ -116,8 +116,9 @@ def replay(options: argparse.Namespace) -> Outcome:
         gaps = results.gaps(recording.actions())
         notes = [*recording.notes,
                  *sentences(run.account, run.frame_ids, recording.cameras[0])]
-        notes += filter(None, (decoding_note(policy, SessionOptions(decode=each.decode))
-                               for each in variants.values()))
+        for each in variants.values():
+            notes += notes_on(policy, each.selector, settings.selection,
+                              SessionOptions(decode=each.decode))
         if refused := run.refused_instruction():
             notes.append(f"the policy refused the instruction: {refused}")
     if not run.account.used and not interrupted:

@@ -20,7 +20,7 @@ from vla_infoentropy_ros.models.loading import load_asked
 from vla_infoentropy_ros.selftest import run_selftest
 from vla_infoentropy_ros.serve.access import TOKEN_VARIABLE, Access
 from vla_infoentropy_ros.serve.actions import FORMS, ActionForm
-from vla_infoentropy_ros.session import Session, decoding_note
+from vla_infoentropy_ros.session import Session, notes_on
 
 
 class Server(Protocol):
@@ -72,7 +72,7 @@ def make_server(options: argparse.Namespace) -> Server:
     make = server_of(options.protocol)
     policy = load_asked(options)
     form = ActionForm(options.actions or PROTOCOLS[options.protocol], policy.convention)
-    if note := decoding_note(policy, settings.session):
+    for note in notes_on(policy, settings.node.selector, settings.selection, settings.session):
         print(f"note: {note}", file=sys.stderr)
     report = run_selftest(policy)
     if not report.passed:

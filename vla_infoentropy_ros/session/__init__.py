@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from vla_infoentropy_ros.session.notes import notes_on
 from vla_infoentropy_ros.session.options import DECODE_MODES, SessionOptions
 from vla_infoentropy_ros.session.report import SelectionReport, StepResult
 from vla_infoentropy_ros.session.session import (
@@ -10,7 +11,6 @@ from vla_infoentropy_ros.session.session import (
     StepError,
     check_fit,
     decoding,
-    decoding_note,
 )
 
 __all__ = [
@@ -22,5 +22,5 @@ __all__ = [
     "StepResult",
     "check_fit",
     "decoding",
-    "decoding_note",
+    "notes_on",
 ]

@@ -297,13 +297,6 @@ def decoding(policy: PolicyAdapter, options: SessionOptions) -> str:
     return options.decode if policy.head.reads_output else "greedy"
 
 
-def decoding_note(policy: PolicyAdapter, options: SessionOptions) -> str:
-    """A sentence where `decoding` is not what was asked for; else ""."""
-    if decoding(policy, options) == options.decode:
-        return ""
-    return f"{policy.name} has no action tokens: there is nothing for decode={options.decode} to do"
-
-
 def check_fit(policy: PolicyAdapter, selector: Selector, options: SessionOptions) -> None:
     """Raise SettingError for what a policy cannot do that acts by flow, or one by tokens."""
     if policy.head.reads_output:

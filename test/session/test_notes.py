@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is said of settings that have no effect on a policy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from test.models.tiny_flow import tiny_flow_policy
+from test.session.test_flow import INSTRUCTION, pictures
+from test.tiny_policy import TinyPolicy
+from vla_infoentropy_ros.selection import SelectionSettings, build_selector
+from vla_infoentropy_ros.session import Session, SessionOptions, notes_on
+
+USUAL = SelectionSettings()
+
+
+def test_a_way_to_decode_that_has_nothing_to_do() -> None:
+    window, few = SessionOptions(decode="window"), replace(USUAL, fresh_tokens=4)
+    (note,) = notes_on(tiny_flow_policy(), "attention_drift", few, window)
+    assert "has no action tokens" in note
+    assert notes_on(tiny_flow_policy(), "attention_drift", few, SessionOptions()) == []
+    assert notes_on(TinyPolicy(), "dense", USUAL, window) == []
+
+
+@pytest.mark.parametrize(("selector", "settings", "named"), [
+    ("attention_drift", USUAL, "selection.fresh_tokens=64"),
+    ("attention_drift", replace(USUAL, fresh_tokens=15), ""),
+    ("random", USUAL, "selection.fresh_tokens=64"),
+    ("info_entropy", replace(USUAL, form="half_drift"), "selection.fresh_tokens=64"),
+    ("vla_cache", USUAL, "selection.cache_evicted=120"),
+    ("vla_cache", replace(USUAL, cache_evicted=4), ""),
+    ("dense", USUAL, ""),
+])
+def test_a_budget_of_every_token_is_told_where_nothing_is_reused_indeed(
+    selector: str, settings: SelectionSettings, named: str
+) -> None:
+    """A policy of 16 tokens a view; budgets are those of policies of 256."""
+    policy = tiny_flow_policy()
+    notes = notes_on(policy, selector, settings, SessionOptions())
+    assert [named in note and "16 visual tokens" in note for note in notes] == [True] * bool(named)
+    session = Session(policy, build_selector(selector, settings=settings))
+    session.set_instruction(INSTRUCTION)
+    reused = [session.step([pictures(1)[0]]).report.reused for _ in range(4)]
+    assert (max(reused) == 0) == (bool(named) or selector == "dense")

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person should know of a policy that is to be run so: sentences, none of them an error."""
+
+from __future__ import annotations
+
+from vla_infoentropy_ros.models.adapter import PolicyAdapter
+from vla_infoentropy_ros.selection import SelectionSettings
+from vla_infoentropy_ros.session.options import SessionOptions
+from vla_infoentropy_ros.session.session import decoding
+
+_BUDGETS = {
+    "attention_drift": "fresh_tokens", "random": "fresh_tokens", "vla_cache": "cache_evicted",
+}
+"""By selector, of how many tokens in a view it recomputes even such as did not change."""
+
+
+def notes_on(
+    policy: PolicyAdapter, selector: str, settings: SelectionSettings, options: SessionOptions
+) -> list[str]:
+    """Of what was asked for and has no effect on this policy."""
+    return [note for note in (_on_decoding(policy, options),
+                              _on_budget(policy, selector, settings)) if note]
+
+
+def _on_decoding(policy: PolicyAdapter, options: SessionOptions) -> str:
+    if decoding(policy, options) == options.decode:
+        return ""
+    return f"{policy.name} has no action tokens: there is nothing for decode={options.decode} to do"
+
+
+def _on_budget(policy: PolicyAdapter, selector: str, settings: SelectionSettings) -> str:
+    """Budgets were found on policies of 256 tokens a view; SmolVLA has 64."""
+    half = selector == "info_entropy" and settings.form == "half_drift"
+    budget = "fresh_tokens" if half else _BUDGETS.get(selector, "")
+    tokens = policy.grid[0] * policy.grid[1]
+    if not budget or getattr(settings, budget) < tokens:
+        return ""
+    return (
+        f"selection.{budget}={getattr(settings, budget)}: {policy.name} has {tokens} visual tokens "
+        f"in a view, so that {selector} recomputes all of them and reuses nothing; begin with "
+        f"{max(1, tokens // 4)}"
+    )
