@@ -152,14 +152,14 @@ def test_an_instruction_with_limits_is_carried_out_and_told_step_by_step(run):
         assert re.fullmatch(r"ended by step_limit after 3 steps in [\d.]+ s; the robot stands", end)
         until(lambda: not robot.status.instruction, "still instructed", lambda: robot.status)
         code, told = run("instruct", "123", "--time-limit", "60")
-        assert code == 1 and told.endswith(
-            "ended by rejected after 0 steps in 0.0 s; the robot stands; empty instruction")
+        assert code == 1 and told.startswith("ended by rejected after 0 steps in ")
+        assert told.endswith(" s; the robot stands; empty instruction")
 
 
 def test_a_time_in_which_nothing_could_be_done_is_not_as_asked(run):
     with driven(command__dry_run=True):
         code, told = run("instruct", "open the box", "--time-limit", "1.5")
-        assert code == 1 and told.startswith("ended by time_limit after 0 steps in 1.5 s; ")
+        assert code == 1 and told.startswith("ended by time_limit after 0 steps in ")
         assert told.endswith("; waits for an image")
 
 

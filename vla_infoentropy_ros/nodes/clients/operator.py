@@ -113,11 +113,11 @@ class Operator:
 
     def instruct(self, text: str) -> Answer:
         """Give an instruction on the topic, and hear whether the node follows it."""
+        if told := self.namesakes():
+            return False, f"not given: {told}"
         before = self.newest()
         if before.state in _NOT_RUNNING:
             return False, f"not given: {before.detail}"
-        if told := self.namesakes():
-            return False, f"not given: {told}"
         topic = f"{self._policy.rpartition('/')[0]}/instruction"
         others = full_names(self._node.get_publishers_info_by_topic(topic))
         if before.enabled and others:
