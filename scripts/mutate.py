@@ -19,6 +19,7 @@ import os
 import random
 import resource
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -171,6 +172,14 @@ def survives(mutant: Mutant | None, tests: Sequence[str], timeout_s: float) -> b
     return False
 
 
+def _tree() -> str:
+    """Which commit this is, as git names it."""
+    return subprocess.run(
+        ["git", "describe", "--always", "--dirty"],  # noqa: S607 - that of the PATH
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()
+
+
 def main() -> int:
     """Run, print what survived, and write it as JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -215,7 +224,7 @@ def main() -> int:
     if options.out:
         record = {
             "command": f"python scripts/mutate.py --count {options.count} --seed {options.seed}",
-            "mutants": len(every), "first": options.first, "tried": tried,
+            "tree": _tree(), "mutants": len(every), "first": options.first, "tried": tried,
             "killed": killed, "survivors": survivors,
         }
         Path(options.out).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -192,6 +192,16 @@ def _launches(record: Record) -> str:
         for name, of in record["variants"].items()])
 
 
+def _mutation(record: Record) -> str:
+    survived = [
+        (each["where"], *(f"`{each[key]}`".replace("|", "\\|") for key in ("before", "after")))
+        for each in record["survivors"]
+    ]
+    return (f"Of the tree of {record['tree']}: {record['killed']} of {record['tried']} killed, "
+            f"drawn from {record['mutants']:,}. "
+            f"Survived:\n\n{_markdown([('where', 'was', 'became'), *survived])}")
+
+
 def _selection(record: Record) -> str:
     return _markdown([("selector", "alone, ms", "in its place, ms", "share of a dense step")] + [
         (f"`{name}`", f"{of['alone_ms']:.2f}", f"{of['choice_ms']:.2f}", f"{of['share']:.1%}")
@@ -226,7 +236,8 @@ _TABLES: dict[str, Callable[[Record], str]] = {
     "abuse": _abuse, "abuse_mixed": _abuse, "arms": _arms, "arms_trajectory": _arms,
     "budgets": _episodes, "conditions": _conditions, "demo": _demo, "device": _steps,
     "episodes": _episodes, "flow": _flow, "gazebo": _gazebo, "launches": _launches,
-    "libero": _libero, "long_horizon": _long_horizon, "selection": _selection, "steps": _steps,
+    "libero": _libero, "long_horizon": _long_horizon, "mutation": _mutation,
+    "mutation_before": _mutation, "selection": _selection, "steps": _steps,
 }
 
 

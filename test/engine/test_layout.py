@@ -60,6 +60,14 @@ def test_masks_by_hand() -> None:
     assert single[3:].int().tolist() == [[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
 
 
+@pytest.mark.parametrize("layout", [Layout(2, 1, 2), layout_of(), layout_of(state=0, bos=0)])
+def test_rows_that_see_all_need_no_mask(layout: Layout) -> None:
+    mask = layout.mask(CPU)
+    for first in range(layout.total):
+        for length in range(1, layout.total + 1):
+            assert layout.open(first, length) == bool(mask[first:, :length].all()), (first, length)
+
+
 def test_impossible_layouts_are_refused() -> None:
     with pytest.raises(ValueError, match="visual and text"):
         Layout(0, 3, 7)
