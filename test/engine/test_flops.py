@@ -130,7 +130,10 @@ def test_papers_counter_is_its_formula() -> None:
 
 
 def test_results_are_integers_and_bad_shapes_are_refused() -> None:
-    shape = LlamaShape.of(_config(2))
+    config = _config(2)
+    shape = LlamaShape.of(config)
+    config.head_dim = None  # as configurations of other families leave it
+    assert LlamaShape.of(config) == shape
     assert isinstance(step_flops(shape, [5] * LAYERS, 9, [Pass(1, 10)]).total, int)
     with pytest.raises(ValueError, match="3 row counts for 4"):
         step_flops(shape, [5] * 3, 9)

@@ -135,6 +135,8 @@ def test_drift_is_the_distance_of_embeddings():
     assert drift(now, then).tolist() == [5.0, 0.0]
     assert relative_drift(now[1:], then[1:]).tolist() == [0.0]
     assert relative_drift(now[1:] * 3, then[1:]).tolist() == [2.0]
+    small = 2.0**-10  # a model of small embeddings drifts as much
+    assert relative_drift(now[1:] * 3 * small, then[1:] * small).tolist() == [2.0]
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.integers(0, 35))
