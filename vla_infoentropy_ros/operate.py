@@ -20,6 +20,7 @@ _DO = {
     "enable": "open the operator's interlock: the robot may move",
     "disable": "close it: zero command, at once",
     "clear_fault": "release the fault that is latched",
+    "reset": "zero command, and a new episode with the next image",
     "status": "what the node does, and what is in the way",
     "instruct": "give the instruction TEXT; with a limit until that is reached, telling each step; "
                 "an interrupt stops the robot",
@@ -61,8 +62,8 @@ def _do(options: argparse.Namespace, policy: str) -> tuple[bool, list[str]]:
             )
         elif options.do == "instruct":
             done, sentence = operator.instruct(options.text)
-        elif options.do == "clear_fault":
-            done, sentence = operator.clear_fault()
+        elif options.do in ("clear_fault", "reset"):
+            done, sentence = operator.trigger(options.do)
         else:
             done, sentence = operator.enable(options.do == "enable")
         return done, [sentence]

@@ -48,6 +48,15 @@ def test_enable_moves_and_disable_stops(run):
         robot.ends_in_zero()
 
 
+def test_a_reset_stops_and_begins_an_episode(run):
+    with driven() as (robot, _, _):
+        robot.drive()
+        assert robot.act().step == 1
+        assert run("reset") == (0, "a new episode begins with the next image")
+        robot.ends_in_zero()
+        assert robot.act().step == 0
+
+
 def test_a_fault_is_told_with_what_helps_and_cleared(run):
     with driven() as (robot, node, rig):
         fault = faults.Fault(faults.GRIPPER, "no action server of the name hand")

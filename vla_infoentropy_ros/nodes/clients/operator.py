@@ -83,11 +83,12 @@ class Operator:
             return False, f"not asked: {told}"
         return self._call(SetBool, "enable", SetBool.Request(data=on))
 
-    def clear_fault(self) -> Answer:
-        """Release what is latched; the node then says what motion needs."""
+    def trigger(self, name: str) -> Answer:
+        """clear_fault: release what is latched; the node then says what motion needs. reset: zero
+        command, and a new episode with the next image."""
         if told := self.namesakes():
             return False, f"not asked: {told}"
-        return self._call(Trigger, "clear_fault", Trigger.Request())
+        return self._call(Trigger, name, Trigger.Request())
 
     def newest(self) -> InferenceStatus:
         """What the node has told last."""
