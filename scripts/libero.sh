@@ -32,5 +32,5 @@ if [ "$model" = expert ]; then
     --suites libero_object --tasks 1 3 --episodes 3
 fi
 exec "$PACKAGE_PYTHON" -m vla_infoentropy_ros bench libero --model "$model" \
-  --simulator "$venv/bin/python" --out out/libero --rows dense "attention_drift 48 window" \
+  --simulator "$venv/bin/python" --out out/libero --rows dense "attention_drift 64 window" \
   "dense, wrong instruction" --suites libero_object --tasks 1 3 --episodes 3

@@ -18,7 +18,6 @@ from vla_infoentropy_ros.bench import flops as bench
 from vla_infoentropy_ros.bench import published, real_frames
 from vla_infoentropy_ros.engine import heads
 from vla_infoentropy_ros.engine.flops import (
-    LlamaShape,
     Pass,
     greedy_passes,
     measure_flops,
@@ -30,6 +29,7 @@ from vla_infoentropy_ros.engine.flops import (
 from vla_infoentropy_ros.engine.layout import Layout
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import PlanError, Pruning, Stage, TokenPlan
+from vla_infoentropy_ros.engine.shape import LlamaShape
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla import load_openvla
 from vla_infoentropy_ros.replay.errors import BagError
@@ -133,7 +133,9 @@ def test_results_are_integers_and_bad_shapes_are_refused() -> None:
     config = _config(2)
     shape = LlamaShape.of(config)
     config.head_dim = None  # as configurations of other families leave it
-    assert LlamaShape.of(config) == shape
+    assert LlamaShape.of(config) == shape and shape.head_width == 8
+    config.head_dim = 16  # Gemma's are wider
+    assert LlamaShape.of(config).head_width == 16
     assert isinstance(step_flops(shape, [5] * LAYERS, 9, [Pass(1, 10)]).total, int)
     with pytest.raises(ValueError, match="3 row counts for 4"):
         step_flops(shape, [5] * 3, 9)

@@ -34,7 +34,6 @@ from vla_infoentropy_ros.bench.real_frames import counted
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.engine import heads
 from vla_infoentropy_ros.engine.flops import (
-    LlamaShape,
     Pass,
     StepFlops,
     greedy_passes,
@@ -50,6 +49,7 @@ from vla_infoentropy_ros.engine.flops import (
 from vla_infoentropy_ros.engine.layout import Layout
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import Pruning, Stage, TokenPlan
+from vla_infoentropy_ros.engine.shape import LlamaShape
 from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
 from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel
 from vla_infoentropy_ros.selection import SelectionSettings, build_selector

@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vla_infoentropy_ros.engine.flops import (
-    LlamaShape,
     greedy_passes,
     layer_flops,
     papers_macs,
@@ -17,6 +16,7 @@ from vla_infoentropy_ros.engine.flops import (
 )
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
+from vla_infoentropy_ros.engine.shape import LlamaShape
 
 
 @dataclass(frozen=True)

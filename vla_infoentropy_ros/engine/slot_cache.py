@@ -6,6 +6,8 @@ from __future__ import annotations
 import torch
 from transformers import LlamaConfig
 
+from vla_infoentropy_ros.engine.shape import LlamaShape
+
 
 class SlotCache:
     """Keys and values of every layer in fixed slots; slot == position in the sequence. A pass
@@ -14,11 +16,8 @@ class SlotCache:
     def __init__(
         self, config: LlamaConfig, capacity: int, *, device: torch.device, dtype: torch.dtype
     ) -> None:
-        heads = config.num_key_value_heads or config.num_attention_heads
-        head_dim = getattr(config, "head_dim", None) or (
-            config.hidden_size // config.num_attention_heads
-        )
-        shape = (config.num_hidden_layers, 1, heads, capacity, head_dim)
+        of = LlamaShape.of(config)
+        shape = (of.layers, 1, of.key_heads, capacity, of.head_width)
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
 
