@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from test.models.tiny_openvla import write_tiny_openvla
@@ -46,6 +46,8 @@ NAMES = st.one_of(
 
 
 @settings(max_examples=200, deadline=None)
+@example(name="\x00/0", revision="")
+@example(name="\ud800/0", revision="")
 @given(name=NAMES, revision=st.sampled_from(["", "main", "0" * 39]))
 def test_any_name_of_a_model(name: str, revision: str) -> None:
     if name == "embedded":

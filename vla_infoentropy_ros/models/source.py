@@ -125,7 +125,7 @@ def _with_hint(told: str, model: str, names: Iterable[str]) -> str:
     path = Path(model).expanduser()
     try:
         beside = [each.name for each in path.parent.iterdir() if each.is_dir()]
-    except OSError:
+    except (OSError, ValueError):  # not to be read; a zero byte
         beside = []
     hint = did_you_mean(model, names) or did_you_mean(path.name, beside)
     return "; ".join(filter(None, (told, hint)))
