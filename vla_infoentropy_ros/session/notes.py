@@ -29,7 +29,7 @@ def _on_decoding(policy: PolicyAdapter, options: SessionOptions) -> str:
 
 
 def _on_budget(policy: PolicyAdapter, selector: str, settings: SelectionSettings) -> str:
-    """Budgets were found on policies of 256 tokens a view; SmolVLA has 64."""
+    """Budgets were found on policies of 256 tokens a view; others have fewer than a budget."""
     half = selector == "info_entropy" and settings.form == "half_drift"
     budget = "fresh_tokens" if half else _BUDGETS.get(selector, "")
     tokens = policy.grid[0] * policy.grid[1]

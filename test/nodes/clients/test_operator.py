@@ -187,6 +187,18 @@ def test_an_interrupt_ends_what_is_carried_out(run, monkeypatch):
         until(lambda: not robot.status.instruction, "still instructed", lambda: robot.status)
 
 
+def test_a_node_that_falls_silent_is_not_left_to_carry_on(run, monkeypatch):
+    steps, hear = [], operator.Operator._on_status
+    monkeypatch.setattr(operator, "_step_told", lambda feedback: steps.append(feedback) or "")
+    monkeypatch.setattr(operator.Operator, "_on_status", lambda self, message: (
+        None if steps else hear(self, message)))
+    with driven(command__dry_run=True) as (robot, _, _), robot.streaming(robot.look):
+        code, told = run("instruct", "open the box", "--time-limit", "600", wait="3")
+        assert code == 1 and "does not answer within 3 s" in told
+        assert told.endswith("The instruction was ended")
+        until(lambda: not robot.status.instruction, "still instructed", lambda: robot.status)
+
+
 def test_of_two_nodes_of_one_name_none_is_enabled(run):
     with driven() as (robot, _, rig):
         second = PolicyNode(parameter_overrides=parameters(FAST))

@@ -168,10 +168,12 @@ class Operator:
             return bool(ended.done())
 
         try:
-            ended = self._begun(sent).get_result_async()
+            handle = self._begun(sent)
+            ended = handle.get_result_async()
             while not self._wait(over):
                 if time.monotonic() - self._heard_s > self._patience_s:
-                    raise GraphError(self._mute())
+                    self._canceled(handle)  # what nobody hears of must not go on moving
+                    raise GraphError(f"{self._mute()}. The instruction was ended")
             result = ended.result().result
         except KeyboardInterrupt:
             result = self._canceled(self._begun(sent))
