@@ -122,7 +122,7 @@ def _libero(record: Record) -> str:
             *(f"{part['successes']}/{part['episodes']}" if part else "" for part in parts),
             _success(of), f"{of['won_against_dense']}, {of['lost_against_dense']}",
             f"{low:+.1%} to {high:+.1%}" if name != "dense" else "", f"{of['steps_mean']:.0f}",
-            f"{of['fresh_mean']:.0f}", f"{of['policy_ms_mean']:.0f}",
+            f"{of['fresh_mean']:.0f}", f"{of['policy_ms_median']:.0f}",
             f"{of['macs_mean'] / 1e9:.2f}",
         ))
     return _markdown(table)

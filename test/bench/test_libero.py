@@ -200,8 +200,9 @@ def test_what_dies_twice_on_a_cluster_is_named_and_loses_nothing(
                                  for task in (0, 1) for state in range(3)]
 
 
-def outcome(index: int, success: bool, suite: str = "libero_object") -> Outcome:
-    return Outcome(suite, 0, index, index, "none", "", success, 60, 5.0, 4.0, 48.0, 1e9)
+def outcome(index: int, success: bool, answer_ms: float = 5.0) -> Outcome:
+    return Outcome("libero_object", 0, index, index, "none", "", success, 60, answer_ms, 4.0, 48.0,
+                   1e9)
 
 
 def test_rows_are_paired_by_initial_state() -> None:
@@ -211,6 +212,8 @@ def test_rows_are_paired_by_initial_state() -> None:
     assert (figures["pairs"], figures["won_against_dense"], figures["lost_against_dense"]) == (
         2, 1, 1)
     assert figures["successes"] == 2 and figures["macs_mean"] == 1e9
+    slow = libero._figures(ours | {("libero_object", 0, 3): outcome(3, False, 9000.0)}, dense)
+    assert slow["policy_ms_median"] == 5.0, "one episode beside other work says nothing of a step"
     assert asdict(libero.ROWS["dense, wrong instruction"])["control"] == "wrong_instruction"
 
 

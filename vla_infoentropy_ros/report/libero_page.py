@@ -37,7 +37,8 @@ def _line(name: str, of: Mapping[str, Any]) -> tuple[str, ...]:
         name, f"{of['successes']} of {of['episodes']}", f"{low:.0%} to {high:.0%}",
         "{won_against_dense} / {lost_against_dense} of {pairs}".format_map(of) if paired else "",
         f"{100 * worst:+.1f} to {100 * best:+.1f} points" if paired else "",
-        *(f"{of[f'{key}_mean']:.0f}" for key in ("steps", "fresh", "step_ms", "policy_ms")),
+        *(f"{of[key]:.0f}" for key in
+          ("steps_mean", "fresh_mean", "step_ms_median", "policy_ms_median")),
     )
 
 
