@@ -49,7 +49,7 @@ for index in range(first, first + int(value("--episodes"))):
     with out.open("a") as file:
         file.write(json.dumps(dict(
             suite=value("--suites"), task=int(value("--tasks")), initial_state=index, seed=index,
-            control=value("--control"), told="", success=index != 2, steps=50 + index,
+            control=value("--control"), told=value("--url"), success=index != 2, steps=50 + index,
             policy_ms=1.0)) + "\\n")
 print("played")
 """
@@ -77,7 +77,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespa
 def run(options: argparse.Namespace, *more: str) -> int:
     return bench.main(["libero", "--model", "m", "--simulator", options.player,
                        "--out", str(options.out), "--suites", "libero_object",
-                       "--tasks", "0", "1", "--episodes", "3", *more])
+                       "--tasks", "0", "1", "--episodes", "3", "--servers", "1", *more])
 
 
 def test_every_episode_is_counted_once_and_the_same_again(
@@ -102,6 +102,17 @@ def test_what_dies_is_tried_once_more_by_a_new_server(
         capsys.readouterr().err)
     table = json.loads((options.out / "table.json").read_text())
     assert table["rows"]["dense"]["episodes"] == 6
+
+
+def test_each_simulator_has_a_server_of_its_own_where_asked(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(options, "--rows", "dense", "--workers", "2", "--servers", "2") == 0
+    told = [json.loads(line)["told"] for file in sorted(options.out.rglob("*.jsonl"))
+            for line in file.read_text().splitlines()]
+    assert sorted(told) == 3 * ["ws://1"] + 3 * ["ws://2"]
+    assert run(options, "--rows", "dense", "--workers", "2", "--servers", "3") == 1
+    assert "--servers 3: must lie in 1 .. 2" in capsys.readouterr().err
 
 
 def test_what_dies_twice_is_named_and_loses_nothing(

@@ -19,13 +19,15 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from vla_infoentropy_ros.bench.episodes import ROWS as TABLETOP_ROWS
 from vla_infoentropy_ros.bench.episodes import Row
@@ -88,6 +90,8 @@ def main(argv: Sequence[str]) -> int:
     """Play what is missing, print the table and write it. Raises UserError, OSError."""
     options = _parser().parse_args(argv)
     rows = options.rows or list(ROWS)
+    if options.servers is None:
+        options.servers = 1 if torch.cuda.is_available() else options.workers
     _check_numbers(options)
     if options.scheduler and not options.table_only:
         _play_elsewhere(rows, options)
@@ -112,7 +116,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
-    for name, most in (("episodes", INITIAL_STATES), ("block", INITIAL_STATES), ("workers", 64)):
+    for name, most in (("episodes", INITIAL_STATES), ("block", INITIAL_STATES), ("workers", 64),
+                       ("servers", options.workers)):
         if not 1 <= getattr(options, name) <= most:
             raise BenchError(f"--{name} {getattr(options, name)}: must lie in 1 .. {most}")
 
@@ -138,11 +143,29 @@ def _play_row(name: str, options: argparse.Namespace, episodes: int) -> None:
         left = [job for job in said if _left(name, job, range(episodes), options.out)]
         if not left:
             return
-        with _served(name, options) as url, ThreadPoolExecutor(options.workers) as pool:
-            played = pool.map(lambda job: _play_task(name, url, job, episodes, options), left)
-            said = dict(zip(left, played, strict=True))
+        said = dict(zip(left, _play_tasks(name, left, episodes, options), strict=True))
     for sentence in filter(None, said.values()):
         raise BenchError(f"{sentence}; it failed twice. What is finished is kept")
+
+
+def _play_tasks(name: str, jobs: Sequence[tuple[str, int]], episodes: int,
+                options: argparse.Namespace) -> list[str]:
+    """Tasks side by side, each with a server that has least to do: of each what `_play_task`
+    says."""
+    with ExitStack() as stack, ThreadPoolExecutor(options.workers) as pool:
+        servers = [stack.enter_context(_served(name, options)) for _ in range(options.servers)]
+        free: SimpleQueue[str] = SimpleQueue()
+        for index in range(options.workers):
+            free.put(servers[index % options.servers])
+
+        def play(job: tuple[str, int]) -> str:
+            url = free.get()
+            try:
+                return _play_task(name, url, job, episodes, options)
+            finally:
+                free.put(url)
+
+        return list(pool.map(play, jobs))
 
 
 def _left(name: str, job: tuple[str, int], states: range, out: Path) -> list[int]:
@@ -345,6 +368,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--block", type=int, default=5, help="initial states of each task that a "
                         "row plays before it is the next row's turn (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="simulators at a time")
+    parser.add_argument("--servers", type=int, help="of the policy, which the simulators share; "
+                        "a server answers one at a time (default: 1 where there is a GPU, else "
+                        "one for each simulator)")
     parser.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT",
                         help="of dask.distributed: its workers play, instead of --workers here")
     parser.add_argument("--rendering", choices=("fast", "stock"), default="fast",
