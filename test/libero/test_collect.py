@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,19 @@ import numpy as np
 import pytest
 
 from vla_infoentropy_ros.libero import collect
+from vla_infoentropy_ros.libero.client import PolicyGone
 from vla_infoentropy_ros.libero.expert import Body, Scene
 from vla_infoentropy_ros.libero.goals import Goal
 from vla_infoentropy_ros.libero.shards import Shard
+from vla_infoentropy_ros.libero.suites import SuiteError
+
+
+def raising(error: Exception) -> Callable[..., object]:
+    """Something that raises it when it is called."""
+    def fail(*_: object, **__: object) -> object:
+        raise error
+
+    return fail
 
 
 @pytest.fixture
@@ -44,6 +54,33 @@ def test_what_is_there_is_not_made_again_and_time_ends_it(tmp_path: Path,
     asked.clear()
     collect.main([str(tmp_path), "--rounds", "1", "--seconds", "0"])
     assert asked == []
+
+
+def test_where_it_cannot_go_on_it_says_so_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(collect, "World", raising(SuiteError("LIBERO is not installed here")))
+    assert collect.main([str(tmp_path), "--rounds", "1"]) == 1
+    assert capsys.readouterr().err == ("error: LIBERO is not installed here; what is finished is "
+                                       "kept, the same command goes on\n")
+    monkeypatch.setattr(collect, "PolicyClient", raising(PolicyGone("ws://x: no policy answers")))
+    assert collect.main([str(tmp_path), "--url", "ws://x"]) == 1
+    assert capsys.readouterr().err.startswith("error: ws://x: no policy answers; ")
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["--part", "3", "3"], "--part 3 3: K must be one of 0 to N - 1"),
+    (["--frames", "0"], "--frames = 0: must be >= 1"),
+    (["--rounds", "0"], "--first 0 --rounds 0: no rounds from 0 on"),
+    (["--first", "-1"], "--first -1 --rounds 12: no rounds from 0 on"),
+])
+def test_what_would_collect_nothing_is_refused(
+    tmp_path: Path, asked: list[str], capsys: pytest.CaptureFixture[str], words: list[str],
+    told: str,
+) -> None:
+    with pytest.raises(SystemExit):
+        collect.main([str(tmp_path), *words])
+    assert capsys.readouterr().err.endswith(f"error: {told}\n") and not asked
 
 
 class Room:

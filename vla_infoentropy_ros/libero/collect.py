@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_infoentropy_ros.libero.client import PolicyClient
+from vla_infoentropy_ros.libero.client import PolicyClient, PolicyGone
 from vla_infoentropy_ros.libero.expert import CLOSE, Scene, delivered, expert_action
 from vla_infoentropy_ros.libero.goals import Goal
 from vla_infoentropy_ros.libero.shards import Shard, compress
-from vla_infoentropy_ros.libero.suites import STEP_LIMITS
+from vla_infoentropy_ros.libero.suites import STEP_LIMITS, SuiteError
 from vla_infoentropy_ros.libero.world import World
 
 Driver = Callable[[NDArray[np.uint8], str], NDArray[np.float64]]
@@ -164,7 +164,8 @@ def _is_near(action: NDArray[np.float64]) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Collect round after round over all tasks; 0."""
+    """Collect round after round over all tasks; 0, or 1 with one sentence where that ended
+    early."""
     parser = argparse.ArgumentParser(prog="python -m vla_infoentropy_ros.libero.collect",
                                      description=__doc__)
     parser.add_argument("out", type=Path, help="folder for the shards")
@@ -178,22 +179,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--layouts", type=int, default=Collecting.layouts,
                         help="more pictures of a recorded step, with things elsewhere")
     parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("K", "N"),
-                        help="every N-th shard alone, from the K-th: one process of N")
+                        help="every N-th shard alone, from the K-th, of 0 to N - 1: one process "
+                        "of N")
     parser.add_argument("--seconds", type=float, default=math.inf,
                         help="stop after so long, with what there is")
     options = parser.parse_args(argv)
-    until = time.monotonic() + options.seconds
-    how = Collecting(frames=options.frames, layouts=options.layouts)
-    client = PolicyClient(options.url) if options.url else None
-    options.out.mkdir(parents=True, exist_ok=True)
+    part, parts = options.part
+    if not 0 <= part < parts:
+        parser.error(f"--part {part} {parts}: K must be one of 0 to N - 1")
+    try:
+        how = Collecting(frames=options.frames, layouts=options.layouts)
+    except ValueError as error:
+        parser.error(f"--{error}")
     numbers = range(options.first, options.first + options.rounds)
-    first, step = options.part
-    for number, task, suite in list(product(numbers, range(10), options.suites))[first::step]:
-        path = options.out / f"{suite}-{task}-{number:03}.npz"
-        if not path.exists() and time.monotonic() < until:
-            collect_shard(path, suite, task, number, how, client.act if client else None, until)
-            print(path.name, flush=True)
+    jobs = list(product(numbers, range(10), options.suites))[part::parts]
+    if not jobs or options.first < 0:
+        parser.error(f"--first {options.first} --rounds {options.rounds}: no rounds from 0 on")
+    try:
+        _collect(options.out, jobs, how, options.url, time.monotonic() + options.seconds)
+    except (SuiteError, PolicyGone, OSError) as error:
+        print(f"error: {error}; what is finished is kept, the same command goes on",
+              file=sys.stderr)
+        return 1
     return 0
+
+
+def _collect(out: Path, jobs: Sequence[tuple[int, int, str]], how: Collecting, url: str,
+             until: float) -> None:
+    """Make the shards (number, task, suite) that are not in ``out`` yet."""
+    out.mkdir(parents=True, exist_ok=True)
+    driver = PolicyClient(url).act if url else None
+    for number, task, suite in jobs:
+        path = out / f"{suite}-{task}-{number:03}.npz"
+        if not path.exists() and time.monotonic() < until:
+            collect_shard(path, suite, task, number, how, driver, until)
+            print(path.name, flush=True)
 
 
 if __name__ == "__main__":
