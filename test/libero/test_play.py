@@ -126,3 +126,21 @@ def test_the_first_episode_of_each_task_is_filmed(url: str, tmp_path: Path) -> N
     list(playing.play(out, url, ["libero_object"], [0, 3], range(2), films=films))
     assert sorted(path.stem for path in films.iterdir() if path.suffix in (".mp4", ".gif")) == [
         "libero_object-0", "libero_object-3"]
+
+
+def test_the_command_counts_what_is_there_and_ends_in_a_sentence(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "new" / "log.jsonl")
+    words = [out, "--url", url, "--suites", "s", "--tasks", "1", "--episodes"]
+    assert playing.main([*words, "1"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("s 1 #0: success after 11 steps, ")
+    assert said[1] == f"1 of 1 episodes in {out}"
+    assert playing.main([*words, "2", "--url", "ws://127.0.0.1:1"]) == 1
+    sentence = capsys.readouterr().err
+    assert sentence.startswith("error: ws://127.0.0.1:1: no policy answers (")
+    assert sentence.endswith("; what is finished is kept, the same command goes on\n")
+    with pytest.raises(SystemExit):
+        playing.main([*words, "0"])
+    assert "--first 0 --episodes 0: no initial states from 0 on" in capsys.readouterr().err

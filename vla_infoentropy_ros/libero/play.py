@@ -146,6 +146,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--films", type=Path, help="folder that gets a video of the first episode "
                         "of each task")
     options = parser.parse_args(argv)
+    if options.first < 0 or options.episodes < 1:
+        parser.error(f"--first {options.first} --episodes {options.episodes}: no initial states "
+                     "from 0 on")
     for folder in filter(None, (options.out.parent, options.films)):
         folder.mkdir(parents=True, exist_ok=True)
     episodes = range(options.first, options.first + options.episodes)
