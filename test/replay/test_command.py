@@ -184,6 +184,36 @@ def test_folders_that_are_not_ours_are_left_alone(
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
+def test_what_is_replayed_is_not_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert cli.main([WS, "--out", str(out), *TINY]) == 0
+    before = fingerprint(out)
+    (file,) = (out / "bag").glob("*.mcap")
+    for where in (["--out", str(out)], ["--json", str(file)]):
+        assert cli.main([str(file), *where, *TINY]) == 1
+        assert " lies" in capsys.readouterr().err
+    assert cli.main([str(out / "bag"), "--json", str(out / "bag/figures.json"), *TINY]) == 1
+    assert fingerprint(out) == before
+
+
+def test_a_link_in_the_place_of_the_bag_is_not_followed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, elsewhere = tmp_path / "out", small_bag(tmp_path / "elsewhere")
+    assert cli.main([WS, "--out", str(out), *TINY]) == 0
+    before = fingerprint(elsewhere)
+    for target in (elsewhere, tmp_path / "gone"):
+        (out / "bag").rename(tmp_path / f"bag_{target.name}")
+        (out / "bag").symlink_to(target)
+        assert cli.main([WS, "--out", str(out), *TINY]) == 1
+        assert "bag exists and is no bag: move it away" in capsys.readouterr().err
+        (out / "bag").unlink()
+        (tmp_path / f"bag_{target.name}").rename(out / "bag")
+    assert fingerprint(elsewhere) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -205,6 +235,8 @@ def test_folders_that_are_not_ours_are_left_alone(
         ([BRIDGE, "--image-topic", "/x"], "/bridge/image_0"),
         ([WS, "--start", "5", "--end", "2"], "before the end"),
         ([WS, "--start", "100", *TINY], "no frame"),
+        ([WS, "--start", "nan", *TINY], "--start nan: give seconds from the beginning"),
+        ([WS, "--end", "inf", *TINY], "--end inf: give seconds from the beginning"),
         ([WS, "--every", "0", *TINY], "--every 0"),
         ([WS, "--tolerance", "dx=0.1", *TINY], "nothing to compare with"),
         ([WS, "--tolerance", "dw=0.1", *TINY], "NAME is one of"),

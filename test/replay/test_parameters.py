@@ -54,6 +54,7 @@ def test_a_flag_wins_and_a_later_file_does(file: Path) -> None:
     preset = str(CONFIG / "paper_infoentropy.yaml")
     assert asked(f"--params-file={file}", "--params-file", preset).selector == "info_entropy+window"
     assert asked("--params-file", preset).selector == "info_entropy"
+    assert asked("--params", preset).selector == "info_entropy", "argparse takes a flag's beginning"
 
 
 @pytest.mark.parametrize("path", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.name)

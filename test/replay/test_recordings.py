@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from test.replay.datasets import IMAGE, VIDEO, dataset, level
+from test.replay.datasets import IMAGE, VIDEO, dataset, level, rewrite
 from vla_infoentropy_ros.driving.images import PackedPicture, RawPicture
 from vla_infoentropy_ros.replay.errors import BagError
-from vla_infoentropy_ros.replay.lerobot import LeRobotEpisode
+from vla_infoentropy_ros.replay.lerobot import STATE, LeRobotEpisode
 from vla_infoentropy_ros.replay.opening import open_recording
 from vla_infoentropy_ros.replay.picture_folder import PictureFolder
 from vla_infoentropy_ros.replay.recording import INSTRUCTION, RAW, Event, Window
@@ -91,3 +92,30 @@ def test_datasets_that_cannot_be_read(tmp_path: Path) -> None:
     (path / "data/chunk-000/file-000.parquet").write_bytes(b"PAR1")
     with pytest.raises(BagError, match="no parquet table"):
         list(LeRobotEpisode(path, 0, [IMAGE]).events(Window()))
+
+
+@pytest.mark.parametrize(("table", "change"), [
+    ("data", lambda row: row | {IMAGE: {"bytes": None, "path": "frame.png"}}),
+    ("data", lambda row: {name: row[name] for name in ("episode_index", "frame_index")}),
+    ("data", lambda row: {"frame_index": row["frame_index"], IMAGE: row[IMAGE]}),
+    ("meta/episodes", lambda row: {**row, "length": None}),
+    ("meta/episodes", lambda row: {"length": row["length"]}),
+])
+def test_tables_that_are_not_as_version_3_lays_them_out(
+    tmp_path: Path, table: str, change: Any
+) -> None:
+    path = dataset(tmp_path / "set")
+    rewrite(path / table / "chunk-000/file-000.parquet", change)
+    with pytest.raises(BagError, match=r"a table of .*set lacks what version 3 puts there"):
+        list(LeRobotEpisode(path, 0, [IMAGE]).events(Window()))
+
+
+def test_a_state_of_another_length_than_its_names(tmp_path: Path) -> None:
+    path = dataset(tmp_path / "set")
+    place = path / "meta/info.json"
+    info = json.loads(place.read_text())
+    info["features"][STATE] = {"dtype": "float32", "names": ["one", "two"]}
+    place.write_text(json.dumps(info))
+    rewrite(path / "data/chunk-000/file-000.parquet", lambda row: row | {STATE: [0.0, 0.1, 0.2]})
+    with pytest.raises(BagError, match=r"holds 3 numbers, and meta/info.json names 2"):
+        list(LeRobotEpisode(path, 0, [IMAGE], state=True).events(Window()))

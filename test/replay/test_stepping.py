@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,15 @@ from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.replay.bag_recording import BagRecording
 from vla_infoentropy_ros.replay.bag_writer import RawMessage, write_bag
 from vla_infoentropy_ros.replay.errors import BagError
-from vla_infoentropy_ros.replay.recording import RAW, Event, Window, raw_image
-from vla_infoentropy_ros.replay.stepping import Account, Moment, Replay, sentences
+from vla_infoentropy_ros.replay.recording import (
+    JOINT_STATES,
+    RAW,
+    Event,
+    Window,
+    joint_states,
+    raw_image,
+)
+from vla_infoentropy_ros.replay.stepping import Account, Moment, Replay
 from vla_infoentropy_ros.replay.types import EPISODE, RAW_IMAGE, STRING
 from vla_infoentropy_ros.selection import SelectionSettings
 from vla_infoentropy_ros.variants import Variant
@@ -28,18 +37,19 @@ FIRST_S = 1_700_000_000
 
 
 def run(path: Path, *names: str, instruction: str = "red", every: int = 1,
-        window: Window | None = None) -> tuple[list[Moment], Replay]:
+        window: Window | None = None, settings: PolicyNodeSettings = SETTINGS,
+        ) -> tuple[list[Moment], Replay]:
     """Moments of a bag and the closed replay."""
     variants = {name: Variant.parse(name) for name in names or ("dense",)}
     with (closing(BagRecording(path)) as recording,
-          closing(Replay(TinyPolicy(), variants, SETTINGS, instruction, every)) as replay):
+          closing(Replay(TinyPolicy(), variants, settings, instruction, every)) as replay):
         found = list(replay.moments(recording.events(window or Window())))
         assert recording.shortfalls() == []
         return found, replay
 
 
 def told(replay: Replay) -> str:
-    return "; ".join(sentences(replay.account, replay.frame_ids, "/camera/image_raw"))
+    return "; ".join(replay.notes("/camera/image_raw"))
 
 
 @pytest.mark.parametrize(
@@ -176,6 +186,45 @@ def test_a_policy_that_fails_on_one_frame_is_told(monkeypatch: pytest.MonkeyPatc
     moments, replay = run(CASES / "ws.mcap")
     assert len(moments) == 5
     assert dict(replay.account.failed) == {"RuntimeError: out of memory": 1}
+
+
+def test_steps_that_one_variant_failed_on_are_no_images_without_an_instruction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from vla_infoentropy_ros.session import Session
+
+    step = Session.step
+
+    def failing(self: Session, *args: Any, **kwargs: Any) -> Any:
+        if self.selector.name == "info_entropy":
+            raise RuntimeError("out of memory")
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(Session, "step", failing)
+    _, replay = run(CASES / "ws.mcap", "dense", "info_entropy")
+    failed = Counter({"info_entropy: RuntimeError: out of memory": 6})
+    for _ in range(2):
+        assert replay.account == Account(received=6, used=6, failed=failed)
+
+
+def test_images_that_came_too_soon_are_told_from_those_without_an_instruction() -> None:
+    slow = replace(SETTINGS, node=replace(SETTINGS.node, max_rate_hz=1.0))
+    moments, replay = run(CASES / "ws.mcap", settings=slow)
+    assert len(moments) == 2 and replay.account.unused == 0
+    assert told(replay) == (
+        "4 images dropped: no action was due, by command.execute_actions or max_rate_hz")
+
+
+def test_a_joint_state_beyond_its_budget_is_dropped_as_in_the_node() -> None:
+    names = [f"joint_{number}" for number in range(1001)]
+
+    def events() -> Iterator[Event]:
+        yield Event(1, JOINT_STATES, joint_states(10**9, names, [0.0] * len(names)))
+        yield Event(10**9, RAW, raw_image(10**9, "camera", np.zeros((8, 8, 3), np.uint8)))
+
+    with closing(Replay(TinyPolicy(), {"dense": Variant("dense")}, SETTINGS, "red")) as replay:
+        assert len(list(replay.moments(events()))) == 1
+        assert told(replay).startswith("1 message dropped: joint_states: 1,001 names, at most")
 
 
 def test_an_image_without_a_stamp_is_rejected_as_in_the_node() -> None:

@@ -45,6 +45,13 @@ def test_only_images_that_both_acted_on_are_compared() -> None:
     assert Gap.between(ours, track("c", {7: result()})) is None
 
 
+def test_actions_without_tokens_are_equal_where_their_numbers_are() -> None:
+    ours = track("a", {1: result(0.1, tokens=()), 2: result(0.2, tokens=())})
+    base = track("b", {1: result(0.1, tokens=()), 2: result(0.2001, tokens=())})
+    gap = Gap.between(ours, base)
+    assert gap is not None and gap.equal.tolist() == [True, False]
+
+
 @pytest.mark.parametrize(
     ("gripper", "pair"),
     [("one_is_open", (1.0, 0.0)), ("minus_one_is_open", (-1.0, 1.0)),

@@ -51,9 +51,8 @@ def add_file_argument(parser: argparse.ArgumentParser) -> None:
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
     """The arguments, with what parameter files say as defaults; ``from_files`` are their values
     by name. Raises UserError for a file that cannot be used."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    add_file_argument(first)
-    values = _from_files(first.parse_known_args(argv)[0].params_file)
+    # By the parser itself, which takes the flag in every spelling that it takes later.
+    values = _from_files(parser.parse_args(argv).params_file)
     defaults = {flag: values[name] for name, flag in FLAGS.items() if name in values}
     if "selector" in values or DECODE in values:
         settings = PolicyNodeSettings.from_values(

@@ -112,9 +112,10 @@ def write_bag(
 
 def remove_bag(path: Path) -> None:
     """Remove an earlier bag if there is one; raises BagError for anything that is no bag."""
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return
-    names = {entry.name for entry in path.iterdir()} if path.is_dir() else {""}
+    real = path.is_dir() and not path.is_symlink()
+    names = {entry.name for entry in path.iterdir()} if real else {""}
     if not all(n == "metadata.yaml" or n.endswith((".mcap", ".db3")) for n in names):
         raise BagError(f"{path} exists and is no bag: move it away or name another place")
     shutil.rmtree(path)

@@ -35,13 +35,14 @@ from vla_infoentropy_ros.replay.output import (
     FIGURES,
     PAGE,
     ReplayBag,
+    check_place,
     claim,
     write_figures,
     write_page,
 )
 from vla_infoentropy_ros.replay.recording import EVER_NS, Recording, Window, choose
 from vla_infoentropy_ros.replay.results import Results
-from vla_infoentropy_ros.replay.stepping import Moment, Replay, sentences
+from vla_infoentropy_ros.replay.stepping import Moment, Replay
 from vla_infoentropy_ros.replay.threads import Behind
 from vla_infoentropy_ros.replay.tracks import AXES, parse_tolerances
 from vla_infoentropy_ros.report.machine import hardware, versions
@@ -77,8 +78,8 @@ def main(argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return WRONG
     except OSError as error:
-        place = error.filename or (options and options.out)
-        print(f"error: {place}: {error.strerror}", file=sys.stderr)
+        place = error.filename or (options and (options.out or options.recording))
+        print(f"error: {place}: {error.strerror or error}", file=sys.stderr)
         return WRONG
     _print(outcome.summary)
     if options.out:
@@ -94,10 +95,13 @@ def replay(options: argparse.Namespace) -> Outcome:
     tolerance = parse_tolerances(options.tolerance)
     settings = settings_of(options)
     variants = {str(v): v for v in map(Variant.parse, [options.selector, *options.compare])}
-    window = Window(_nanoseconds(options.start, 0), _nanoseconds(options.end, EVER_NS))
+    window = Window(_nanoseconds("start", options.start, 0),
+                    _nanoseconds("end", options.end, EVER_NS))
     with ExitStack() as stack:
         # The recording is judged before the policy is loaded: a large one takes minutes.
         recording = stack.enter_context(closing(open_recording(options)))
+        if options.json:
+            check_place(options.json, recording.path)
         if options.out:
             claim(options.out, recording.path)
         policy = load_asked(options)
@@ -114,8 +118,7 @@ def replay(options: argparse.Namespace) -> Outcome:
         interrupted = _step(run, recording, window, results, sink)
         lost = [] if interrupted else recording.shortfalls()
         gaps = results.gaps(recording.actions())
-        notes = [*recording.notes,
-                 *sentences(run.account, run.frame_ids, recording.cameras[0])]
+        notes = [*recording.notes, *run.notes(recording.cameras[0])]
         for each in variants.values():
             notes += notes_on(policy, each.selector, settings.selection,
                               SessionOptions(decode=each.decode))
@@ -187,8 +190,12 @@ def _nothing_used(recording: Recording, notes: Sequence[str]) -> str:
     return f"no frame of {recording.path} could be used: {why}"
 
 
-def _nanoseconds(seconds: float | None, otherwise: int) -> int:
-    return otherwise if seconds is None else round(seconds * 1e9)
+def _nanoseconds(flag: str, seconds: float | None, otherwise: int) -> int:
+    if seconds is None:
+        return otherwise
+    if not abs(seconds) < EVER_NS / 1e9:
+        raise SettingError(f"--{flag} {seconds:g}: give seconds from the beginning")
+    return round(seconds * 1e9)
 
 
 def _given(assignments: Sequence[str]) -> dict[str, str]:
@@ -216,7 +223,7 @@ def _print(summary: Mapping[str, Any]) -> None:
 
 def _print_difference(gap: Mapping[str, Any]) -> None:
     print(f"\n{gap['ours']} against {gap['base']}: {gap['equal_actions']} of {gap['steps']} "
-          f"actions equal, token for token; {gap['gripper_flips']} gripper flips")
+          f"actions equal; {gap['gripper_flips']} gripper flips")
     print("  " + "".join(f"{axis:>13}" for axis in AXES))
     for row in ("max", "mean"):
         cells = []

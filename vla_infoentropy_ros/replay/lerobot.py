@@ -8,6 +8,7 @@ row for each episode with its task, its length and where in which video file it 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from vla_infoentropy_ros.extras import missing
 from vla_infoentropy_ros.foreign.files import open_regular, read_json
+from vla_infoentropy_ros.foreign.text import one_line
 from vla_infoentropy_ros.replay.errors import BagError, counted
 from vla_infoentropy_ros.replay.recording import (
     COMPRESSED,
@@ -72,8 +74,9 @@ class LeRobotEpisode:
                            f"({self._fps:g})")
         self._joints = _state_names(path, info["features"].get(STATE)) if state else []
         self.cameras: Sequence[str] = choose(path, sorted(self._kinds), cameras, None)
-        self._episode = self._row()
-        self.images = int(self._episode["length"])
+        with self._explained():
+            self._episode = self._row()
+            self.images = int(self._episode["length"])
         self._delivered = dict.fromkeys(self.cameras, 0)
         self._whole = False
 
@@ -99,7 +102,24 @@ class LeRobotEpisode:
             raise BagError(f"{file} is missing or no parquet table: fetch it with `git lfs pull`, "
                            "or copy it again") from error
 
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """A table without what version 3 puts into it, as one sentence."""
+        try:
+            yield
+        except BagError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise BagError(
+                f"a table of {self.path} lacks what version 3 puts there, or holds something else "
+                f"({type(error).__name__}: {one_line(error)}): write the dataset again with LeRobot"
+            ) from error
+
     def events(self, window: Window) -> Iterator[Event]:
+        with self._explained():
+            yield from self._events(window)
+
+    def _events(self, window: Window) -> Iterator[Event]:
         self._whole = window.whole
         period_ns = round(1e9 / self._fps)
         tasks = [str(task) for task in self._episode.get("tasks") or ()]
@@ -141,8 +161,13 @@ class LeRobotEpisode:
     def _states(self) -> Iterator[list[float]]:
         file = self._place(_DATA, "data")
         for row in self._rows(file, ["episode_index", STATE]):
-            if row["episode_index"] == self._number:
-                yield [float(value) for value in row[STATE]]
+            if row["episode_index"] != self._number:
+                continue
+            state = [float(value) for value in row[STATE]]
+            if len(state) != len(self._joints):
+                raise BagError(f"{file}: {STATE} holds {len(state)} numbers, and meta/info.json "
+                               f"names {len(self._joints)}: copy the dataset again")
+            yield state
 
     def _from_table(self, camera: str) -> Iterator[bytes]:
         file = self._place(_DATA, "data")

@@ -31,11 +31,19 @@ _RUNNING = 3  # InferenceStatus.RUNNING
 
 def claim(folder: Path, recording: Path) -> None:
     """Make ``folder`` ours; the recording must not lie where results are written."""
-    inside = recording.resolve()
-    if folder.resolve() in (inside, inside.parent) or (folder / BAG).resolve() == inside:
+    source = recording.resolve()
+    if (folder.resolve() in (source, source.parent)
+            or source.is_relative_to((folder / BAG).resolve())):
         raise BagError(f"--out {folder} is where the recording {recording} lies: name another "
                        "folder, for its bag and files are replaced")
     claim_folder(folder, "replay", (FIGURES, PAGE))
+
+
+def check_place(file: Path, recording: Path) -> None:
+    """Raise BagError where ``file`` would be written over a part of the recording."""
+    if file.resolve().is_relative_to(recording.resolve()):
+        raise BagError(f"--json {file} lies in the recording {recording}, which is not changed: "
+                       "name another place")
 
 
 class ReplayBag:

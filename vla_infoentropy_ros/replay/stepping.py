@@ -20,7 +20,7 @@ from vla_infoentropy_ros.driving.clock import SetClock
 from vla_infoentropy_ros.driving.driver import Driver, Step
 from vla_infoentropy_ros.driving.images import ImageError, PackedPicture, Picture, RawPicture
 from vla_infoentropy_ros.driving.intake import VIEWS, Frame
-from vla_infoentropy_ros.driving.robot_state import Pose
+from vla_infoentropy_ros.driving.robot_state import Pose, StateError
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.sink import NoRobot
 from vla_infoentropy_ros.driving.worker import Inline
@@ -37,6 +37,8 @@ from vla_infoentropy_ros.replay.recording import (
 from vla_infoentropy_ros.replay.threads import Ahead
 from vla_infoentropy_ros.replay.types import stamp_ns
 from vla_infoentropy_ros.variants import Variant
+
+_NOT_DUE = "no action was due, by command.execute_actions or max_rate_hz"
 
 
 class SharedPicture:
@@ -145,7 +147,8 @@ class Replay:
         self._clock = SetClock()
         self._told, self._every = instruction.strip(), every
         self.images = self._skipped = 0
-        self.frame_ids: Counter[str] = Counter()
+        self._frame_ids: Counter[str] = Counter()
+        self._unheard: Counter[str] = Counter()  # messages on the robot's state, by reason
         self._ears = {name: _Ear() for name in variants}
         self._drivers = {
             name: self._driver(policy, variant, settings, self._ears[name])
@@ -207,29 +210,50 @@ class Replay:
     @property
     def account(self) -> Account:
         """Of the images, as the first variant saw them; failures of every variant."""
-        first = next(iter(self._ears.values())).account
-        account = replace(first, received=self.images, skipped=self._skipped)
-        for name, ear in list(self._ears.items())[1:]:
-            for reason, count in ear.account.failed.items():
-                account.failed[f"{name}: {reason}"] = count
-        account.unused = self._unused()
-        return account
+        (first, ear), *others = self._ears.items()
+        own, dropped = ear.account, Counter(ear.account.dropped)
+        counted_too = self._drivers[first].intake.counters.frames_dropped
+        if passed_over := counted_too - dropped.total():
+            dropped[_NOT_DUE] = passed_over
+        rejected = sum(n for r, n in own.rejected.items() if not r.startswith(VIEWS[1:]))
+        told = own.used + rejected + dropped.total() + own.failed.total()
+        failed = own.failed + Counter({
+            f"{name}: {reason}": count
+            for name, ear in others for reason, count in ear.account.failed.items()
+        })
+        return replace(
+            own, received=self.images, skipped=self._skipped, dropped=dropped, failed=failed,
+            unused=self.images - self._skipped - told,
+        )
 
     def close(self) -> None:
         for driver in self._drivers.values():
             driver.deactivate()
             driver.unload()
 
+    def notes(self, camera: str) -> list[str]:
+        """What a person should know about what was not used, or not as one may think. camera: name
+        of the first."""
+        account, told = self.account, []
+        for what, reasons in (("rejected", account.rejected), ("dropped", account.dropped)):
+            told += [f"{counted(n, 'image')} {what}: {reason}" for reason, n in reasons.items()]
+        told += [f"{counted(n, 'step')} without an action: {r}" for r, n in account.failed.items()]
+        told += [f"{counted(n, 'message')} dropped: {why}" for why, n in self._unheard.items()]
+        if account.unused:
+            told.append(
+                f"{counted(account.unused, 'image')} came while no instruction was in force "
+                "and were not used, as in the node; --instruction gives one from the start"
+            )
+        if len(self._frame_ids) > 1:
+            names = ", ".join(f"{name or 'no frame_id'} {n}" for name, n in self._frame_ids.items())
+            told.append(f"several cameras share {camera} ({names} images): each change between "
+                        "them recomputes everything; give each a topic of its own")
+        return told
+
     def refused_instruction(self) -> str:
         """Why the policy cannot follow what it was last told, or ""."""
         driver = next(iter(self._drivers.values()))
         return driver.runner.rejected if driver.runner is not None else ""
-
-    def _unused(self) -> int:
-        first = next(iter(self._ears.values())).account
-        rejected = sum(n for r, n in first.rejected.items() if not r.startswith(VIEWS[1:]))
-        told = first.used + rejected + first.dropped.total() + first.failed.total()
-        return self.images - self._skipped - told
 
     def _instruct(self, text: str) -> None:
         if not self._told:
@@ -240,7 +264,11 @@ class Replay:
         message, taken_ns = event.content, stamp_ns(event.content.header.stamp)
         for driver in self._drivers.values():
             if event.kind == JOINT_STATES:
-                driver.robot.hear_joints(message.name, message.position, taken_ns)
+                try:
+                    driver.robot.hear_joints(message.name, message.position, taken_ns)
+                except StateError as error:  # the same for each of them
+                    self._unheard[str(error)] += 1
+                    return
                 continue
             at, turn = message.pose.position, message.pose.orientation
             pose = Pose(np.array([at.x, at.y, at.z]), (turn.w, turn.x, turn.y, turn.z))
@@ -259,7 +287,7 @@ class Replay:
         if skipped:
             self._skipped += 1
             return None
-        self.frame_ids[frame_id] += 1
+        self._frame_ids[frame_id] += 1
         steps: dict[str, Step] = {}
         for name, driver in self._drivers.items():
             ear = self._ears[name]
@@ -272,18 +300,3 @@ class Replay:
         instruction = next(iter(steps.values())).instruction
         return Moment(event.time_ns, taken_ns, frame_id, instruction, steps)
 
-
-def sentences(account: Account, frame_ids: Mapping[str, int], camera: str) -> list[str]:
-    """What a person should know about the images that were not used, or not as one may think."""
-    told = []
-    for what, reasons in (("rejected", account.rejected), ("dropped", account.dropped)):
-        told += [f"{counted(n, 'image')} {what}: {reason}" for reason, n in reasons.items()]
-    told += [f"{counted(n, 'step')} without an action: {r}" for r, n in account.failed.items()]
-    if account.unused:
-        told.append(f"{counted(account.unused, 'image')} came while no instruction was in force "
-                    "and were not used, as in the node; --instruction gives one from the start")
-    if len(frame_ids) > 1:
-        names = ", ".join(f"{name or 'no frame_id'} {n}" for name, n in frame_ids.items())
-        told.append(f"several cameras share {camera} ({names} images): each change between them "
-                    "recomputes everything; give each a topic of its own")
-    return told

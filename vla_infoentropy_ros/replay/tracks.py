@@ -77,7 +77,7 @@ class Track:
 class Gap:
     """ours - base where both acted on the same image, by stamp. difference: (n, 7), units of
     `UNITS`. flips: (n,) bool, one would open the gripper and the other close it. equal: (n,) bool,
-    the same tokens."""
+    the same tokens; without any, as where a policy acts by flow, the same numbers."""
 
     ours: str
     base: str
@@ -101,7 +101,11 @@ class Gap:
             stamps_ns=tuple(ours.stamps_ns[i] for i, _ in pairs),
             difference=left - right,
             flips=(left[:, 6] > 0.5) != (right[:, 6] > 0.5),
-            equal=np.array([ours.tokens[i] == base.tokens[j] for i, j in pairs]),
+            equal=np.array([
+                ours.tokens[i] == base.tokens[j] and (
+                    bool(ours.tokens[i]) or np.array_equal(ours.values[i], base.values[j]))
+                for i, j in pairs
+            ]),
         )
 
     def figures(self) -> dict[str, Any]:

@@ -75,8 +75,8 @@ def headline(summary: Mapping[str, Any]) -> str:
     gap = gaps[0]
     far = max(gap["max"][axis] for axis in ("dx", "dy", "dz"))
     turn = max(gap["max"][axis] for axis in ("droll", "dpitch", "dyaw"))
-    return (f"{gap['ours']} decides as {gap['base']} does, token for token, on "
-            f"{gap['equal_actions']} of {gap['steps']} frames; where they differ it is by at most "
+    return (f"{gap['ours']} decides exactly as {gap['base']} does on {gap['equal_actions']} of "
+            f"{gap['steps']} frames; where they differ it is by at most "
             f"{far * 1e3:.1f} mm and {turn * 1e3:.1f} mrad per control period, and "
             f"{gap['gripper_flips']} times in what the gripper does.")
 
