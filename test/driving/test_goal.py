@@ -82,6 +82,15 @@ def test_a_goal_that_nobody_wants_any_more_ends(pursued):
     rests(pursued)
 
 
+def test_a_goal_that_was_given_up_before_its_turn_is_not_begun(pursued):
+    pursued.begin()
+    pursued.periods(2, look=True)
+    pursued.given_up = True
+    pursued.begin("put it there")
+    assert pursued.reasons == [Reason.CANCELED] and pursued.rig.arm.moving
+    assert pursued.rig.driver.runner.instruction == OTHER, "nor is the one before it ended for it"
+
+
 def test_a_new_goal_ends_the_one_before(pursued):
     pursued.begin()
     pursued.periods(1, look=True)

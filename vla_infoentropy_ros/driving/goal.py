@@ -97,10 +97,14 @@ class Goals:
         self._pursuit: _Pursuit | None = None
 
     def begin(self, goal: Goal) -> None:
-        """Pursue it, unless it cannot be; `Goal.ended` is told in either case."""
-        self.end(Reason.SUPERSEDED)
+        """Pursue it, unless it cannot be, or is not wanted any more; `Goal.ended` is told in each
+        case."""
         driver = self._driver
         pursuit = _Pursuit(goal, driver.commander.interlock.may_move, driver.clock.steady_s())
+        if goal.canceled():  # while it waited for its turn: nothing else ends for it
+            self._tell(pursuit, Reason.CANCELED)
+            return
+        self.end(Reason.SUPERSEDED)
         problem = goal.problem or self._obstacle()
         if problem:
             self._tell(pursuit, Reason.REJECTED, problem)
@@ -142,7 +146,7 @@ class Goals:
             self._driver.rest()
             self._tell(pursuit, reason, detail)
 
-    def _tell(self, pursuit: _Pursuit, reason: Reason, detail: str) -> None:
+    def _tell(self, pursuit: _Pursuit, reason: Reason, detail: str = "") -> None:
         duration_s = self._driver.clock.steady_s() - pursuit.began_s
         pursuit.goal.ended(Ending(reason, detail, pursuit.steps, duration_s))
 

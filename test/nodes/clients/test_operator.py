@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 
 import pytest
@@ -12,6 +13,7 @@ import rclpy
 from test.nodes.harness import FAST, WORDS, driven, parameters, until
 from vla_infoentropy_ros import operate
 from vla_infoentropy_ros.control import faults
+from vla_infoentropy_ros.driving.goal import Goals, Reason
 from vla_infoentropy_ros.nodes.clients import operator
 from vla_infoentropy_ros.nodes.policy_node import PolicyNode
 
@@ -203,6 +205,31 @@ def test_a_node_that_falls_silent_is_not_left_to_carry_on(run, monkeypatch):
         assert code == 1 and "does not answer within 5 s" in told
         assert told.endswith("The instruction was ended")
         until(lambda: not robot.status.instruction, "still instructed", lambda: robot.status)
+
+
+def test_a_goal_that_is_taken_up_when_nobody_waits_any_more_is_not_begun(run, monkeypatch):
+    busy, endings = threading.Event(), []
+    send, tell = operator.ActionClient.send_goal_async, Goals._tell
+
+    def sent_while_busy(self, *goal):
+        rig._executor.create_task(lambda: busy.wait(60.0))
+        return send(self, *goal)
+
+    def patient_once(self, sent):
+        busy.set()  # the node hears of both, goal and end, at once
+        return result(self, sent)
+
+    result = operator.Operator._result
+    monkeypatch.setattr(operator.ActionClient, "send_goal_async", sent_while_busy)
+    monkeypatch.setattr(operator.Operator, "_result", patient_once)
+    monkeypatch.setattr(Goals, "_tell", lambda self, pursuit, reason, detail="": (
+        endings.append((reason, pursuit.steps)), tell(self, pursuit, reason, detail)))
+    with driven(command__dry_run=True) as (robot, _, rig), robot.streaming(robot.look):
+        code, told = run("instruct", "open the box", "--time-limit", "600", wait="5")
+        assert code == 1 and "does not answer within 5 s" in told
+        assert told.endswith("The instruction was ended")
+        assert endings == [(Reason.CANCELED, 0)]
+        assert "open the box" not in {status.instruction for status in robot.statuses}
 
 
 def test_of_two_nodes_of_one_name_none_is_enabled(run):

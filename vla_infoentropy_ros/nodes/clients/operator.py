@@ -6,14 +6,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import rclpy
+from action_msgs.msg import GoalInfo
+from action_msgs.srv import CancelGoal
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
+from unique_identifier_msgs.msg import UUID
 
 from vla_infoentropy_ros.action import ExecuteInstruction
 from vla_infoentropy_ros.control.faults import FAULT_CODES
@@ -149,16 +153,21 @@ class Operator:
         self, text: str, time_limit_s: float, step_limit: int, progress: Callable[[str], None]
     ) -> Answer:
         """Have an instruction carried out within limits, 0 for none, until it ends; an interrupt
-        ends it and stops the robot. progress: told a line after each step. As asked is one that
-        ends by a limit, after a step at least."""
+        ends it and stops the robot; so does a node that is not heard of any more. progress: told a
+        line after each step. As asked is one that ends by a limit, after a step at least."""
         if told := self.namesakes():
             return False, f"not given: {told}"
-        client = ActionClient(self._node, ExecuteInstruction, f"{self._policy}/execute_instruction")
-        if not self._wait(client.server_is_ready):
+        action = f"{self._policy}/execute_instruction"
+        client = ActionClient(self._node, ExecuteInstruction, action)
+        ending = self._node.create_client(CancelGoal, f"{action}/_action/cancel_goal")
+        if not self._wait(lambda: client.server_is_ready() and ending.service_is_ready()):
             raise GraphError(self._missing())
         goal = ExecuteInstruction.Goal(instruction=text, time_limit=time_limit_s,
                                        step_limit=step_limit)
-        sent = client.send_goal_async(goal, lambda message: progress(_step_told(message.feedback)))
+        # Of our own making: a goal that the node has not taken up yet can be ended by it too.
+        goal_id = UUID(uuid=list(uuid4().bytes))
+        sent = client.send_goal_async(
+            goal, lambda message: progress(_step_told(message.feedback)), goal_id)
         waits = ""
 
         def over() -> bool:
@@ -168,34 +177,34 @@ class Operator:
             return bool(ended.done())
 
         try:
-            handle = self._begun(sent)
-            ended = handle.get_result_async()
+            if not self._wait(sent.done):
+                raise GraphError(self._mute())
+            ended = sent.result().get_result_async()
             while not self._wait(over):
                 if time.monotonic() - self._heard_s > self._patience_s:
-                    self._canceled(handle)  # what nobody hears of must not go on moving
-                    raise GraphError(f"{self._mute()}. The instruction was ended")
+                    raise GraphError(self._mute())
             result = ended.result().result
-        except KeyboardInterrupt:
-            result = self._canceled(self._begun(sent))
+        except (GraphError, KeyboardInterrupt) as given_up:
+            # What nobody hears of must not go on moving, nor begin to.
+            ending.call_async(CancelGoal.Request(goal_info=GoalInfo(goal_id=goal_id)))
+            result = self._result(sent)
+            if result is None:
+                raise GraphError(f"{self._mute()}. It was told to end the instruction, and does so "
+                                 "when it hears of it") from given_up
+            if isinstance(given_up, GraphError):
+                raise GraphError(f"{given_up}. The instruction was ended") from given_up
         told = (f"ended by {printable(result.reason)} after {result.steps} steps in "
                 f"{result.duration:.1f} s; the robot stands")
         done = result.steps > 0 and result.reason in (result.TIME_LIMIT, result.STEP_LIMIT)
         why = result.detail or ("" if result.steps else waits)
         return done, "; ".join(filter(None, (told, printable(why, MESSAGE))))
 
-    def _canceled(self, handle: Any) -> Any:
-        """The result of a goal that is ended now."""
-        handle.cancel_goal_async()
-        ended = handle.get_result_async()
-        if not self._wait(ended.done):
-            raise GraphError(self._mute())
-        return ended.result().result
-
-    def _begun(self, sent: Any) -> Any:
-        """The handle of a goal that was sent."""
+    def _result(self, sent: Any) -> Any:
+        """Of a goal that was sent; None where the node does not tell it in time."""
         if not self._wait(sent.done):
-            raise GraphError(self._mute())
-        return sent.result()
+            return None
+        ended = sent.result().get_result_async()
+        return ended.result().result if self._wait(ended.done) else None
 
     def _call(self, kind: Any, name: str, request: Any) -> Answer:
         client = self._node.create_client(kind, f"{self._policy}/{name}")
