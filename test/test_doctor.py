@@ -93,3 +93,6 @@ def test_memory_against_a_checkpoint(tmp_path: Path) -> None:
         file.truncate(10**13)  # sparse
     finding = doctor.memory(tmp_path)
     assert not finding.ok and "take 10000.0" in finding.text
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "gone")
+    finding = doctor.memory(tmp_path)
+    assert not finding.ok and "link.safetensors cannot be read (No such file" in finding.text

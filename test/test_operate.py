@@ -17,10 +17,13 @@ from vla_infoentropy_ros import operate
     (["status", "--node", ""], "--node ''"),
     (["status", "--wait", "0"], "--wait 0"),
     (["status", "--wait", "nan"], "--wait nan"),
-    (["instruct", "go", "--time-limit", "-1"], "--time-limit -1: give a positive number"),
+    (["instruct", "go", "--time-limit", "-1"], "--time-limit -1.0: give a positive number"),
     (["instruct", "go", "--time-limit", "inf"], "--time-limit inf"),
-    (["instruct", "go", "--step-limit", "4294967296"], "--step-limit 4.29497e+09"),
-    (["enable", "--time-limit", "5"], "--time-limit 5 is for instruct; enable has no end"),
+    (["instruct", "go", "--time-limit", "nan"], "--time-limit nan"),
+    (["instruct", "go", "--step-limit", "4294967296"], "--step-limit 4294967296: give"),
+    (["instruct", "go", "--step-limit", "9" * 400], "--step-limit 9999999999"),
+    (["instruct", "\udcff"], "instruct '\\udcff': these bytes are no UTF-8"),
+    (["enable", "--time-limit", "5"], "--time-limit 5.0 is for instruct; enable has no end"),
 ])
 def test_what_cannot_be_meant_is_one_sentence(
     words: list[str], told: str, capsys: pytest.CaptureFixture[str]

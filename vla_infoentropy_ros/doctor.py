@@ -138,7 +138,11 @@ def memory(model: Path | None) -> Finding:
     told = "unknown" if free is None else f"{free / 1e9:.1f} GB free"
     if model is None:
         return Finding("memory", True, f"{told}; --model FOLDER compares it with a checkpoint")
-    needed = sum(path.stat().st_size for path in model.glob("*.safetensors"))
+    try:
+        needed = sum(path.stat().st_size for path in model.glob("*.safetensors"))
+    except OSError as error:
+        return Finding("memory", False, f"{error.filename} cannot be read ({error.strerror}): "
+                       "fetch the checkpoint again")
     if not needed:
         return Finding("memory", False, f"{model} holds no *.safetensors: name another folder")
     if free is not None and needed > free:

@@ -8,7 +8,6 @@ node's answer and ends with 0 where it is as asked, else with 1; `status` with 1
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import sys
 from collections.abc import Sequence
@@ -35,6 +34,9 @@ def main(argv: Sequence[str]) -> int:
         policy = _full_name(options.namespace, options.node)
         if (options.do == "instruct") != bool(options.text.strip()):
             raise UserError("instruct takes a text, like 'open the box', the others none")
+        if any("\ud800" <= letter <= "\udfff" for letter in options.text):  # as Python takes them
+            raise UserError(f"instruct {shown(options.text)}: these bytes are no UTF-8, in which "
+                            "messages are written")
         if not 0.0 < options.wait <= 3600.0:
             raise UserError(f"--wait {options.wait:g}: must lie in 0 .. 3600 s")
         _check_limits(options)
@@ -72,10 +74,10 @@ def _do(options: argparse.Namespace, policy: str) -> tuple[bool, list[str]]:
 def _check_limits(options: argparse.Namespace) -> None:
     limits = {"--time-limit": options.time_limit, "--step-limit": options.step_limit}
     for flag, limit in limits.items():
-        if not (math.isfinite(limit) and 0 <= limit < 2**32):
-            raise UserError(f"{flag} {limit:g}: give a positive number, or 0 for no limit")
+        if not 0 <= limit < 2**32:
+            raise UserError(f"{flag} {limit}: give a positive number, or 0 for no limit")
         if limit and options.do != "instruct":
-            raise UserError(f"{flag} {limit:g} is for instruct; {options.do} has no end")
+            raise UserError(f"{flag} {limit} is for instruct; {options.do} has no end")
 
 
 def _full_name(namespace: str, node: str) -> str:

@@ -40,8 +40,8 @@ def make(service: Any) -> Iterator[Make]:
     """``make("openvla", token="...")``: a server that listens; closed at the end."""
     running: list[tuple[Server, threading.Thread]] = []
 
-    def made(kind: str, token: str = "") -> Server:
-        server = server_of(kind)(service, Access("127.0.0.1", token), 0)
+    def made(kind: str, token: str = "", host: str = "127.0.0.1") -> Server:
+        server = server_of(kind)(service, Access(host, token), 0)
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         running.append((server, thread))

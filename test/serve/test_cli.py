@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import socket
+import urllib.request
 
 import pytest
 
+from test.serve.conftest import Make
 from vla_infoentropy_ros.serve import cli
 
 
@@ -21,3 +23,14 @@ def test_a_port_that_is_taken_is_named_with_its_remedy_before_anything_is_loaded
     told = capsys.readouterr().err
     assert told.startswith(f"error: cannot listen on 127.0.0.1, port {port}: Address already")
     assert "give another --port" in told and "Errno" not in told and len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("protocol", list(cli.PROTOCOLS))
+def test_an_address_may_be_of_version_6(make: Make, protocol: str) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    port = make(protocol, host="::1").port
+    with urllib.request.urlopen(f"http://[::1]:{port}/health", timeout=20) as reply:
+        assert reply.status == 200

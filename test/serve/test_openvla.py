@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+import struct
 import urllib.error
 import urllib.request
 from typing import Any
@@ -106,3 +108,16 @@ def test_the_token_is_asked_for_before_anything_is_read(make: Make) -> None:
     assert post(port, "/act", request(1), Authorization="Bearer a token of some length")[0] == 200
     assert post(port, "/act", request(1), Authorization="Bearer a token of some length",
                 Origin="https://example.org")[0] == 403
+
+
+def test_a_client_that_has_gone_is_no_error_of_ours(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = make("openvla").port
+    for sent in (b"POST /act HTTP/1.1\r\nContent-Length: 9\r\n\r\n{", b"GET /health HT"):
+        link = socket.create_connection(("127.0.0.1", port))
+        link.sendall(sent)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        link.close()  # by a reset
+        assert post(port, "/act", request(1))[0] == 200
+    assert "Traceback" not in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
@@ -37,6 +38,11 @@ class Access:
                 f"host={self.host!r} can be reached by others: set {TOKEN_VARIABLE} to a secret "
                 "that clients must show, or listen on 127.0.0.1"
             )
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """Of the address, as sockets tell IPv6 from IPv4."""
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
     def refusal(self, path: str, headers: Mapping[str, str]) -> str:
         """Why a request is refused, or "". The token comes in ``Authorization: Bearer ...`` or,

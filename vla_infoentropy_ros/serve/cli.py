@@ -63,8 +63,7 @@ def make_server(options: argparse.Namespace) -> Server:
                            f"clients={options.clients} be at least 1")
     access = Access(options.host, os.environ.get(TOKEN_VARIABLE, ""))
     with _listening(options):
-        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-        socket.create_server((options.host, options.port), family=family).close()
+        socket.create_server((options.host, options.port), family=access.family).close()
     settings = PolicyNodeSettings.from_values({
         "selector": options.selector, "schedule": options.schedule,
         **assignments(options.set, "selection", "session"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -82,7 +83,8 @@ class OpenVlaServer:
         handler = type("Handler", (_Handler,), {
             "service": service, "access": access, "episodes": Episodes(service),
         })
-        self._server = ThreadingHTTPServer((access.host, port), handler)
+        listener = type("Listener", (_Listener,), {"address_family": access.family})
+        self._server = listener((access.host, port), handler)
         self.port = int(self._server.server_address[1])
 
     def serve_forever(self) -> None:
@@ -93,6 +95,13 @@ class OpenVlaServer:
         """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Listener(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone is no error of ours: its connection ends, and nothing else."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -125,6 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
             status, sentence = HTTPStatus.SERVICE_UNAVAILABLE, str(error)
         except UserError as error:
             sentence = str(error)
+        except (ConnectionError, TimeoutError):
+            raise  # it has gone, or fallen silent: nobody is there to be answered
         except Exception as error:
             # Whatever it is, it is this request's alone.
             log.exception("a request could not be answered")

@@ -43,7 +43,7 @@ class VlaEvalServer:
         self._service, self._access = service, access
         self._server: Server = serve(
             self._serve, access.host, port, process_request=self._before, compression=None,
-            max_size=limit("request_bytes"), ping_interval=None,
+            max_size=limit("request_bytes"), ping_interval=None, family=access.family,
         )
         self.port = int(self._server.socket.getsockname()[1])
 
