@@ -9,12 +9,16 @@ import pytest
 
 from test.nodes.harness import FAST, Robot, parameters, until
 from test.nodes.policies import LOAD
+from vla_infoentropy_ros.control.settings import CommandSettings
+from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.nodes.policy_node import PolicyNode
 from vla_infoentropy_ros.nodes.security_policies import (
     COMMANDS,
+    GRIPPER,
     LAUNCHES,
     POLICY_NODE,
     SIM_NODE,
+    commanding,
     expanded,
     main,
     policy_xml,
@@ -28,7 +32,11 @@ CONFIGURATIONS = [
     {"model": f"{LOAD}:three_views", "image_transport": transport, "command.output": output,
      "command.dry_run": not output, "use_sim_time": output == "pose"}
     for transport, output in (("raw", "twist"), ("compressed", "pose"), ("raw", "trajectory"))
-] + [{"command.dry_run": True}]
+] + [
+    {"command.output": "twist", "command.servo": "servo_node", "command.pose_source": "tf",
+     "command.gripper_action": "hand/grip"},
+    {"command.dry_run": True},
+]
 
 
 @contextmanager
@@ -66,34 +74,35 @@ def _used(node):
         }
     finally:
         watcher.destroy_node()
-    actions = {name.split("/_action/")[0] for name in seen["reply"] if "/_action/" in name}
+    actions = {
+        permission: {name.split("/_action/")[0] for name in seen[by] if "/_action/" in name}
+        for permission, by in (("execute", "reply"), ("call", "request")) if by in seen
+    }
     plain = {permission: {name for name in names if "/_action/" not in name}
              for permission, names in seen.items()}
-    return plain | {"execute": actions}
+    return plain | actions
 
 
-def _granted(rights, node, permission, extra=()):
-    return {expanded(name, "/", node, {}) for name in (*getattr(rights, permission), *extra)}
+def _granted(rights, node, permission):
+    return {expanded(name, "/", node, {}) for name in getattr(rights, permission)}
 
 
 def test_the_policy_node_uses_what_it_is_granted_and_no_more():
-    used = {}
+    commands = {f"/{name}" for name in (*COMMANDS.values(), GRIPPER)}
+    unused = {}
     for changed in CONFIGURATIONS:
         with _policy_node(**changed) as node:
+            command = node.driver.settings.command
+            rights = POLICY_NODE if command.dry_run else commanding(command)
             for permission, names in _used(node).items():
-                used.setdefault(permission, set()).update(names)
-            output = "" if changed["command.dry_run"] else changed["command.output"]
-            commands = {f"/{name}" for outputs in COMMANDS.values() for name in outputs}
-            assert _used(node)["publish"] & commands == {f"/{name}" for name in COMMANDS[output]}
-    every = {name for outputs in COMMANDS.values() for name in outputs}
-    assert used["publish"] == _granted(POLICY_NODE, "policy_node", "publish", every)
-    assert used["subscribe"] == _granted(POLICY_NODE, "policy_node", "subscribe")
-    assert used["execute"] == _granted(POLICY_NODE, "policy_node", "execute")
-    assert used.get("request", set()) == set()
+                granted = _granted(rights, "policy_node", permission)
+                assert names <= granted, (permission, changed)
+                unused[permission] = unused.get(permission, granted) - names
+                if permission == "publish":
+                    assert names & commands == granted & commands
     # What tells of its types is served by newer distributions only.
-    granted = _granted(POLICY_NODE, "policy_node", "reply")
-    assert granted - used["reply"] <= {"/policy_node/get_type_description"}
-    assert used["reply"] <= granted
+    assert unused.pop("reply") <= {"/policy_node/get_type_description"}
+    assert not any(unused.values()), unused
 
 
 def test_the_simulator_uses_what_it_is_granted_and_no_more():
@@ -127,7 +136,7 @@ def test_nodes_start_in_the_enclave_of_their_policy(name):
     for node in root.iter("node"):
         if node.get("pkg") == "vla_infoentropy_ros":
             assert node.get("ros_args") == f"--enclave /{node.get('name')}"
-            assert node.get("name") in LAUNCHES[name].nodes
+            assert node.get("name") in LAUNCHES[name].nodes(CommandSettings())
 
 
 def test_names_follow_the_arguments_of_the_launch_file(capsys):
@@ -141,3 +150,20 @@ def test_names_follow_the_arguments_of_the_launch_file(capsys):
     for wrong in (["other"], ["vla", "imge:=/x"], ["vla", "image=/x"]):
         assert main(wrong) == 1
         assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_rights_follow_the_files_that_the_launch_file_is_given(tmp_path):
+    panda = policy_xml("servo", {"robot": "panda"})
+    assert "<action>/franka_gripper/gripper_action</action>" in panda
+    assert "/gripper_command" not in panda and "/servo_node/status" in panda and "/tf" in panda
+    joints = policy_xml("servo", {"output": "trajectory", "namespace": "left"})
+    assert "<topic>/left/joint_trajectory_controller/joint_trajectory</topic>" in joints
+    assert "delta_twist_cmds" not in joints and "servo_node" not in joints
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("/**:\n  ros__parameters:\n    command.output: pose\n")
+    told = policy_xml("vla", {"robot_file": str(mine)})
+    assert "<topic>/pose_command</topic>" in told and "twist_command" not in told
+    for file, wrong in (("gone.yaml", "does not exist"), ("bad.yaml", "'sideways' is not among")):
+        (tmp_path / "bad.yaml").write_text(mine.read_text().replace("pose", "sideways"))
+        with pytest.raises(UserError, match=wrong):
+            policy_xml("vla", {"robot_file": str(tmp_path / file)})

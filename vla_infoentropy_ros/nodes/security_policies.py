@@ -10,11 +10,18 @@ from __future__ import annotations
 
 import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from vla_infoentropy_ros.foreign.markup import parse_xml
+from vla_infoentropy_ros.control.settings import CommandSettings
+from vla_infoentropy_ros.driving.parameter_files import ParameterFile
+from vla_infoentropy_ros.driving.parameter_specs import typed
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings, parameter_specs
 from vla_infoentropy_ros.foreign.text import UserError, shown
+from vla_infoentropy_ros.launch_runner.description import Description, Process
+from vla_infoentropy_ros.launch_runner.description import ParameterFile as NamedFile
+from vla_infoentropy_ros.nodes.start_arguments import StartArguments
 from vla_infoentropy_ros.share import share_directory
 
 _PARAMETERS = (
@@ -58,19 +65,10 @@ POLICY_NODE = Rights(
     reply=_own((*_SWITCHES, *_LIFECYCLE, *_PARAMETERS)),
     execute=("~/execute_instruction",),
 )  # fmt: skip
-COMMANDS: dict[str, tuple[str, ...]] = {
-    "": (),
-    "twist": ("twist_command", "gripper_command"),
-    "pose": ("pose_command", "gripper_command"),
-    "trajectory": ("joint_trajectory", "gripper_command"),
-}
-"""What else the policy node publishes, by ``command.output``; "": in a dry run for ever."""
-
-SERVO = Rights(
-    subscribe=("/tf", "/tf_static"),
-    request=("$(var servo)/get_parameters", "$(var servo)/switch_command_type"),
-)
-"""What the policy node needs besides before MoveIt Servo, by the name that the argument gives."""
+COMMANDS = {"twist": "twist_command", "pose": "pose_command", "trajectory": "joint_trajectory"}
+"""What the policy node commands an arm by, by ``command.output``."""
+GRIPPER = "gripper_command"
+"""And a hand, where ``command.gripper_action`` is empty."""
 
 SIM_NODE = Rights(
     publish=(
@@ -104,45 +102,59 @@ OPERATOR = Rights(
 
 @dataclass(frozen=True)
 class Launched:
-    """What one launch file starts. output: of the policy node, a key of `COMMANDS`. robot: nodes
-    of ours that are one. servo: the policy node asks MoveIt Servo."""
+    """What one launch file starts. robot: nodes of ours that are one. commands: false where the
+    policy node stays in a dry run for ever."""
 
-    output: str
     robot: Mapping[str, Rights] = field(default_factory=dict)
-    servo: bool = False
+    commands: bool = True
 
-    @property
-    def nodes(self) -> dict[str, Rights]:
-        """By name, the operator's tools among them."""
-        commands = COMMANDS[self.output]
-        policy = replace(POLICY_NODE, publish=(*POLICY_NODE.publish, *commands))
-        if self.servo:
-            policy = replace(
-                policy, subscribe=(*policy.subscribe, *SERVO.subscribe), request=SERVO.request
-            )
+    def nodes(self, command: CommandSettings) -> dict[str, Rights]:
+        """By name, the operator's tools among them; command: of the policy node."""
+        policy = commanding(command) if self.commands else POLICY_NODE
         return {"policy_node": policy, "operator": OPERATOR, **self.robot}
 
 
+def commanding(settings: CommandSettings) -> Rights:
+    """Of the policy node, out of its dry run."""
+    publish, subscribe = [COMMANDS[settings.output]], []
+    if not settings.gripper_action:
+        publish.append(GRIPPER)
+    if settings.pose_source == "tf":
+        subscribe += ["/tf", "/tf_static"]
+    if settings.asks_servo:
+        subscribe.append(f"{settings.servo}/status")
+    asked = ("get_parameters", "switch_command_type") * settings.asks_servo
+    return replace(
+        POLICY_NODE,
+        publish=(*POLICY_NODE.publish, *publish),
+        subscribe=(*POLICY_NODE.subscribe, *subscribe),
+        request=tuple(f"{settings.servo}/{name}" for name in asked),
+        call=tuple(filter(None, [settings.gripper_action])),
+    )
+
+
 LAUNCHES = {
-    "vla": Launched("twist"),
-    "servo": Launched("twist", servo=True),
-    "bag": Launched(""),
-    "gazebo": Launched("twist", {"gantry_node": GANTRY_NODE}),
-    "sim": Launched("twist", {"sim_node": SIM_NODE}),
+    "vla": Launched(),
+    "servo": Launched(),
+    "bag": Launched(commands=False),
+    "gazebo": Launched({"gantry_node": GANTRY_NODE}),
+    "sim": Launched({"sim_node": SIM_NODE}),
 }
 
 
 def policy_xml(launch: str, arguments: Mapping[str, str] | None = None) -> str:
-    """The policy for ``launch``.launch.xml with its own defaults, or with other arguments.
+    """The policy for ``launch``.launch.xml with its own defaults, or with other arguments; by these
+    and by the parameter files that they name.
 
-    Raises UserError for a launch file or an argument that is not there.
+    Raises UserError for a launch file, an argument or a file that is not there, or cannot be.
     """
     if launch not in LAUNCHES:
         raise UserError(f"{shown(launch)} is not among {', '.join(LAUNCHES)}")
-    namespace, remaps, filled = _names(launch, arguments or {})
+    started = _policy_node(launch, arguments or {})
+    namespace, remaps = started.namespace or "/", dict(started.remaps)
     root = ElementTree.Element("policy", version="0.2.0")
     enclaves = ElementTree.SubElement(root, "enclaves")
-    for node, rights in LAUNCHES[launch].nodes.items():
+    for node, rights in LAUNCHES[launch].nodes(_command(started)).items():
         enclave = ElementTree.SubElement(enclaves, "enclave", path=f"/{node}")
         profiles = ElementTree.SubElement(enclave, "profiles")
         profile = ElementTree.SubElement(profiles, "profile", ns=namespace, node=node)
@@ -152,7 +164,7 @@ def policy_xml(launch: str, arguments: Mapping[str, str] | None = None) -> str:
             ("services", "service", "reply"), ("services", "service", "request"),
             ("actions", "action", "execute"), ("actions", "action", "call"),
         ):  # fmt: skip
-            names = sorted(expanded(filled(name), namespace, node, moved)
+            names = sorted(expanded(name, namespace, node, moved)
                            for name in getattr(rights, permission))
             if names:
                 block = ElementTree.SubElement(profile, group, {permission: "ALLOW"})
@@ -176,27 +188,27 @@ def expanded(name: str, namespace: str, node: str, remaps: Mapping[str, str]) ->
     return name if name.startswith("/") else f"{place}/{name}"
 
 
-def _names(
-    launch: str, given: Mapping[str, str]
-) -> tuple[str, dict[str, str], Callable[[str], str]]:
-    """Namespace and remaps of the policy node, and what puts the arguments into a text."""
+def _policy_node(launch: str, given: Mapping[str, str]) -> Process:
+    """As the launch file starts it with these arguments."""
     path = share_directory() / "launch" / f"{launch}.launch.xml"
-    root = parse_xml(path.read_text(encoding="utf-8"), str(path), "yaml_bytes", UserError)
-    values = {arg.get("name", ""): arg.get("default", "") for arg in root.findall("arg")}
-    for name in given:
-        if name not in values:
-            raise UserError(f"{shown(name)} is no argument of {path.name}")
-    values |= given
+    arguments = Description(path, given, only_arguments=True).arguments.values()
+    needed = {each.name: each.name for each in arguments if each.default is None}  # no right's
+    return next(each for each in Description(path, needed | dict(given)).processes
+                if each.name == "policy_node")
 
-    def filled(text: str) -> str:
-        for name, value in reversed(values.items()):  # a default may name arguments before it
-            text = text.replace(f"$(var {name})", value)
-        return text
 
-    (node,) = (each for each in root.iter("node") if each.get("name") == "policy_node")
-    remaps = {filled(remap.get("from", "")): filled(remap.get("to", ""))
-              for remap in node.findall("remap")}
-    return "/" + filled(node.get("namespace", "")).strip("/"), remaps, filled
+def _command(node: Process) -> CommandSettings:
+    """The settings by which it commands, as its files and arguments say."""
+    values: dict[str, Any] = {}
+    for each in node.parameters:
+        if isinstance(each, NamedFile):
+            values |= ParameterFile.read(each.path).values(f"{node.namespace}/{node.name}")
+    specs = {spec.name: spec.default for spec in parameter_specs("command")}
+    given = StartArguments.parse(node.arguments).given
+    values |= {name: typed(name, text, specs[name])
+               for name, text in given.items() if name in specs}
+    return PolicyNodeSettings.from_values(
+        {name: value for name, value in values.items() if name in specs}).command
 
 
 def _argument(text: str) -> tuple[str, str]:
@@ -215,7 +227,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         print(policy_xml(arguments[0], dict(_argument(each) for each in arguments[1:])), end="")
-    except UserError as error:
+    except (UserError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
