@@ -36,10 +36,16 @@ def test_sign_test() -> None:
 
 
 @pytest.mark.parametrize(("won", "lost", "pairs", "low", "high"), [
-    (0, 0, 0, -1.0, 1.0), (0, 0, 500, 0.0, 0.0), (10, 10, 500, -0.01753, 0.01753),
-    (5, 25, 500, -0.06115, -0.01885),
+    (0, 0, 0, -1.0, 1.0), (0, 0, 40, -0.04667, 0.04667), (5, 2, 40, -0.05878, 0.20164),
+    (0, 3, 3, -1.0, -0.01858), (10, 6, 500, -0.00811, 0.02405),
 ])
 def test_a_paired_difference_has_an_interval(
     won: int, lost: int, pairs: int, low: float, high: float
 ) -> None:
     assert paired_difference(won, lost, pairs) == pytest.approx((low, high), abs=5e-5)
+    assert paired_difference(lost, won, pairs) == pytest.approx((-high, -low), abs=5e-5)
+
+
+def test_more_that_differ_than_there_are_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="need won"):
+        paired_difference(2, 2, 3)
