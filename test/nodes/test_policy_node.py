@@ -18,7 +18,7 @@ from test.nodes.policies import LOAD, SCRIPT, STEP
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.nodes.messages import from_twist, to_ns, to_time
 from vla_infoentropy_ros.nodes.policy_node import PolicyNode
-from vla_infoentropy_ros.nodes.qos import CAMERA, NEWEST
+from vla_infoentropy_ros.nodes.qos import NEWEST
 from vla_infoentropy_ros.nodes.runtime import StartupError
 
 pytestmark = pytest.mark.usefixtures("ros")
@@ -421,14 +421,6 @@ def test_a_second_robot_hears_the_status_at_once():
         until(lambda: late.statuses, "no status for a late subscriber")
         rig.remove(late)
         late.destroy_node()
-
-
-def test_a_publisher_of_other_reliability_is_told():
-    with driven() as (robot, node, _):
-        camera = robot.create_publisher(Image, "image", CAMERA)
-        until(lambda: "image_reliability" in node.inputs.problem, "not noticed")
-        robot.destroy_publisher(camera)
-        assert not robot.twists
 
 
 def test_the_overlay_is_drawn_for_a_listener_only():

@@ -14,6 +14,7 @@ from vla_infoentropy_ros.msg import EpisodeResult, VlaAction
 from test.nodes import policies
 from test.nodes.harness import FAST, Rig, Robot, parameters, until
 from vla_infoentropy_ros.knobs import SettingError
+from vla_infoentropy_ros.nodes.episodes import EpisodeEnd
 from vla_infoentropy_ros.nodes.messages import from_twist, to_ns
 from vla_infoentropy_ros.nodes.policy_node import PolicyNode
 from vla_infoentropy_ros.nodes.qos import LATCHED
@@ -191,3 +192,8 @@ def test_a_mistake_at_startup_is_a_sentence(override, message):
     with pytest.raises(SettingError) as error:
         SimNode(parameter_overrides=parameters(override))
     assert message in str(error.value)
+
+
+def test_what_a_policy_says_forges_no_line_of_the_log():
+    end = EpisodeEnd("policy_fault", "gripper\n[FATAL] [sim_node]: \x1b[31mburning")
+    assert end.detail == r"gripper\n[FATAL] [sim_node]: \x1b[31mburning"

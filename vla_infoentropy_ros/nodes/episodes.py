@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from std_srvs.srv import SetBool, Trigger
 
+from vla_infoentropy_ros.foreign.text import MESSAGE, printable
 from vla_infoentropy_ros.msg import EpisodeResult, InferenceStatus
 from vla_infoentropy_ros.nodes.messages import fault_text
 from vla_infoentropy_ros.nodes.policy_link import PolicyLink
@@ -28,7 +29,7 @@ class EpisodeEnd(Exception):
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
-        self.reason, self.detail = reason, detail
+        self.reason, self.detail = reason, printable(detail, MESSAGE)  # the policy's own words
 
 
 def hindrance(status: InferenceStatus) -> str:

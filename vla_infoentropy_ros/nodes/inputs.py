@@ -23,6 +23,7 @@ from vla_infoentropy_ros.nodes.messages import to_ns
 from vla_infoentropy_ros.nodes.publishers import TopicSources
 from vla_infoentropy_ros.nodes.qos import CAMERA, LATCHED, NEWEST
 from vla_infoentropy_ros.nodes.tf_listener import TfListener
+from vla_infoentropy_ros.nodes.unheard import Unheard
 
 
 class Inputs:
@@ -40,11 +41,27 @@ class Inputs:
         self.cameras = 0  # raw ones that are listened to
         self._tf: TfListener | None = None
         self._on_instruction = on_instruction
-        self.problem = self.instruction_problem = ""
+        self._unheard = Unheard(node)
         told = SubscriptionEventCallbacks(
             incompatible_qos=lambda event: self._instruction_incompatible()
         )
-        self._listen("instruction", String, self._instruction, LATCHED, event_callbacks=told)
+        self._told = self._listen(
+            "instruction", String, self._instruction, LATCHED, event_callbacks=told
+        )
+
+    def look(self) -> None:
+        """See who publishes; to be called now and then."""
+        self._unheard.look(self._opened | {"instruction": self._told})
+
+    @property
+    def problem(self) -> str:
+        """Why no image arrives, if that is known; else ""."""
+        return next(filter(None, map(self._unheard.reason, VIEWS)), "")
+
+    @property
+    def instruction_problem(self) -> str:
+        """Why no instruction arrives, if that is known; else ""."""
+        return self._unheard.reason("instruction")
 
     def _listen(
         self, topic: str, kind: Any, callback: Callable[[Any], None], qos: Any, **options: Any
@@ -80,12 +97,11 @@ class Inputs:
         self.cameras = views * raw
         kind, suffix = (Image, "") if raw else (CompressedImage, "/compressed")
         qos = NEWEST if settings.image_reliability == "reliable" else CAMERA
-        self.problem = ""
         for view in VIEWS[:views]:
             topic = view + suffix
             callback = self._image if view == VIEWS[0] else functools.partial(self._further, view)
             events = SubscriptionEventCallbacks(
-                incompatible_qos=functools.partial(self._incompatible, topic)
+                incompatible_qos=functools.partial(self._incompatible, view, topic)
             )
             camera = self._node.create_subscription(
                 kind, topic, callback, qos, event_callbacks=events
@@ -97,6 +113,7 @@ class Inputs:
         """Unsubscribe from what `open` listens to."""
         for name, subscription in self._opened.items():
             self._sources.remove(name)
+            self._unheard.arrived(name)
             self._node.destroy_subscription(subscription)
         self._opened, self.cameras = {}, 0
         if self._tf is not None:
@@ -104,27 +121,29 @@ class Inputs:
             self._tf = None
 
     def _instruction(self, message: String) -> None:
-        self.instruction_problem = ""
+        self._unheard.arrived("instruction")
         self._on_instruction(message.data)
 
     def _instruction_incompatible(self) -> None:
-        self.instruction_problem = (
+        self._unheard.tell(
+            "instruction",
             "a publisher of instruction is volatile or best effort: nothing arrives from it; let "
-            "it be reliable and transient local (ros2 topic pub: --qos-durability transient_local)"
+            "it be reliable and transient local (ros2 topic pub: --qos-durability transient_local)",
         )
-        self._node.get_logger().error(self.instruction_problem)
 
-    def _incompatible(self, topic: str, event: object) -> None:
-        self.problem = (
+    def _incompatible(self, view: str, topic: str, event: object) -> None:
+        self._unheard.tell(
+            view,
             f"a publisher of {topic} is best effort, but image_reliability is reliable: no image "
-            "arrives from it; set image_reliability to best_effort"
+            "arrives from it; set image_reliability to best_effort",
         )
-        self._node.get_logger().error(self.problem)
 
     def _image(self, message: Any) -> None:
+        self._unheard.arrived(VIEWS[0])
         self._driver.image(self._picture(message), *_origin(message))
 
     def _further(self, view: str, message: Any) -> None:
+        self._unheard.arrived(view)
         self._driver.further_image(view, self._picture(message), *_origin(message))
 
     def _picture(self, message: Any) -> RawPicture | PackedPicture:

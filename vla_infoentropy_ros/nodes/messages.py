@@ -74,6 +74,11 @@ _MAKERS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
+def type_name(kind: Any) -> str:
+    """Of a message's class, as the graph knows it: sensor_msgs/msg/Image."""
+    return f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"
+
+
 def fault_text(status: Any | None) -> str:
     """Code and sentence of the fault that an InferenceStatus tells of, or ""."""
     if status is None or not status.fault:

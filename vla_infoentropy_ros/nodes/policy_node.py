@@ -277,6 +277,7 @@ class PolicyNode(LifecycleNode):
         self._goals.tick()
 
     def _housekeeping(self) -> None:
+        self.inputs.look()
         self.diagnostics.publish(self.changed(), self.driver, self.inputs.problem)
 
     # An audience of driving, called by whichever thread it happens in
@@ -310,7 +311,11 @@ class PolicyNode(LifecycleNode):
 
     def changed(self, step: Step | None = None) -> InferenceStatus:
         """Tell the status, with the figures of ``step``, else of the last one."""
-        status = self.telemetry.status(step, self.inputs.instruction_problem)
+        runner, inputs = self.driver.runner, self.inputs
+        instructed = runner is not None and bool(runner.instruction)
+        status = self.telemetry.status(
+            step, inputs.problem if instructed else inputs.instruction_problem
+        )
         self._log_waiting(status.state)
         return status
 

@@ -71,7 +71,7 @@ class Telemetry:
     def status(self, step: Step | None = None, waiting: str = "") -> InferenceStatus:
         """Publish the state of the node, with the figures of ``step``, else of the last one.
 
-        waiting: why no instruction arrives, if that is known.
+        waiting: why what it waits for does not arrive, if that is known.
         """
         driver = self._driver
         step = step or driver.last
@@ -79,7 +79,7 @@ class Telemetry:
         with driver.commander.lock:
             self._fill_state(message)
         self._fill_policy(message)
-        if message.state == InferenceStatus.WAITING and not message.instruction and waiting:
+        if message.state == InferenceStatus.WAITING and waiting:
             message.detail = waiting
         if step is not None:
             fill(message, step_values(step.result))

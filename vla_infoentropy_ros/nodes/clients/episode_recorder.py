@@ -15,6 +15,7 @@ from std_msgs.msg import Float64, String
 
 from vla_infoentropy_ros.msg import EpisodeResult, InferenceStatus, TokenSelection, VlaAction
 from vla_infoentropy_ros.nodes.clients.episode_client import POLICY, EpisodeClient
+from vla_infoentropy_ros.nodes.messages import type_name
 
 Keep = Callable[[str, str, bytes, bool], None]
 """(full topic name, type name such as std_msgs/msg/String, CDR with header, latched)."""
@@ -70,6 +71,5 @@ class EpisodeRecorder:
 
     def _keeper(self, topic: str, kind: Any) -> Callable[[bytes], None]:
         full = self._client.node.resolve_topic_name(topic)
-        name = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
-        latched = topic in _LATCHED
+        name, latched = type_name(kind), topic in _LATCHED
         return lambda data: self._keep(full, name, bytes(data), latched)
