@@ -2,16 +2,20 @@
 """Every fault with a clock and the core alone: no middleware, no thread, no waiting."""
 
 import math
+import weakref
 
 import numpy as np
 import pytest
 
-from test.driving.rig import SECOND, WORDS, Bench, picture
-from test.nodes.policies import LOAD, SCRIPT
+from test.driving.rig import SCRIPTED, SECOND, WORDS, Arm, Bench, Heard, picture
+from test.nodes.policies import LOAD, SCRIPT, ScriptedPolicy
 from vla_infoentropy_ros.control.resampling import ZEROS_AFTER_STOP
+from vla_infoentropy_ros.driving.clock import SetClock
+from vla_infoentropy_ros.driving.driver import Driver
 from vla_infoentropy_ros.driving.images import PackedPicture, RawPicture
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.sources import Crowd
+from vla_infoentropy_ros.driving.worker import Inline
 from vla_infoentropy_ros.knobs import SettingError
 
 
@@ -298,3 +302,20 @@ def test_the_same_events_give_the_same_actions(bench):
     for one, other in zip(first, second, strict=True):
         assert one.token_ids == other.token_ids
         assert np.array_equal(one.normalised, other.normalised)
+
+
+def test_a_policy_that_cannot_be_carried_out_so_leaves_no_memory():
+    loaded = []
+
+    def load(settings):
+        policy = ScriptedPolicy()
+        policy.part_of = policy  # parts of a model know one another
+        loaded.append(weakref.ref(policy))
+        return policy
+
+    clock = SetClock(SECOND)
+    settings = PolicyNodeSettings.from_values(SCRIPTED | {"command.execute_actions": 2})
+    driver = Driver(settings, clock, Arm(clock), Heard(), Inline, load)
+    with pytest.raises(SettingError, match="execute_actions=2"):
+        driver.load()
+    assert driver.runner is None and loaded[0]() is None

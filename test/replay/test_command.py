@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 import json
+import re
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,15 @@ from rosbags.rosbag2 import Reader
 
 from test.replay.making import CASES, DATA, fingerprint, small_bag
 from test.tiny_policy import TinyPolicy
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.replay import cli, stepping
 from vla_infoentropy_ros.replay.bag_reader import Bag
+from vla_infoentropy_ros.replay.bag_recording import BagRecording
 from vla_infoentropy_ros.replay.bag_writer import RawMessage, write_bag
+from vla_infoentropy_ros.replay.output import ReplayBag
+from vla_infoentropy_ros.replay.recording import Window
 from vla_infoentropy_ros.replay.types import ACTION, RAW_IMAGE, packed, stamp_ns
+from vla_infoentropy_ros.variants import Variant
 
 BRIDGE = str(DATA / "bags/bridge_ep00_mcap")
 WS = str(CASES / "ws.mcap")
@@ -156,6 +163,18 @@ def test_a_full_disk_is_one_sentence(
     told = capsys.readouterr().err
     assert "cannot be written: No space left on device; make room" in told
     assert "Traceback" not in told
+
+
+def test_a_selector_of_any_name_gives_topics_that_may_be_played(tmp_path: Path) -> None:
+    policy, variants = TinyPolicy(), {"my-own.selector": Variant("dense")}
+    settings = PolicyNodeSettings()
+    replay = stepping.Replay(policy, variants, settings, "red")
+    with (closing(replay), closing(BagRecording(Path(WS))) as recording,
+          ReplayBag(tmp_path / "bag", policy, variants, settings) as bag):
+        for moment in replay.moments(recording.events(Window())):
+            bag.add(moment)
+    with Reader(tmp_path / "bag") as reader:
+        assert all(re.fullmatch(r"(/[a-z_]+)+", c.topic) for c in reader.connections)
 
 
 def test_less_than_announced_is_an_error_with_results(

@@ -123,6 +123,16 @@ class Driver:
     def load(self) -> PolicyRunner:
         """Load and test the policy; raises what its loader raises."""
         runner = PolicyRunner(self.settings, self, self._make_worker, self._load)
+        try:
+            self._take(runner)
+        except BaseException:
+            runner.close()  # else its memory would not be there for the next one
+            raise
+        self.runner = runner
+        return runner
+
+    def _take(self, runner: PolicyRunner) -> None:
+        """Get ready for its policy. Raises SettingError where that cannot be carried out so."""
         period_s = runner.policy.convention.control_period_s
         self.settings.command.check_chunks(runner.policy.head.horizon, period_s)
         self.slow = check_pace(
@@ -131,8 +141,6 @@ class Driver:
         self.intake.open(self.settings.node, runner.policy.views)
         aim = AIMS[self.settings.command.output](self.robot)
         self.commander.open(runner.policy.convention, aim)
-        self.runner = runner
-        return runner
 
     def activate(self) -> None:
         """Take frames from now on; not enabled, whatever was called before."""

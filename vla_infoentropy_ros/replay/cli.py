@@ -22,6 +22,7 @@ from vla_infoentropy_ros.driving.arguments import (
     parse,
     settings_of,
 )
+from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.state_input import add_state_arguments
 from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.interrupting import terminable
@@ -99,11 +100,7 @@ def replay(options: argparse.Namespace) -> Outcome:
                     _nanoseconds("end", options.end, EVER_NS))
     with ExitStack() as stack:
         # The recording is judged before the policy is loaded: a large one takes minutes.
-        recording = stack.enter_context(closing(open_recording(options)))
-        if options.json:
-            check_place(options.json, recording.path)
-        if options.out:
-            claim(options.out, recording.path)
+        recording = stack.enter_context(closing(_recording(options)))
         policy = load_asked(options)
         choose(recording.path, recording.cameras, (), policy.views)
         run = stack.enter_context(
@@ -118,12 +115,7 @@ def replay(options: argparse.Namespace) -> Outcome:
         interrupted = _step(run, recording, window, results, sink)
         lost = [] if interrupted else recording.shortfalls()
         gaps = results.gaps(recording.actions())
-        notes = [*recording.notes, *run.notes(recording.cameras[0])]
-        for each in variants.values():
-            notes += notes_on(policy, each.selector, settings.selection,
-                              SessionOptions(decode=each.decode))
-        if refused := run.refused_instruction():
-            notes.append(f"the policy refused the instruction: {refused}")
+        notes = _notes(recording, run, policy, variants, settings)
     if not run.account.used and not interrupted:
         raise BagError(_nothing_used(recording, notes))
     if interrupted:
@@ -132,9 +124,7 @@ def replay(options: argparse.Namespace) -> Outcome:
         "recording": str(recording.path),
         "cameras": list(recording.cameras),
         "policy": {"name": policy.name, "revision": policy.revision},
-        "settings": {"schedule": options.schedule, "every": options.every,
-                     "params_file": options.params_file,
-                     "start_s": options.start, "end_s": options.end} | _given(options.set),
+        "settings": _asked(options),
         "images": run.account.figures(),
         "interrupted": interrupted,
         "notes": notes,
@@ -157,6 +147,42 @@ def replay(options: argparse.Namespace) -> Outcome:
     apart = [told for gap in gaps for told in gap.exceeding(tolerance)]
     code = INTERRUPTED if interrupted else WRONG if parts else APART if apart else USABLE
     return Outcome(code, summary, [*parts, *apart])
+
+
+def _recording(options: argparse.Namespace) -> Recording:
+    """What is to be replayed; nothing that is to be written lies in it."""
+    recording = open_recording(options)
+    try:
+        if options.json:
+            check_place(options.json, recording.path)
+        if options.out:
+            claim(options.out, recording.path)
+    except BaseException:
+        recording.close()
+        raise
+    return recording
+
+
+def _notes(
+    recording: Recording, run: Replay, policy: Any, variants: Mapping[str, Variant],
+    settings: PolicyNodeSettings,
+) -> list[str]:
+    """What a person should know of it."""
+    notes = [*recording.notes, *run.notes(recording.cameras[0])]
+    for each in variants.values():
+        notes += notes_on(policy, each.selector, settings.selection,
+                          SessionOptions(decode=each.decode))
+    if refused := run.refused_instruction():
+        notes.append(f"the policy refused the instruction: {refused}")
+    return notes
+
+
+def _asked(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given, for whoever reads the figures later."""
+    given = dict(text.split("=", 1) for text in options.set)
+    return {"schedule": options.schedule, "every": options.every,
+            "params_file": options.params_file, "start_s": options.start,
+            "end_s": options.end} | given
 
 
 def _step(
@@ -196,10 +222,6 @@ def _nanoseconds(flag: str, seconds: float | None, otherwise: int) -> int:
     if not abs(seconds) < EVER_NS / 1e9:
         raise SettingError(f"--{flag} {seconds:g}: give seconds from the beginning")
     return round(seconds * 1e9)
-
-
-def _given(assignments: Sequence[str]) -> dict[str, str]:
-    return dict(text.split("=", 1) for text in assignments)
 
 
 def _print(summary: Mapping[str, Any]) -> None:

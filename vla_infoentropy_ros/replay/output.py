@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from vla_infoentropy_ros.variants import Variant
 
 FIGURES, PAGE, BAG = "replay.json", "report.html", "bag"
 _RUNNING = 3  # InferenceStatus.RUNNING
+_OTHER = re.compile(r"[^A-Za-z0-9_]")  # than a topic's name may hold; a plug-in's may hold any
 
 
 def claim(folder: Path, recording: Path) -> None:
@@ -71,7 +73,7 @@ class ReplayBag:
     def add(self, moment: Moment) -> None:
         """All messages of one moment."""
         for name, step in moment.steps.items():
-            place = f"/replay/{name.replace('+', '_')}"
+            place = f"/replay/{_OTHER.sub('_', name)}"
             for topic, type_name, values in self._told(name, step):
                 self._writer.add(RawMessage(f"{place}/{topic}", type_name, moment.time_ns,
                                             packed(type_name, values)))
