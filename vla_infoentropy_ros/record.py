@@ -20,6 +20,7 @@ _CAMERA = {"history": "keep_last", "depth": 30, "reliability": "best_effort",
            "durability": "volatile"}  # fmt: skip
 _LATCHED = {"history": "keep_last", "depth": 10, "reliability": "reliable",
             "durability": "transient_local"}  # fmt: skip
+_FIXED = _LATCHED | {"depth": 100}  # one message from each publisher of TF
 LATCHED = ("instruction", "robot_description", "policy_node/status")
 """Those whose last word was said for whoever comes later."""
 
@@ -32,7 +33,7 @@ def full(name: str, namespace: str) -> str:
 
 def profiles(images: Sequence[str], namespace: str) -> dict[str, dict[str, object]]:
     """How to listen, by full name, as ``--qos-profile-overrides-path`` takes it."""
-    return {full(name, namespace): _LATCHED for name in LATCHED} | {
+    return {full(name, namespace): _LATCHED for name in LATCHED} | {"/tf_static": _FIXED} | {
         full(each, namespace): _CAMERA for each in _cameras(images)
     }
 

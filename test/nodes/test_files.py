@@ -138,12 +138,14 @@ def test_a_recording_holds_what_replay_needs(name, tmp_path):
     profiles = json.loads((tmp_path / "qos").read_text())
     topics = (tmp_path / "topics").read_text().split()
     names = {topic.removeprefix("/left/") for topic in topics}
-    assert [name for name in names if name.startswith("/")] in ([], ["/clock"])
+    assert {name for name in names if name.startswith("/")} in (
+        set(), {"/clock"}, {"/tf", "/tf_static"})
     camera = given.get("image", "image")
     assert {camera, "instruction", "action", "policy_node/selection", "policy_node/status"} <= names
     if "wrist_image" in given:  # a robot's own cameras and state, not a simulator's
         assert {"wrist_image", "third_image", "third_image/compressed", "ee_pose",
-                "joint_states"} <= names
+                "joint_states", "/tf", "/tf_static"} <= names
+        assert profiles["/tf_static"]["durability"] == "transient_local"
         assert profiles["/left/third_image"] == profiles["/left/wrist_image"]
     assert profiles["/left/instruction"]["durability"] == "transient_local"
     assert profiles["/left/instruction"]["reliability"] == "reliable"

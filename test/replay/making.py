@@ -11,6 +11,7 @@ import numpy as np
 from vla_infoentropy_ros.replay.bag_writer import RawMessage, write_bag
 from vla_infoentropy_ros.replay.types import EPISODE, RAW_IMAGE, STRING, type_store
 
+FRAMES = "tf2_msgs/msg/TFMessage"
 DATA = Path(__file__).parents[1] / "data"
 CASES = DATA / "cases"
 
@@ -40,6 +41,19 @@ def episode_message() -> bytes:
         command_latency_ms=np.zeros(2),
     )
     return bytes(type_store().serialize_cdr(message, EPISODE))
+
+
+def frame_message(stamp_s: int, parent: str, child: str, x: float) -> bytes:
+    """One transform of TF, so many metres along x, as CDR."""
+    types = type_store().types
+    stamp = types["builtin_interfaces/msg/Time"](sec=stamp_s, nanosec=0)
+    transform = types["geometry_msgs/msg/TransformStamped"](
+        header=types["std_msgs/msg/Header"](stamp=stamp, frame_id=parent), child_frame_id=child,
+        transform=types["geometry_msgs/msg/Transform"](
+            translation=types["geometry_msgs/msg/Vector3"](x=x, y=0.0, z=0.0),
+            rotation=types["geometry_msgs/msg/Quaternion"](x=0.0, y=0.0, z=0.0, w=1.0)),
+    )
+    return bytes(type_store().serialize_cdr(types[FRAMES](transforms=[transform]), FRAMES))
 
 
 def small_bag(path: Path, storage: str = "mcap") -> Path:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,12 +14,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from test.replay.making import CASES, episode_message, image_message, small_bag, text_message
+from test.nodes.policies import load
+from test.replay.making import (
+    CASES,
+    FRAMES,
+    episode_message,
+    frame_message,
+    image_message,
+    small_bag,
+    text_message,
+)
 from test.tiny_policy import TinyPolicy
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
+from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.replay.bag_recording import BagRecording
 from vla_infoentropy_ros.replay.bag_writer import RawMessage, write_bag
 from vla_infoentropy_ros.replay.errors import BagError
+from vla_infoentropy_ros.replay.opening import open_recording
 from vla_infoentropy_ros.replay.recording import (
     JOINT_STATES,
     RAW,
@@ -225,6 +237,32 @@ def test_a_joint_state_beyond_its_budget_is_dropped_as_in_the_node() -> None:
     with closing(Replay(TinyPolicy(), {"dense": Variant("dense")}, SETTINGS, "red")) as replay:
         assert len(list(replay.moments(events()))) == 1
         assert told(replay).startswith("1 message dropped: joint_states: 1,001 names, at most")
+
+
+@pytest.mark.parametrize(("window", "seen"), [(Window(), [0.3, 0.4]),
+                                              (Window(start_ns=15 * 10**8), [0.4])])
+def test_a_state_is_read_from_tf_as_in_the_node(
+    tmp_path: Path, window: Window, seen: list[float]
+) -> None:
+    path = write_bag(tmp_path / "bag", [
+        RawMessage("/tf_static", FRAMES, 10**9, frame_message(9, "base_link", "arm", 0.1)),
+        *[RawMessage("/tf", FRAMES, s * 10**9 + 5, frame_message(s, "arm", "tool0", 0.1 * s))
+          for s in (2, 3)],
+        *[RawMessage("/image", RAW_IMAGE, s * 10**9 + 9, image_message(s, 10 * s))
+          for s in (2, 3)],
+    ])
+    settings = PolicyNodeSettings.from_values(
+        {"command.pose_source": "tf", "state.source": "ee_pose"})
+    asked = argparse.Namespace(recording=path, image_topic=[], instruction_topic="",
+                               state_source="ee_pose", state_joints="")
+    with (closing(open_recording(asked, settings.command.pose_source)) as recording,
+          closing(Replay(load("with_state:6", LoadOptions()), {"dense": Variant("dense")}, settings,
+                         "red")) as replay):
+        moments = list(replay.moments(recording.events(window)))
+    states = [moment.steps["dense"].frame.state for moment in moments]
+    np.testing.assert_allclose(states, [[x, 0, 0, 0, 0, 0] for x in seen], atol=1e-9)
+    with pytest.raises(BagError, match=r"no tf2_msgs/msg/TFMessage on a topic called tf in"):
+        BagRecording(CASES / "ws.mcap", states=("tf", "tf_static"))
 
 
 def test_an_image_without_a_stamp_is_rejected_as_in_the_node() -> None:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +44,22 @@ class Place:
     position: NDArray[np.float64]
     stamp_ns: int
     arrival_s: float
+
+
+def transforms_in(
+    message: Any, static: bool, arrival_s: float
+) -> Iterator[tuple[str, Transform]]:
+    """By the names of their frames, of a tf2_msgs/TFMessage. static: of /tf_static, and so for all
+    times, whatever their stamps."""
+    for each in message.transforms:
+        at, turn, stamp = each.transform.translation, each.transform.rotation, each.header.stamp
+        yield each.child_frame_id.lstrip("/"), Transform(
+            each.header.frame_id.lstrip("/"),
+            (turn.w, turn.x, turn.y, turn.z),
+            np.array([at.x, at.y, at.z]),
+            0 if static else int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec),
+            arrival_s,
+        )
 
 
 class Transforms:

@@ -6,15 +6,13 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-import numpy as np
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.driving.driver import Driver
-from vla_infoentropy_ros.driving.transforms import Transform, TransformError
+from vla_infoentropy_ros.driving.transforms import TransformError, transforms_in
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.nodes.bounded import subscribe
-from vla_infoentropy_ros.nodes.messages import to_ns
 
 _MOVING = QoSProfile(depth=100)
 _STATIC = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -59,16 +57,8 @@ class TfListener:
 
     def _hear(self, message: Any, static: bool) -> None:
         arrival_s = self._driver.clock.steady_s()
-        for each in message.transforms:
-            at, turn = each.transform.translation, each.transform.rotation
-            transform = Transform(
-                each.header.frame_id.lstrip("/"),
-                (turn.w, turn.x, turn.y, turn.z),
-                np.array([at.x, at.y, at.z]),
-                0 if static else to_ns(each.header.stamp),
-                arrival_s,
-            )
+        for child, transform in transforms_in(message, static, arrival_s):
             try:
-                self._driver.robot.hear_transform(each.child_frame_id.lstrip("/"), transform)
+                self._driver.robot.hear_transform(child, transform)
             except TransformError as error:
                 self._node.get_logger().error(str(error), throttle_duration_sec=2.0)

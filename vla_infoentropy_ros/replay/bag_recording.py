@@ -19,6 +19,8 @@ from vla_infoentropy_ros.replay.recording import (
     INSTRUCTION,
     JOINT_STATES,
     RAW,
+    TF,
+    TF_STATIC,
     Event,
     RecordedAction,
     Window,
@@ -33,15 +35,17 @@ from vla_infoentropy_ros.replay.types import (
     stamp_ns,
 )
 
-STATES = {JOINT_STATES: "sensor_msgs/msg/JointState", EE_POSE: "geometry_msgs/msg/PoseStamped"}
-"""Types of the topics that hold the robot's state."""
+_TF_MESSAGE = "tf2_msgs/msg/TFMessage"
+STATES = {JOINT_STATES: "sensor_msgs/msg/JointState", EE_POSE: "geometry_msgs/msg/PoseStamped",
+          TF: _TF_MESSAGE, TF_STATIC: _TF_MESSAGE}
+"""Types of the topics that hold the robot's state, by what they are called."""
 
 
 class BagRecording:
     """An open bag with its topics chosen. Raises BagError where there is nothing to choose.
 
     image_topics: those wanted, () for all. instruction_topic: "" for the only String topic that
-    is called instruction, if there is one. states: joint_states or ee_pose, for topics so called.
+    is called instruction, if there is one. states: of `STATES`, for topics so called.
     """
 
     def __init__(
@@ -59,7 +63,7 @@ class BagRecording:
             self.cameras: Sequence[str] = choose(path, found, image_topics, None)
             self.images = self._bag.count(self.cameras[0])
             self._instruction = self._choose_instruction(instruction_topic)
-            self._states = [topic for kind in states for topic in self._choose_states(kind)]
+            self._states = {topic: kind for kind in states for topic in self._choose_states(kind)}
         except BaseException:
             self.close()
             raise
@@ -77,12 +81,20 @@ class BagRecording:
         self._whole = window.whole
         start_ns = self._bag.begins_ns + window.start_ns
         end_ns = EVER_NS if window.end_ns == EVER_NS else self._bag.begins_ns + window.end_ns
-        if window.start_ns and self._instruction:
-            before = deque(self._bag.messages([self._instruction], end_ns=start_ns), maxlen=1)
-            for told in before:
-                yield self._event(told)._replace(time_ns=start_ns)
+        if window.start_ns:
+            yield from self._latched(start_ns)
         for recorded in self._bag.messages(self._listened, start_ns, end_ns):
             yield self._event(recorded)
+
+    def _latched(self, start_ns: int) -> Iterator[Event]:
+        """What was said before for whoever comes later: all that TF holds fixed, and the newest
+        instruction."""
+        fixed = [topic for topic, kind in self._states.items() if kind == TF_STATIC]
+        said = list(self._bag.messages(fixed, end_ns=start_ns)) if fixed else []
+        if self._instruction:
+            said += deque(self._bag.messages([self._instruction], end_ns=start_ns), maxlen=1)
+        for each in said:
+            yield self._event(each)._replace(time_ns=start_ns)
 
     def actions(self) -> list[RecordedAction]:
         return [
@@ -105,15 +117,15 @@ class BagRecording:
             return Event(time_ns, INSTRUCTION, str(message.data))
         if type_name == EPISODE:
             return Event(time_ns, EPISODE_END)
-        if type_name in STATES.values():
-            return Event(time_ns, next(k for k, v in STATES.items() if v == type_name), message)
+        if topic in self._states:
+            return Event(time_ns, self._states[topic], message)
         kind = RAW if type_name == RAW_IMAGE else COMPRESSED
         return Event(time_ns, kind, message, self.cameras.index(topic))
 
     def _choose_states(self, kind: str) -> list[str]:
         found = self._bag.topics(STATES[kind])
         named = [topic for topic in found if topic.rsplit("/", 1)[-1] == kind]
-        if not named:
+        if not named and kind != TF_STATIC:  # where every joint of the way moves
             raise BagError(f"no {STATES[kind]} on a topic called {kind} in {self.path}, which "
                            f"--state-source needs; there is {', '.join(found) or 'none at all'}")
         return named

@@ -100,7 +100,7 @@ def replay(options: argparse.Namespace) -> Outcome:
                     _nanoseconds("end", options.end, EVER_NS))
     with ExitStack() as stack:
         # The recording is judged before the policy is loaded: a large one takes minutes.
-        recording = stack.enter_context(closing(_recording(options)))
+        recording = stack.enter_context(closing(_recording(options, settings)))
         policy = load_asked(options)
         choose(recording.path, recording.cameras, (), policy.views)
         run = stack.enter_context(
@@ -149,9 +149,9 @@ def replay(options: argparse.Namespace) -> Outcome:
     return Outcome(code, summary, [*parts, *apart])
 
 
-def _recording(options: argparse.Namespace) -> Recording:
+def _recording(options: argparse.Namespace, settings: PolicyNodeSettings) -> Recording:
     """What is to be replayed; nothing that is to be written lies in it."""
-    recording = open_recording(options)
+    recording = open_recording(options, settings.command.pose_source)
     try:
         if options.json:
             check_place(options.json, recording.path)

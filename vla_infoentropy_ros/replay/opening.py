@@ -9,11 +9,12 @@ from pathlib import Path
 from vla_infoentropy_ros.replay.bag_recording import BagRecording
 from vla_infoentropy_ros.replay.errors import BagError
 from vla_infoentropy_ros.replay.picture_folder import PictureFolder, pictures_in
-from vla_infoentropy_ros.replay.recording import EE_POSE, JOINT_STATES, Recording
+from vla_infoentropy_ros.replay.recording import EE_POSE, JOINT_STATES, TF, TF_STATIC, Recording
 
 
-def open_recording(options: argparse.Namespace) -> Recording:
-    """What ``options.recording`` names, with the options of its kind."""
+def open_recording(options: argparse.Namespace, pose_source: str = EE_POSE) -> Recording:
+    """What ``options.recording`` names, with the options of its kind. pose_source: the node's
+    command.pose_source, by which a bag's pose of the end effector is on ee_pose or in TF."""
     path: Path = options.recording
     if (path / "meta" / "info.json").is_file():
         from vla_infoentropy_ros.replay.lerobot import LeRobotEpisode
@@ -34,6 +35,7 @@ def open_recording(options: argparse.Namespace) -> Recording:
             raise BagError("--state-source: a folder of pictures holds no robot state")
         return PictureFolder(path, options.rate)
     states = [options.state_source] * bool(options.state_source)
-    if options.state_source == EE_POSE and options.state_joints:
-        states.append(JOINT_STATES)
+    if options.state_source == EE_POSE:
+        states = [TF, TF_STATIC] if pose_source == TF else [EE_POSE]
+        states += [JOINT_STATES] * bool(options.state_joints)
     return BagRecording(path, options.image_topic, options.instruction_topic, states)

@@ -16,7 +16,7 @@ from vla_infoentropy_ros.foreign.text import did_you_mean
 from vla_infoentropy_ros.replay.errors import BagError
 
 RAW, COMPRESSED, INSTRUCTION, EPISODE_END = "raw", "compressed", "instruction", "episode_end"
-JOINT_STATES, EE_POSE = "joint_states", "ee_pose"
+JOINT_STATES, EE_POSE, TF, TF_STATIC = "joint_states", "ee_pose", "tf", "tf_static"
 EVER_NS = 2**63 - 1
 
 
@@ -25,7 +25,8 @@ class Event(NamedTuple):
 
     kind: one of the above. content: for images a message with the fields of sensor_msgs/Image or
     CompressedImage, for an instruction its text, for the robot's state one with the fields of
-    sensor_msgs/JointState or geometry_msgs/PoseStamped. view: which of the chosen cameras, 0 first.
+    sensor_msgs/JointState, geometry_msgs/PoseStamped or tf2_msgs/TFMessage. view: which of the
+    chosen cameras, 0 first.
     """
 
     time_ns: int

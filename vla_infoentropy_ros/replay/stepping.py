@@ -20,9 +20,10 @@ from vla_infoentropy_ros.driving.clock import SetClock
 from vla_infoentropy_ros.driving.driver import Driver, Step
 from vla_infoentropy_ros.driving.images import ImageError, PackedPicture, Picture, RawPicture
 from vla_infoentropy_ros.driving.intake import VIEWS, Frame
-from vla_infoentropy_ros.driving.robot_state import Pose, StateError
+from vla_infoentropy_ros.driving.robot_state import Pose, RobotState, StateError
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.sink import NoRobot
+from vla_infoentropy_ros.driving.transforms import TransformError, transforms_in
 from vla_infoentropy_ros.driving.worker import Inline
 from vla_infoentropy_ros.replay.errors import BagError, counted
 from vla_infoentropy_ros.replay.recording import (
@@ -32,12 +33,15 @@ from vla_infoentropy_ros.replay.recording import (
     INSTRUCTION,
     JOINT_STATES,
     RAW,
+    TF,
+    TF_STATIC,
     Event,
 )
 from vla_infoentropy_ros.replay.threads import Ahead
 from vla_infoentropy_ros.replay.types import stamp_ns
 from vla_infoentropy_ros.variants import Variant
 
+_STATES = (JOINT_STATES, EE_POSE, TF, TF_STATIC)
 _NOT_DUE = "no action was due, by command.execute_actions or max_rate_hz"
 
 
@@ -179,7 +183,7 @@ class Replay:
                 self._clock.set_ns(event.time_ns)
                 if event.kind == INSTRUCTION:
                     self._instruct(str(event.content))
-                elif event.kind in (JOINT_STATES, EE_POSE):
+                elif event.kind in _STATES:
                     self._hear_state(event)
                 elif event.kind == EPISODE_END:
                     for driver in self._drivers.values():
@@ -261,18 +265,14 @@ class Replay:
                 driver.instruction(text)
 
     def _hear_state(self, event: Event) -> None:
-        message, taken_ns = event.content, stamp_ns(event.content.header.stamp)
+        refused = ""
         for driver in self._drivers.values():
-            if event.kind == JOINT_STATES:
-                try:
-                    driver.robot.hear_joints(message.name, message.position, taken_ns)
-                except StateError as error:  # the same for each of them
-                    self._unheard[str(error)] += 1
-                    return
-                continue
-            at, turn = message.pose.position, message.pose.orientation
-            pose = Pose(np.array([at.x, at.y, at.z]), (turn.w, turn.x, turn.y, turn.z))
-            driver.robot.hear_pose(pose, str(message.header.frame_id), taken_ns)
+            try:
+                _hear(driver.robot, event, self._clock.steady_s())
+            except (StateError, TransformError) as error:  # the same for each of them
+                refused = str(error)
+        if refused:
+            self._unheard[refused] += 1
 
     def _look(self, shown: _Shown) -> Moment | None:
         event, picture, skipped = shown
@@ -300,3 +300,16 @@ class Replay:
         instruction = next(iter(steps.values())).instruction
         return Moment(event.time_ns, taken_ns, frame_id, instruction, steps)
 
+
+def _hear(robot: RobotState, event: Event, arrival_s: float) -> None:
+    """Tell what is known about the arm; raises as `RobotState` does."""
+    message = event.content
+    if event.kind == JOINT_STATES:
+        robot.hear_joints(message.name, message.position, stamp_ns(message.header.stamp))
+    elif event.kind == EE_POSE:
+        at, turn = message.pose.position, message.pose.orientation
+        pose = Pose(np.array([at.x, at.y, at.z]), (turn.w, turn.x, turn.y, turn.z))
+        robot.hear_pose(pose, str(message.header.frame_id), stamp_ns(message.header.stamp))
+    else:
+        for child, transform in transforms_in(message, event.kind == TF_STATIC, arrival_s):
+            robot.hear_transform(child, transform)
