@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 
 from test.models.test_smolvla_bad_input import change, refused
 from test.models.tiny_pi0 import (
@@ -20,7 +21,8 @@ from test.models.tiny_pi0 import (
     write_lerobot_pi0,
     write_transformers_pi0,
 )
-from test.models.tiny_smolvla import METRES
+from test.models.tiny_smolvla import METRES, VOCABULARY
+from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.loading import load_policy
 
 
@@ -111,6 +113,33 @@ def test_a_tokenizer_that_is_missing_or_another(folder: Path) -> None:
     refused(folder, "tokenizer.json has no token '<bos>'", "that the policy was made of")
     path.unlink()
     refused(folder, "tokenizer.json is missing", "google/paligemma-3b-pt-224")
+
+
+@pytest.mark.parametrize("transformers", [False, True])
+def test_tokens_that_were_added_and_have_no_row(
+    folder: Path, native: Path, transformers: bool
+) -> None:
+    """PaliGemma's own tokenizer ends in <image>, token 257152 of a table of 257152 rows."""
+    model, options = (native, NAMED) if transformers else (folder, METRES)
+    path = model / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    beyond = [f"<loc{index:04}>" for index in range(VOCABULARY)]
+    tokenizer.add_special_tokens(beyond)
+    tokenizer.save(str(path))
+    assert tokenizer.get_vocab_size() > VOCABULARY
+    policy = load_policy(str(model), options, progress=False)
+    assert policy.tokenize("pick up the red block").token_ids.max() < VOCABULARY
+    with pytest.raises(PolicyError, match="reads a part of it as '<loc0319>'"):
+        policy.tokenize("pick up <loc0319>")
+
+
+def test_a_tokenizer_with_more_words_than_the_model(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    told = json.loads(path.read_text())
+    words = told["model"]["vocab"]
+    words |= {f"word{index}": len(words) + index for index in range(VOCABULARY)}
+    path.write_text(json.dumps(told))
+    refused(folder, f"{len(words)} tokens, the model {VOCABULARY}", "that the policy was made of")
 
 
 def test_actions_that_are_offsets_by_a_step_of_the_processor(folder: Path) -> None:

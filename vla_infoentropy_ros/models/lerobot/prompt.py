@@ -31,9 +31,10 @@ class NewlinePrompt:
         if None in self.first:
             raise PolicyError(f"tokenizer.json has no token {first!r}; {_FROM_ORIGIN}")
         self.reserved = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
-        if len(tokenizer) > vocabulary:
+        # Signs that were added are no words: PaliGemma's <image> stands behind its last row.
+        if tokenizer.vocab_size > vocabulary:
             raise PolicyError(
-                f"tokenizer.json has {len(tokenizer)} tokens, the model {vocabulary}; "
+                f"tokenizer.json has {tokenizer.vocab_size} tokens, the model {vocabulary}; "
                 f"{_FROM_ORIGIN}"
             )
 
