@@ -93,9 +93,26 @@ def test_pictures_from_a_folder_in_order_and_in_colour(tmp_path: Path) -> None:
     assert [[picture[0, 0, 0] for picture in frame] for frame in frames] == [[0, 1], [2, 3]]
     with pytest.raises(SettingError, match="must be 6 or more: 3 to a frame"):
         frames_from(tmp_path, 8, 3)
-    (tmp_path / "0.png").write_text("no picture")
-    with pytest.raises(SettingError, match=r"0\.png is no picture"):
+    (tmp_path / "3.png").rename(tmp_path / "10.PNG")
+    (tmp_path / "2.png").rename(tmp_path / "9.png")
+    frames = frames_from(tmp_path, 8, 2)
+    assert [[picture[0, 0, 0] for picture in frame] for frame in frames] == [[0, 1], [2, 3]]
+    (tmp_path / "11.png").write_bytes((tmp_path / "9.png").read_bytes())
+    with pytest.raises(SettingError, match="holds 5 png or jpg files, must be 4 or more: 2 to a"):
         frames_from(tmp_path, 8, 2)
+    assert len(frames_from(tmp_path, 2, 2)) == 2, "the first four are two whole frames"
+    (tmp_path / "0.png").write_text("no picture")
+    with pytest.raises(SettingError, match=r"0\.png: the data are neither jpeg nor png; remove"):
+        frames_from(tmp_path, 8, 1)
+    (tmp_path / "0.png").write_bytes((tmp_path / "1.png").read_bytes()[:60])
+    with pytest.raises(SettingError, match=r"0\.png"):
+        frames_from(tmp_path, 8, 1)
+
+
+def test_pictures_of_several_sizes_would_be_kept_by_nobody() -> None:
+    frames = [[picture[: 200 + index]] for index, [picture] in enumerate(synthetic_frames(3, 1))]
+    with pytest.raises(SettingError, match=r"several sizes, \(\(200, 224\),\) and"):
+        run_cuttest(TinyPolicy(), synthetic_frames(2, 1), "pick up", [frames])
 
 
 def test_the_command_tells_in_a_sentence_what_is_wrong(
@@ -103,5 +120,7 @@ def test_the_command_tells_in_a_sentence_what_is_wrong(
 ) -> None:
     assert main(["--model", str(tmp_path / "none")]) == 1
     assert "no such folder" in capsys.readouterr().err
+    assert main(["--pictures", str(tmp_path / "none")]) == 1
+    assert "none holds 0 png or jpg files" in capsys.readouterr().err
     with pytest.raises(SettingError, match="two or more"):
         run_cuttest(TinyPolicy(), synthetic_frames(1, 1), "pick up")

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from test.tiny_policy import TinyPolicy
+from vla_infoentropy_ros.__main__ import main
+from vla_infoentropy_ros.bench import steps
 from vla_infoentropy_ros.driving.live_settings import LiveSettings
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyError
@@ -22,6 +27,7 @@ from vla_infoentropy_ros.selection import (
     selector_names,
 )
 from vla_infoentropy_ros.selftest import run_selftest
+from vla_infoentropy_ros.session import Session
 from vla_infoentropy_ros.variants import Variant
 
 GOOD = """
@@ -45,6 +51,8 @@ WRONG = [
     ("def make(a, b, c): ...\n", r"and takes \(a, b, c\): missing a required argument: 'c'"),
     ("def make(a, b):\n    a.b.c\n", r"it raised AttributeError: .*\(\w+.py, line 2\)"),
     ("def make(a, b):\n    return 7\n", "it gave a int without name, "),
+    ("class make:\n    def __init__(self, a, b): ...\n    name = property(lambda self: 1 / 0)\n",
+     "it raised ZeroDivisionError"),
 ]
 
 
@@ -141,6 +149,87 @@ def test_what_a_model_raises_or_gives_while_it_runs_is_one_sentence(
     assert not run_selftest(policy).passed
 
 
+FAILING = """
+from test.tiny_policy import TinyPolicy
+
+class Head:
+    def __init__(self, head, part):
+        self._head, self._part = head, part
+
+    def __getattr__(self, name):
+        if name == self._part:
+            raise KeyError(name)
+        return getattr(self._head, name)
+
+class Telling(TinyPolicy):
+    asked = 0
+
+    @property
+    def proprioception(self):
+        self.asked += 1
+        return {1: None}[self.asked]
+
+class Layer:
+    def __call__(self, *_):
+        raise ZeroDivisionError("half a network")
+
+def make(text, options):
+    policy = Telling() if text == "telling" else TinyPolicy()
+    if text == "backbone":
+        policy.backbone.layers[2].mlp.forward = Layer()
+    else:
+        policy.head = Head(policy.head, text)
+    return policy
+"""
+FAILS = [
+    ("telling", "proprioception raised KeyError: 2"),
+    ("act", r"a step raised KeyError: 'act' \(failing_model.py, line 10\)"),
+    ("cost", "a step raised KeyError: 'cost'"),
+    ("backbone", "a step raised ZeroDivisionError: half a network"),
+    ("layout", "a new instruction raised KeyError: 'layout'"),
+    ("reads_output", "its head raised KeyError: 'reads_output'"),
+]
+
+
+@pytest.fixture
+def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
+    """A model of others whose head, but for one part of it, or whose network works."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "failing_model.py").write_text(FAILING)
+    yield "failing_model:make:{}".format
+    sys.modules.pop("failing_model", None)
+
+
+@pytest.mark.parametrize(("part", "told"), FAILS)
+def test_what_a_models_parts_raise_in_a_session_is_one_sentence(
+    failing: Callable[[str], str], part: str, told: str
+) -> None:
+    with pytest.raises(PluginError, match=f"^model='{failing(part)}': {told}"):
+        session = Session(load_policy(failing(part)), build_selector("dense"))
+        session.set_instruction("pick up")
+        session.step([np.zeros((16, 16, 3), dtype=np.uint8)])
+
+
+def test_what_this_packages_own_policies_raise_is_a_fault_to_be_seen_whole() -> None:
+    policy = TinyPolicy()
+    policy.head.act = None
+    session = Session(policy, build_selector("dense"))
+    session.set_instruction("pick up")
+    with pytest.raises(TypeError):
+        session.step([np.zeros((16, 16, 3), dtype=np.uint8)])
+
+
+@pytest.mark.parametrize("command", [["cuttest"], ["bench", "steps", "--episodes", "1"]])
+def test_the_commands_say_it_and_end(
+    failing: Callable[[str], str], command: list[str], capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(steps, "solved_episode", lambda seed: ("pick up", []))
+    assert main([*command, "--model", failing("layout")]) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("error: model='failing_model:make:"), told
+
+
 def test_what_a_selector_raises_while_it_runs_is_one_sentence(
     install: Callable[..., None]
 ) -> None:
@@ -154,6 +243,68 @@ class make(Random):
 """)
     with pytest.raises(PluginError, match=r"'chess', a plug-in of theirs .*: needs raised ZeroDiv"):
         build_selector("chess").needs(4)
+
+
+PLANNING = GOOD + """
+import torch
+from dataclasses import replace
+from vla_infoentropy_ros.engine.plan import Pruning, Stage, TokenPlan
+from vla_infoentropy_ros.engine.probe import AttentionNeeds
+
+class make(Random):
+    def __init__(self, settings, schedule):
+        super().__init__(settings)
+
+    def select(self, given):
+        found = super().select(given)
+        n = given.embeddings.shape[0]
+        some = torch.arange(4)
+        return PLANNED
+"""
+PLANS = [
+    ("replace(found, plan=TokenPlan.reuse(found.reasons > 0, n))",
+     "layer 0 tokens of shape (16,) and type bool, must be their indices"),
+    ("replace(found, plan=TokenPlan.reuse(some.flip(0), n))", "layer 0 tokens that are not sorted"),
+    ("replace(found, plan=TokenPlan.reuse(some // 2, n))", "or twice the same"),
+    ("replace(found, plan=TokenPlan.reuse(some + 14, n))", "layer 0 the token 16, which is none"),
+    ("replace(found, plan=TokenPlan((Stage(0, some), Stage(1, some + 1))))",
+     "layer 1 the token 4, which is none or was left out"),
+    ("replace(found, plan=TokenPlan.reuse(some, n, 9))", "must be in 0..3"),
+    ("replace(found, reasons=found.reasons[:4])", "reasons of shape (4,)"),
+    ("replace(found, signals={'drift': found.reasons[:2]})", "the signal drift of shape (2,)"),
+    ("replace(found, plan=replace(TokenPlan.dense(n), pruning=Pruning(1, lambda _: 1 / 0)))",
+     "choose raised ZeroDivisionError"),
+    ("replace(found, plan=replace(TokenPlan.dense(n), pruning=Pruning(1, lambda _: some + 14)))",
+     "choose gave the token 16"),
+]
+
+
+def test_a_selector_of_layers_that_are_not_there_is_refused_before_it_runs(
+    install: Callable[..., None]
+) -> None:
+    """None read would be no attention at all, and every token of the same worth."""
+    install("theirs", "chess", PLANNING.replace("return PLANNED", "return found") + """
+    def needs(self, depth):
+        return AttentionNeeds((2, -1))
+""")
+    session = Session(TinyPolicy(), build_selector("dense"))
+    told = r"'random' reads attention of layer -1: must be of 0..3"
+    with pytest.raises(SettingError, match=told):
+        session.set_selector(build_selector("chess"))
+    assert session.selector.name == "dense"
+
+
+@pytest.mark.parametrize(("planned", "told"), PLANS)
+def test_a_selectors_plan_is_looked_at_before_rows_are_taken_by_it(
+    install: Callable[..., None], planned: str, told: str
+) -> None:
+    install("theirs", "chess", PLANNING.replace("PLANNED", planned))
+    session = Session(TinyPolicy(), build_selector("chess"))
+    session.set_instruction("pick up")
+    picture = np.zeros((16, 16, 3), dtype=np.uint8)
+    session.step([picture])
+    with pytest.raises(PluginError, match=f"^selector='chess', a plug-in .*{re.escape(told)}"):
+        session.step([picture])
 
 
 def test_a_name_of_ours_is_taken(install: Callable[..., None]) -> None:

@@ -21,19 +21,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vla_infoentropy_ros.engine.heads import Turn
 from vla_infoentropy_ros.engine.layout import Layout
-from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
-from vla_infoentropy_ros.engine.plan import TokenPlan
-from vla_infoentropy_ros.engine.stopwatch import Stopwatch
-from vla_infoentropy_ros.foreign.text import MESSAGE, UserError, printable
+from vla_infoentropy_ros.foreign.files import read_bytes
+from vla_infoentropy_ros.foreign.pictures import pictures_in, read_header
+from vla_infoentropy_ros.foreign.text import MESSAGE, UserError, one_line, printable
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.models.load_options import add_load_arguments
 from vla_infoentropy_ros.models.loading import load_asked
+from vla_infoentropy_ros.plugins import containing
 from vla_infoentropy_ros.selection import SelectionSettings, build_selector
 from vla_infoentropy_ros.selftest import example_instruction, neutral_state
-from vla_infoentropy_ros.session import Session
+from vla_infoentropy_ros.session import Session, decide_alone
 
 Frames = Sequence[Sequence[NDArray[np.uint8]]]
 
@@ -157,6 +156,8 @@ def run_cuttest(
     next as another picture. episodes: of frames that follow one another; (): the former do."""
     if len(frames) < 2:
         raise SettingError(f"{len(frames)} frames: give two or more, to compare the cuts with")
+    for told in (frames, *episodes):
+        _check_sizes(told)
     words = instruction or example_instruction(policy)
     whole = [_chunk(policy, frame, words, "") for frame in frames]
     moved = {
@@ -168,6 +169,16 @@ def run_cuttest(
     tokens = policy.grid[0] * policy.grid[1]
     return CutReport(f"{policy.name} ({policy.revision})", policy.views, tokens, moved,
                      _kept(policy, episodes or [frames], words, tokens))
+
+
+def _check_sizes(frames: Frames) -> None:
+    """A session keeps nothing from a picture of another size, and nothing that is kept is no
+    figure."""
+    sizes = {tuple(picture.shape[:2] for picture in frame) for frame in frames}
+    if len(sizes) > 1:
+        first, second = sorted(sizes)[:2]
+        raise SettingError(f"frames of several sizes, {first} and {second}: pictures that follow "
+                           "one another are of one; scale them, or take those of one camera")
 
 
 def _kept(
@@ -198,27 +209,22 @@ def _played(
     return [session.step(frame, state=state).action.chunk for frame in frames]
 
 
-@torch.inference_mode()
 def _chunk(
     policy: PolicyAdapter, frame: Sequence[NDArray[np.uint8]], words: str, cut: str
 ) -> NDArray[np.float64]:
     """(H, 7) of one dense step, always with the same noise."""
-    backbone, head = policy.backbone, policy.head
-    device, taken = backbone.device, policy.proprioception
-    text = policy.tokenize(words).token_ids.to(device)
-    visual = policy.embed_vision(policy.preprocess(frame).pixels)
-    layout = head.layout(visual.shape[0], text.shape[0])
-    sizes = {entry.name: getattr(layout, entry.name) for entry in fields(layout)}
-    decoder = PartialDecoder(backbone, CutLayout(**sizes, cut=cut), ())
-    leading = torch.tensor([policy.bos_token_id] * layout.bos, dtype=torch.int64, device=device)
-    embed = backbone.embed_tokens
-    state = None if taken is None else taken.normalise(neutral_state(policy)).to(device)
-    decided = head.act(
-        decoder, torch.cat([embed(leading), visual, embed(text)]),
-        TokenPlan.dense(visual.shape[0], device), Turn(0, None, state, Stopwatch(device)),
-    )
-    numbers = decided.numbers().cpu()
-    return policy.decode_action(numbers.tolist()).chunk
+
+    def arranged(layout: Layout) -> Layout:
+        if type(layout) is not Layout:
+            raise SettingError(f"{policy.name} arranges its rows by {type(layout).__name__}, its "
+                               "own, and what it says of who sees whom cannot be cut")
+        sizes = {entry.name: getattr(layout, entry.name) for entry in fields(Layout)}
+        return CutLayout(**sizes, cut=cut)
+
+    decided = decide_alone(policy, frame, words, arrange=arranged)
+    with containing(policy, "a step"):
+        numbers = decided.numbers().tolist()
+    return policy.decode_action(numbers).chunk
 
 
 def synthetic_frames(count: int, views: int, seed: int = 0) -> list[list[NDArray[np.uint8]]]:
@@ -250,21 +256,28 @@ def moving_frames(count: int, views: int, seed: int = 0) -> list[list[NDArray[np
 
 def frames_from(folder: Path, count: int, views: int) -> list[list[NDArray[np.uint8]]]:
     """The first pictures of a folder by name, as many as there are views to a frame."""
-    paths = sorted(path for path in folder.glob("*") if path.suffix in (".png", ".jpg", ".jpeg"))
+    paths = pictures_in(folder) if folder.is_dir() else []
     wanted = paths[: count * views]
-    if len(wanted) < 2 * views:
+    if len(wanted) < 2 * views or len(wanted) % views:
         raise SettingError(
             f"--pictures {folder} holds {len(paths)} png or jpg files, must be {2 * views} or "
             f"more: {views} to a frame, in the order of the policy's cameras"
         )
     rgb = [_picture(path) for path in wanted]
-    return [rgb[i : i + views] for i in range(0, len(rgb) - views + 1, views)]
+    return [rgb[i : i + views] for i in range(0, len(rgb), views)]
 
 
 def _picture(path: Path) -> NDArray[np.uint8]:
-    picture = cv2.imread(str(path))
+    data = read_bytes(path, "picture_packed_bytes", SettingError)
+    try:
+        read_header(data, SettingError)
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except (SettingError, cv2.error) as error:
+        raise SettingError(
+            f"{path}: {one_line(error)}; remove it from --pictures, or mend it"
+        ) from error
     if picture is None:
-        raise SettingError(f"{path} is no picture; remove it from --pictures")
+        raise SettingError(f"{path} is cut off or damaged; remove it from --pictures")
     return np.asarray(picture[..., ::-1], dtype=np.uint8)
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,12 @@ def made(
         pass
     try:
         thing = make(*arguments)
+        missing = [name for name in _members(kind) if not hasattr(thing, name)]
     except UserError:
         raise
     except (Exception, SystemExit) as error:
         raise SettingError(f"{told}: it raised {seen(error)}") from error
-    if missing := [name for name in _members(kind) if not hasattr(thing, name)]:
+    if missing:
         raise SettingError(
             f"{told}: it gave a {type(thing).__name__} without {', '.join(missing)}, which a "
             f"{kind.__name__} has"
@@ -73,31 +75,54 @@ def made(
 
 
 class Contained:
-    """A thing of others. Its methods named in ``gives`` raise nothing but `PluginError` and what a
-    UserError of its own says, and give what stands there; everything else is the thing's."""
+    """A thing of others. Its attributes, and its methods named in ``gives``, raise nothing but
+    `PluginError` and what a UserError of its own says, and the latter give what stands there; for
+    what is done with the attributes see `containing`."""
 
     def __init__(self, thing: Any, told: str, gives: Mapping[str, type]) -> None:
-        self._thing = thing
+        self._thing, self._told = thing, told
         for name, kind in gives.items():
-            setattr(self, name, _contained(getattr(thing, name), f"{told}: {name}", kind))
+            setattr(self, name, contained(getattr(thing, name), f"{told}: {name}", kind))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._thing, name)
+        with _telling(f"{self._told}: {name}", AttributeError):
+            return getattr(self._thing, name)
 
 
-def _contained(call: Callable[..., Any], told: str, kind: type) -> Callable[..., Any]:
-    def contained(*arguments: Any) -> Any:
-        try:
-            given = call(*arguments)
-        except UserError:
+@contextmanager
+def containing(thing: object, doing: str) -> Iterator[None]:
+    """What goes through the parts of ``thing``, like a policy's network and head, raises as its
+    methods do where it is `Contained`; where it is this package's own, whatever it raises. doing:
+    what is being done, for the sentence."""
+    if not isinstance(thing, Contained):
+        yield
+        return
+    with _telling(f"{thing._told}: {doing}"):
+        yield
+
+
+@contextmanager
+def _telling(told: str, *let_through: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if isinstance(error, (UserError, *let_through)):
             raise
-        except (Exception, SystemExit) as error:
-            raise PluginError(f"{told} raised {seen(error)}") from error
+        raise PluginError(f"{told} raised {seen(error)}") from error
+
+
+def contained(call: Callable[..., Any], told: str, kind: type) -> Callable[..., Any]:
+    """``call``, which raises `PluginError` for whatever goes wrong in it, and where it gives no
+    ``kind``; told: what it is, for the sentence."""
+
+    def safe(*arguments: Any) -> Any:
+        with _telling(told):
+            given = call(*arguments)
         if not isinstance(given, kind):
             raise PluginError(f"{told} gave a {type(given).__name__}, must be a {kind.__name__}")
         return given
 
-    return contained
+    return safe
 
 
 def _members(kind: type) -> list[str]:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import torch
 
+from vla_infoentropy_ros.foreign.text import UserError
 
-class PlanError(ValueError):
+
+class PlanError(UserError, ValueError):
     """A token plan contradicts itself or the model."""
 
 
@@ -79,8 +81,9 @@ class TokenPlan:
         counts: list[int] = []
         for index in range(layers):
             current = [stage for stage in self.stages if stage.layer <= index][-1]
-            pruned = self.pruning is not None and kept is not None and index >= self.pruning.layer
-            counts.append(kept if pruned and kept is not None else int(current.fresh.shape[0]))
+            counts.append(int(current.fresh.shape[0]))
+        if self.pruning is not None and kept is not None:
+            counts[self.pruning.layer :] = [kept] * (layers - self.pruning.layer)
         return counts
 
     @classmethod

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
+from vla_infoentropy_ros.engine.plan import PlanError
 from vla_infoentropy_ros.engine.slot_cache import SlotCache
 
 
@@ -28,9 +29,13 @@ class AttentionNeeds:
     action: bool = False
 
     def resolve(self, depth: int) -> tuple[int, ...]:
-        """The layer indices for a decoder of ``depth`` layers; those beyond it fall away."""
-        wanted = range(depth) if self.layers is None else self.layers
-        return tuple(index for index in wanted if 0 <= index < depth)
+        """The layer indices for a decoder of ``depth`` layers. Raises PlanError for one beyond."""
+        wanted = tuple(range(depth)) if self.layers is None else self.layers
+        if beyond := [index for index in wanted if not 0 <= index < depth]:
+            raise PlanError(
+                f"attention of layer {beyond[0]}: must be of 0..{depth - 1}, those of the decoder"
+            )
+        return wanted
 
 
 @dataclass(frozen=True)

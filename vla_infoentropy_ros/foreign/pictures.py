@@ -7,8 +7,10 @@ ask for 4 GB or for minutes. Formats: PNG (ISO/IEC 15948), JPEG (ITU-T T.81).
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ from vla_infoentropy_ros.foreign.budgets import BudgetError, limit, within
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_MAGIC = b"\xff\xd8"
+SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
+"""Of file names, small or capital letters: the codec."""
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette unpacks to three
 _FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive: what decoders of cameras know
 _NO_FRAMES = {0xC4, 0xC8, 0xCC}  # of C0 .. CF, those that begin no frame
@@ -38,6 +42,16 @@ class PictureHeader:
     @property
     def unpacked_bytes(self) -> int:
         return self.width * self.height * self.channels * (1 if self.depth <= 8 else 2)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder by name, numbers within names in the order of counting: 9 before
+    10."""
+    found = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()]
+    return sorted(found, key=lambda p: [
+        (0, int(part), "") if part.isdecimal() else (1, 0, part)
+        for part in re.split(r"(\d+)", p.name)
+    ])
 
 
 def read_header(

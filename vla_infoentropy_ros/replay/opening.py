@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vla_infoentropy_ros.replay.bag_recording import BagRecording
 from vla_infoentropy_ros.replay.errors import BagError
-from vla_infoentropy_ros.replay.picture_folder import PictureFolder, pictures_in
+from vla_infoentropy_ros.replay.picture_folder import PictureFolder, recorded_in
 from vla_infoentropy_ros.replay.recording import EE_POSE, JOINT_STATES, TF, TF_STATIC, Recording
 
 
@@ -27,7 +27,7 @@ def open_recording(options: argparse.Namespace, pose_source: str = EE_POSE) -> R
         return LeRobotEpisode(
             path, options.episode, options.image_topic, bool(options.state_source)
         )
-    if path.is_dir() and pictures_in(path):
+    if path.is_dir() and recorded_in(path):
         if options.instruction_topic or options.image_topic:
             raise BagError("--image-topic and --instruction-topic: a folder of pictures has no "
                            "topics; give its --instruction")

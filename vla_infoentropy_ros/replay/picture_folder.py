@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vla_infoentropy_ros.foreign.files import read_bytes
+from vla_infoentropy_ros.foreign.pictures import SUFFIXES, pictures_in
 from vla_infoentropy_ros.replay.errors import BagError
 from vla_infoentropy_ros.replay.recording import (
     COMPRESSED,
@@ -17,19 +17,10 @@ from vla_infoentropy_ros.replay.recording import (
     compressed_image,
 )
 
-_SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
-
-def pictures_in(path: Path) -> list[Path]:
-    """Its pictures, numbers within names in the order of counting: 9 before 10. None where a bag
-    lies there, which may hold pictures beside it."""
-    if (path / "metadata.yaml").exists():
-        return []
-    found = [p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES and p.is_file()]
-    return sorted(found, key=lambda p: [
-        (0, int(part), "") if part.isdigit() else (1, 0, part)
-        for part in re.split(r"(\d+)", p.name)
-    ])
+def recorded_in(path: Path) -> list[Path]:
+    """The pictures of a folder, none where a bag lies there, which may hold some beside it."""
+    return [] if (path / "metadata.yaml").exists() else pictures_in(path)
 
 
 class PictureFolder:
@@ -41,7 +32,7 @@ class PictureFolder:
             raise BagError(f"--rate {rate_hz:g}: must be 0.001 .. 1000 Hz")
         self.path, self.notes = path, list[str]()
         self.cameras: Sequence[str] = (path.name,)
-        self._pictures = pictures_in(path)
+        self._pictures = recorded_in(path)
         self.images = len(self._pictures)
         self._period_ns = round(1e9 / rate_hz)
 
@@ -50,7 +41,7 @@ class PictureFolder:
             if window.start_ns <= number * self._period_ns < window.end_ns:
                 taken_ns = (number + 1) * self._period_ns
                 data = read_bytes(picture, "picture_packed_bytes", BagError)
-                form = _SUFFIXES[picture.suffix.lower()]
+                form = SUFFIXES[picture.suffix.lower()]
                 yield Event(taken_ns, COMPRESSED, compressed_image(taken_ns, "", form, data))
 
     def actions(self) -> list[RecordedAction]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from vla_infoentropy_ros.session.alone import decide_alone
 from vla_infoentropy_ros.session.notes import notes_on
 from vla_infoentropy_ros.session.options import DECODE_MODES, SessionOptions
 from vla_infoentropy_ros.session.report import SelectionReport, StepResult
@@ -21,6 +22,7 @@ __all__ = [
     "StepError",
     "StepResult",
     "check_fit",
+    "decide_alone",
     "decoding",
     "notes_on",
 ]

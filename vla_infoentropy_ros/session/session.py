@@ -13,16 +13,18 @@ from vla_infoentropy_ros.engine import heads
 from vla_infoentropy_ros.engine.cost import Cost, probe_flops_of
 from vla_infoentropy_ros.engine.flops import measure_flops
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
-from vla_infoentropy_ros.engine.plan import TokenPlan
+from vla_infoentropy_ros.engine.plan import PlanError, TokenPlan
 from vla_infoentropy_ros.engine.read_back import read_back
 from vla_infoentropy_ros.engine.ridge import ridge_of
 from vla_infoentropy_ros.engine.stopwatch import Stopwatch
 from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyAdapter, PolicyError, PromptTokens
+from vla_infoentropy_ros.plugins import containing
 from vla_infoentropy_ros.selection import Selection, SelectionInput, Selector, reasons
 from vla_infoentropy_ros.selection.image_entropy import patches_of
 from vla_infoentropy_ros.selection.refresh import WithRefresh
+from vla_infoentropy_ros.session.alone import embed_prompt
 from vla_infoentropy_ros.session.episode import Episode, Memory
 from vla_infoentropy_ros.session.options import SessionOptions
 from vla_infoentropy_ros.session.report import StepResult, report_of, told_of
@@ -48,14 +50,14 @@ class Session:
         check_fit(policy, selector, self.options)
         self.instruction = ""
         self.steps = 0
-        self._visual = policy.views * policy.grid[0] * policy.grid[1]
+        with containing(policy, "its network"):
+            self._visual = policy.views * policy.grid[0] * policy.grid[1]
+            self._device = policy.backbone.device
         self._prompt: PromptTokens | None = None
         self._text: torch.Tensor | None = None  # (T, d) embedded prompt
         self._words = torch.zeros(0, dtype=torch.int64)  # its rows that are the instruction's
         self._decoder: PartialDecoder | None = None
-        self._device = policy.backbone.device
-        # Of a head that reads keys and values alone, the last layer's queries decide nothing.
-        self._depth = len(policy.backbone.layers) - (not policy.head.reads_output)
+        self._depth = _depth_of(policy)
         self._vision_flops = 0
         self._action_rows = 0  # that the selector reads the attention of
         self._ridge = 0
@@ -78,7 +80,8 @@ class Session:
             return
         prompt = self.policy.tokenize(text)
         if self._prompt is None or not prompt.same_as(self._prompt):
-            self._build(prompt, self.selector)
+            with containing(self.policy, "a new instruction"):
+                self._build(prompt, self.selector)
             self.reset("instruction_changed" if self.steps else "first_frame")
         self.instruction = text
 
@@ -87,7 +90,8 @@ class Session:
         the policy cannot be run so; the old one then stays in force."""
         check_fit(self.policy, selector, self.options)
         if self._prompt is not None:
-            self._build(self._prompt, selector)
+            with containing(self.policy, "another selector"):
+                self._build(self._prompt, selector)
         self.selector = selector
         self.reset("selector_changed")
 
@@ -113,8 +117,8 @@ class Session:
         taken by, any name; images of another source or size share no cache either. state: the
         robot's, (S,) as the policy's ``proprioception`` takes it, None where it takes none.
         Raises PolicyError for images or a state the policy cannot take or a missing instruction,
-        StepError when the network gives NaN; after any exception the next step recomputes
-        everything.
+        StepError when the network gives NaN, PluginError where a policy of others fails; after any
+        exception the next step recomputes everything.
         """
         if self._decoder is None:
             raise PolicyError("no instruction: call set_instruction before the first step")
@@ -122,7 +126,7 @@ class Session:
         invalidated, self._episode.invalid = self._episode.invalid, "exception"
         if self._episode.holes and self.selector.reuses:
             invalidated = invalidated or "pruned_step"
-        with torch.inference_mode():
+        with torch.inference_mode(), containing(self.policy, "a step"):
             result = self._run(self._decoder, images, source, self._normalised(state), invalidated)
         self._episode.invalid, self._episode.holes = "", result.report.pruned > 0
         self.steps += 1
@@ -254,7 +258,7 @@ class Session:
     def _build(self, prompt: PromptTokens, selector: Selector) -> None:
         """A decoder for the prompt's length and the selector's probe; its cache starts empty. All
         of it or, where the policy or the selector raises, nothing."""
-        backbone, head = self.policy.backbone, self.policy.head
+        head = self.policy.head
         ids = prompt.token_ids.to(self._device)
         words = prompt.instruction.nonzero().squeeze(-1).to(self._device)
         layout = head.layout(self._visual, ids.shape[0])
@@ -262,11 +266,8 @@ class Session:
         layers = needs.resolve(self._depth)
         action_rows = head.action_rows_read(layout) if needs.action else 0
         with torch.inference_mode():
-            text = backbone.embed_tokens(ids)
-            leading = [self.policy.bos_token_id] * layout.bos
-            bos = backbone.embed_tokens(torch.tensor(leading, dtype=torch.int64,
-                                                     device=self._device))
-            decoder = PartialDecoder(backbone, layout, layers)
+            bos, text = embed_prompt(self.policy, layout, ids)
+            decoder = PartialDecoder(self.policy.backbone, layout, layers)
         self._measure(decoder, selector)
         self._prompt, self._words, self._text, self._bos = prompt, words, text, bos
         self._action_rows, self._decoder = action_rows, decoder
@@ -294,34 +295,51 @@ class Session:
 
 def decoding(policy: PolicyAdapter, options: SessionOptions) -> str:
     """How ``policy`` decodes under ``options``: greedy where it has no action tokens to verify."""
-    return options.decode if policy.head.reads_output else "greedy"
+    with containing(policy, "its head"):
+        return options.decode if policy.head.reads_output else "greedy"
 
 
 def check_fit(policy: PolicyAdapter, selector: Selector, options: SessionOptions) -> None:
     """Raise SettingError for what a policy cannot do that acts by flow, or one by tokens."""
-    if policy.head.reads_output:
-        if options.euler_steps:
-            raise SettingError(
-                f"euler_steps={options.euler_steps}: {policy.name} acts by tokens and takes no "
-                "Euler steps; set it to 0"
-            )
-        return
-    if selector.prunes:
-        raise SettingError(
+    with containing(policy, "its head"):
+        misfit = _misfit(policy, selector, options)
+    if misfit:
+        raise SettingError(misfit)
+
+
+def _depth_of(policy: PolicyAdapter) -> int:
+    """Layers whose attention can be read: of a head that reads keys and values alone, the last
+    layer's queries decide nothing."""
+    return len(policy.backbone.layers) - (not policy.head.reads_output)
+
+
+def _misfit(policy: PolicyAdapter, selector: Selector, options: SessionOptions) -> str:
+    head, depth = policy.head, _depth_of(policy)
+    needs = selector.needs(depth)
+    try:
+        needs.resolve(depth)
+    except PlanError as error:
+        return f"selector={selector.name!r} reads {error}"
+    if selector.prunes and not head.reads_output:
+        return (
             f"selector={selector.name!r} hides tokens, and {policy.name} acts by an expert that "
             "reads them all; choose one that reuses them (attention_drift, info_entropy, vla_cache)"
         )
-    if selector.needs(1).action and not policy.head.action_rows_read(policy.head.layout(1, 1)):
-        raise SettingError(
-            f"{selector.name} is to read what action rows attend to (drift_rows), and the expert "
-            f"of {policy.name} reads the picture in a way of its own; set drift_rows to text"
+    if needs.action and not head.action_rows_read(head.layout(1, 1)):
+        return (
+            f"{selector.name} is to read what action rows attend to, and the head of {policy.name} "
+            "leaves none to read; set drift_rows to text, or choose another selector"
+        )
+    if head.reads_output:
+        return "" if not options.euler_steps else (
+            f"euler_steps={options.euler_steps}: {policy.name} acts by tokens and takes no "
+            "Euler steps; set it to 0"
         )
     if options.accept_bins:
-        raise SettingError(
-            f"accept_bins={options.accept_bins}: {policy.name} has no action tokens; set it to 0"
-        )
+        return f"accept_bins={options.accept_bins}: {policy.name} has no action tokens; set it to 0"
     if options.entropy_gate > 0:
-        raise SettingError(
+        return (
             f"entropy_gate={options.entropy_gate}: {policy.name} has no action tokens to measure "
             "the entropy of; set it to 0"
         )
+    return ""
