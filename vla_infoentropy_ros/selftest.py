@@ -18,12 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vla_infoentropy_ros.engine.heads import Turn
-from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
-from vla_infoentropy_ros.engine.plan import TokenPlan
-from vla_infoentropy_ros.engine.stopwatch import Stopwatch
-from vla_infoentropy_ros.foreign.text import MESSAGE, one_line, printable
-from vla_infoentropy_ros.knobs import SettingError
+from vla_infoentropy_ros.foreign.text import MESSAGE, UserError, one_line, printable
 from vla_infoentropy_ros.models.adapter import Action, PolicyAdapter, PolicyError
 from vla_infoentropy_ros.models.json_fields import Fields
 from vla_infoentropy_ros.models.load_options import (
@@ -32,13 +27,17 @@ from vla_infoentropy_ros.models.load_options import (
 )
 from vla_infoentropy_ros.models.loading import load_asked
 from vla_infoentropy_ros.models.motion_sense import (
+    GRIPPER_ENDS,
     GRIPPER_SLACK,
     Reach,
     SenselessError,
+    check_gripper_spread,
     check_gripper_statistics,
     check_increments,
     check_size,
 )
+from vla_infoentropy_ros.selection import build_selector
+from vla_infoentropy_ros.session import Session, decide_alone
 
 # Tried in this order for a policy that names no example of its own.
 INSTRUCTIONS = (
@@ -46,11 +45,6 @@ INSTRUCTIONS = (
     "pick up the milk and place it in the basket",
 )
 PICTURE = (240, 320, 3)  # a size that no tower has, so that resizing is tested too
-
-# Both ends of each convention; a reachable range may miss or overshoot them by a few bins.
-GRIPPER_ENDS = {
-    "one_is_open": (0.0, 1.0), "one_is_closed": (0.0, 1.0), "minus_one_is_open": (-1.0, 1.0),
-}
 
 
 @dataclass(frozen=True)
@@ -246,9 +240,6 @@ class _Probe:
         return f"the same frame twice differs by {difference:.3g}"
 
     def tower_calls(self) -> str:
-        from vla_infoentropy_ros.selection import build_selector
-        from vla_infoentropy_ros.session import Session
-
         counted = _CountingPolicy(self.policy)
         tower = getattr(self.policy, "vision_tower", None)
         inner: list[None] = []
@@ -295,6 +286,9 @@ class _Probe:
         if self.policy.norm_key in stats:
             action = Fields("statistics", stats).object(self.policy.norm_key).object("action")
             check_gripper_statistics(action, convention)
+        if recorded := getattr(self.policy, "gripper_recorded", None):
+            mean, std, taken_for = recorded
+            check_gripper_spread(mean, std, taken_for, convention)
         low, high = GRIPPER_ENDS[convention]
         values = sorted((lowest, highest))
         if lowest == highest:
@@ -335,23 +329,7 @@ class _Probe:
         """
         asked = (level, instruction or self.instruction, away)
         if asked not in self._answers:
-            backbone, head = self.policy.backbone, self.policy.head
-            device = backbone.device
-            text = self.policy.tokenize(asked[1]).token_ids.to(device)
-            taken = self.policy.proprioception
-            state = None if taken is None else torch.full((taken.size,), away, device=device)
-            with torch.inference_mode():
-                visual = self._embed(level)
-                layout = head.layout(visual.shape[0], text.shape[0])
-                embed = backbone.embed_tokens
-                leading = [self.policy.bos_token_id] * layout.bos
-                bos = torch.tensor(leading, dtype=torch.int64, device=device)
-                decided = head.act(
-                    PartialDecoder(backbone, layout, ()),
-                    torch.cat([embed(bos), visual, embed(text)]),
-                    TokenPlan.dense(visual.shape[0], device),
-                    Turn(0, None, state, Stopwatch(device)),
-                )
+            decided = decide_alone(self.policy, self._pictures(level), asked[1], away)
             self._answers[asked] = decided.evidence()
         return self._answers[asked]
 
@@ -396,7 +374,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         policy = load_asked(args)
-    except (PolicyError, SettingError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"self-test of {printable(args.model)}\n  FAIL  loading  {printable(error, MESSAGE)}")
         return 1
     report = run_selftest(policy, args.instruction)

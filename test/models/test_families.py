@@ -122,6 +122,7 @@ def test_code_of_openvla_itself_is_no_hindrance_and_never_runs(folder: Path, cod
     ({"type": "act"}, ("policy without language",)),
     ({"model_type": "llava"}, ("model_type='llava'", "'openvla'")),
     ({}, ("model_type=None", "'openvla'")),
+    ({"model_type": "openvla", "type": "pi0"}, ("model_type='openvla'", "type='pi0'", "two kinds")),
     ({"model_type": ["openvla"]}, ("model_type=['openvla']",)),
 ])
 def test_other_families_by_name(

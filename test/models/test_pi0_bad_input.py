@@ -67,6 +67,9 @@ def test_settings_of_lerobots_that_are_not_here(
     ("dit_config", {"hidden_size": 33}, ("width=33", "even")),
     ("dit_config", {"attention_bias": True}, ("attention_bias", "false")),
     ("dit_config", {"rope_parameters": {"rope_theta": 1e6}}, ("rope_theta", "10000")),
+    ("dit_config", {"rope_theta": 1e6}, ("dit_config.rope_theta", "10000")),
+    ("dit_config", {"rope_scaling": {"factor": 2.0}}, ("rope_scaling", "null")),
+    ("dit_config", {"hidden_activation": "gelu"}, ("hidden_activation='gelu'",)),
     ("dit_config", {"hidden_act": "silu"}, ("hidden_act='silu'", "gelu_pytorch_tanh")),
 ])
 def test_settings_of_transformers_that_are_not_here(
@@ -83,6 +86,8 @@ def test_settings_of_transformers_that_are_not_here(
     ({"actions_mean": [0.0] * 6, "actions_std": [0.1] * 6}, ("actions_mean", "joint by joint")),
     ({"state_std": [-0.1] * 8}, ("state_std", "from 0")),
     ({"image_processor": {"resample": 2}}, ("resample=2", "3, cubic")),
+    ({"image_processor": {"rescale_factor": 1 / 127.5}}, ("rescale_factor=0.0078", "1/255")),
+    ({"image_processor": {"do_center_crop": True}}, ("do_center_crop", "whole pictures")),
     ({"image_processor": {"do_pad": False}}, ("do_pad", "true")),
     ({"image_processor": {"image_mean": [0.4] * 3}}, ("image_mean", "[0.5, 0.5, 0.5]")),
     ({"image_processor": {"size": {"max_height": 64, "max_width": 64}}}, ("max_height=64", "32")),

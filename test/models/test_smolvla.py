@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from test.models.hub import COMMIT, fake_hub
 from test.models.smolvla_reference import Reference
@@ -80,6 +80,29 @@ def test_other_arrangements_of_the_expert_run(tmp_path: Path, settings: dict) ->
     policy = load_policy(str(folder), METRES, progress=False)
     assert run_selftest(policy).passed
     assert len(policy.backbone.layers) == settings.get("num_vlm_layers", 4)
+
+
+@pytest.mark.parametrize(("mean", "std", "ends", "trained", "passes"), [
+    (0.5, 0.5, True, "one_is_open", True), (0.97, 0.17, False, "one_is_closed", True),
+    (0.0, 1.0, True, "one_is_open", False), (0.0, 1.0, False, "one_is_open", False),
+    (-0.6, 0.8, False, "one_is_closed", False), (0.0, 1.0, False, "minus_one_is_open", True),
+    (0.04, 0.03, True, "minus_one_is_open", False), (0.04, 0.03, False, "one_is_open", False),
+])
+def test_a_gripper_that_was_recorded_otherwise_than_said_fails_the_self_test(
+    tmp_path: Path, mean: float, std: float, ends: bool, trained: str, passes: bool
+) -> None:
+    """-1 and 1 taken for 0 and 1 opens where it should close, in a range that looks right."""
+    folder = write_tiny_smolvla(tmp_path)
+    for path in folder.glob("*normalizer*.safetensors"):
+        table = load_file(path)
+        table["action.mean"][6], table["action.std"][6] = mean, std
+        table["action.min"][6], table["action.max"][6] = mean - std, mean + std
+        save_file({name: value for name, value in table.items()
+                   if ends or not name.endswith((".min", ".max"))}, path)
+    options = replace(METRES, trained_gripper=trained)
+    report = run_selftest(load_policy(str(folder), options, progress=False))
+    assert report.passed == passes, report.reason
+    assert passes or "gripper" in report.reason
 
 
 @pytest.mark.parametrize("cameras", [CAMERAS[:1], (*CAMERAS, "observation.images.side")])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from test.models.tiny_smolvla import METRES, write_tiny_smolvla
 from vla_infoentropy_ros.knobs import SettingError
@@ -75,6 +76,25 @@ def test_no_tokenizer_and_no_sizes(folder: Path) -> None:
     refused(folder, "vlm_model_name='tiny/vlm'", "copy its config.json here as vlm_config.json")
 
 
+@pytest.mark.parametrize("name", ["action.mean", "observation.state.std"])
+def test_statistics_of_two_trainings(folder: Path, name: str) -> None:
+    whole = load_file(folder / UNNORMALISE)
+    save_file(whole | {name: whole[name] * 1.5 + 0.01}, folder / UNNORMALISE)
+    refused(folder, STATISTICS, UNNORMALISE, f"different {name}", "two trainings")
+
+
+def test_characters_that_the_tokenizer_lacks(folder: Path) -> None:
+    """It may have a sign for them, which says nothing to the policy."""
+    words = {word: index for index, word in enumerate(("<?>", "pick", "up", "the", "cup"))}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<?>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    policy = load_policy(str(folder), METRES, progress=False)
+    assert 0 not in policy.tokenize("pick up the cup").token_ids
+    with pytest.raises(PolicyError, match="has characters the tokenizer lacks"):
+        policy.tokenize("pick up the jar")
+
+
 @pytest.mark.parametrize("name", ["policy_preprocessor.json", "policy_postprocessor.json"])
 def test_statistics_missing(folder: Path, name: str) -> None:
     (folder / name).unlink()
@@ -89,6 +109,36 @@ def test_a_statistic_missing_or_of_another_size(folder: Path) -> None:
     refused(folder, "action.std of shape (6,)", "7 finite numbers")
     (folder / UNNORMALISE).write_bytes(b"no weights")
     refused(folder, UNNORMALISE)
+
+
+@pytest.mark.parametrize(("setting", "words"), [
+    ({"norm_map": {"VISUAL": "MEAN_STD", "STATE": "MEAN_STD", "ACTION": "MEAN_STD"}},
+     ("VISUAL='MEAN_STD'", "'IDENTITY'")),
+    ({"normalize_observation_keys": ["observation.images.top"]},
+     ("normalize_observation_keys", "a list with observation.state")),
+])
+def test_a_normaliser_that_does_more_or_less(
+    folder: Path, setting: dict, words: tuple[str, ...]
+) -> None:
+    path = folder / "policy_preprocessor.json"
+    steps = json.loads(path.read_text())["steps"]
+    steps[-1]["config"] |= setting
+    change(path, steps=steps)
+    refused(folder, "policy_preprocessor.json", *words)
+
+
+@pytest.mark.parametrize(("part", "setting", "word"), [
+    ("text_config", {"hidden_act": "gelu"}, "'silu'"),
+    ("vision_config", {"hidden_act": "gelu"}, "'gelu_pytorch_tanh'"),
+    ("vision_config", {"layer_norm_eps": 1e-5}, "1e-06, as SigLIP has it"),
+])
+def test_a_language_model_or_tower_of_another_kind(
+    folder: Path, part: str, setting: dict, word: str
+) -> None:
+    """Nothing of it shows in the shapes of weights."""
+    path = folder / "vlm_config.json"
+    change(path, **{part: json.loads(path.read_text())[part] | setting})
+    refused(folder, "vlm_config.json", part, next(iter(setting)), word)
 
 
 def test_a_step_that_is_not_here(folder: Path) -> None:
@@ -138,7 +188,7 @@ def test_an_expert_whose_attention_no_probe_can_read(folder: Path, tmp_path: Pat
     settings = SelectionSettings(drift_rows="action")
     selector = build_selector("attention_drift", settings=settings)
     policy = load_policy(str(folder), METRES, progress=False)
-    with pytest.raises(SettingError, match="reads the picture in a way of its own; set drift_rows"):
+    with pytest.raises(SettingError, match="leaves none to read; set drift_rows to text"):
         Session(policy, selector)
     plain = write_tiny_smolvla(tmp_path / "plain", attention_mode="self_attn")
     Session(load_policy(str(plain), METRES, progress=False), selector)
@@ -155,7 +205,8 @@ def test_pictures_and_states_that_do_not_fit(folder: Path) -> None:
         session.step([picture], state=neutral)
     for state, says in (
         (None, "needs the robot's state, 8 numbers"), (neutral[:7], "trained with 8 numbers"),
-        (neutral * np.nan, "finite"),
+        (neutral * np.nan, "finite"), (["left"] * 8, "must be 8 numbers"),
+        ([[0.0], [0.0, 1.0]], "must be 8 numbers"),
     ):
         with pytest.raises(PolicyError, match=says):
             session.step([picture] * 2, state=state)

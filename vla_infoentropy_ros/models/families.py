@@ -113,6 +113,11 @@ def recognise(contents: Contents) -> Family:
     _refuse_marks(contents)
     config = _config(contents)
     kind = config.get("model_type") or config.get("type")
+    if config.get("type") not in (None, kind):
+        raise PolicyError(
+            f"{contents.place}: {CONFIG} says model_type={shown(kind)} and type="
+            f"{shown(config['type'])}, two kinds of policy; fetch the file again"
+        )
     family = next((f for f in FAMILIES if re.fullmatch(f.kinds, str(kind))), None)
     if family is None:
         raise PolicyError(

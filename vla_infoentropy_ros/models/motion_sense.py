@@ -27,6 +27,12 @@ MOST_METRES, MOST_RADIANS, MOST_RADIANS_PER_S = 0.5, float(np.pi), 2.0 * float(n
 # A range may miss 0 by this share of itself: its ends lie half a bin within the quantiles.
 SLACK = 0.01
 GRIPPER_SLACK = 0.1  # of its range of 1; recorded grippers overshoot it a little
+SPREAD_SLACK = 0.02  # the same of what its mean and deviation tell
+
+# Both ends of each convention; a reachable range may miss or overshoot them by a few bins.
+GRIPPER_ENDS = {
+    "one_is_open": (0.0, 1.0), "one_is_closed": (0.0, 1.0), "minus_one_is_open": (-1.0, 1.0),
+}
 
 
 class SenselessError(Exception):
@@ -111,11 +117,10 @@ def check_increments(reach: Reach) -> str:
     return "every axis can move either way and stand still"
 
 
-def check_gripper_statistics(action: Fields, convention: str) -> str:
-    """Raise SenselessError for a gripper of other states than 1 = open, 0 = closed; else "".
+def check_gripper_statistics(action: Fields, convention: str) -> None:
+    """Raise SenselessError for a gripper of other states than 1 = open, 0 = closed.
 
-    action: the statistics in use. Where they hold mean and std, a gripper in two states has
-    std^2 = mean (1 - mean), and any other less.
+    action: the statistics in use, of one of OpenVLA's data sets. convention: of what is handed out.
     """
     lows = [action.numbers(name, DOF)[6] for name in ("q01", "min") if action.has(name)]
     highs = [action.numbers(name, DOF)[6] for name in ("q99", "max") if action.has(name)]
@@ -126,12 +131,34 @@ def check_gripper_statistics(action: Fields, convention: str) -> str:
             f"beyond 0 = closed and 1 = open is cut off; this looks like {looks}; train with 0 "
             "and 1, as OpenVLA's data loader does"
         )
-    if convention == "minus_one_is_open" and action.has("mean") and action.has("std"):
+    if action.has("mean") and action.has("std"):
         mean, std = (action.numbers(name, DOF)[6] for name in ("mean", "std"))
-        if std**2 < 0.8 * mean * (1.0 - mean):
-            raise SenselessError(
-                f"the gripper was recorded at {mean:.2f} +- {std:.2f}: it has more states than "
-                "open and closed, which is all that minus_one_is_open has; choose one_is_open or "
-                "one_is_closed"
-            )
-    return ""
+        check_gripper_spread(mean, std, "one_is_open", convention)
+
+
+def check_gripper_spread(mean: float, std: float, recorded: str, convention: str) -> None:
+    """Raise SenselessError for a gripper that was not recorded between the two ends of the
+    convention ``recorded``, or has more states than the ``convention`` of what is handed out.
+
+    Between two ends std^2 <= (mean - low) (high - mean), by those that are at an end alone (Bhatia
+    and Davis, 2000).
+    """
+    low, high = GRIPPER_ENDS[recorded]
+    if std**2 > (mean - low + SPREAD_SLACK) * (high - mean + SPREAD_SLACK):
+        raise SenselessError(
+            f"the gripper was recorded at {mean:.2f} +- {std:.2f}, which is more than {recorded} "
+            f"can have, from {low:g} to {high:g}; say by trained_gripper how it was recorded, or "
+            "train with such a gripper"
+        )
+    if convention == "minus_one_is_open" and not in_two_states(mean, std, recorded):
+        raise SenselessError(
+            f"the gripper was recorded at {mean:.2f} +- {std:.2f}: it has more states than "
+            "open and closed, which is all that minus_one_is_open has; choose one_is_open or "
+            "one_is_closed"
+        )
+
+
+def in_two_states(mean: float, std: float, recorded: str) -> bool:
+    """Whether a gripper was at either end of its convention nearly always."""
+    low, high = GRIPPER_ENDS[recorded]
+    return std**2 >= 0.8 * (mean - low) * (high - mean)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from vla_infoentropy_ros.foreign.text import shown
 from vla_infoentropy_ros.models.adapter import PolicyError
 
 
@@ -45,7 +46,12 @@ class Proprioception:
                 f"this policy needs the robot's state, {self.size} numbers, and none was given; "
                 "set state.source and publish what it names"
             )
-        values = np.asarray(state, dtype=np.float64)
+        try:
+            values = np.asarray(state, dtype=np.float64)
+        except (TypeError, ValueError) as error:  # texts, lists of different lengths
+            raise PolicyError(
+                f"robot state {shown(state)}: must be {self.size} numbers"
+            ) from error
         if values.shape != self.offset.shape:
             raise PolicyError(
                 f"a robot state of shape {values.shape} was given, the checkpoint was trained with "

@@ -43,6 +43,12 @@ def read_tokenizer(path: Path, remedy: str) -> PreTrainedTokenizerFast:
         raise PolicyError(f"{path} cannot be read: {one_line(error)}") from error
 
 
+def unknown_id(tokenizer: PreTrainedTokenizerFast) -> int | None:
+    """The token that stands for whatever a tokenizer has no piece for; None where there is none."""
+    piece = getattr(tokenizer.backend_tokenizer.model, "unk_token", None)
+    return None if piece is None else tokenizer.get_vocab().get(piece)
+
+
 def check_tokenizer(path: Path) -> None:
     """Raise PolicyError for a tokenizer.json that is none, or whose rules may make a text longer
     than the budget ``tokenizer_growth`` allows; OSError where it cannot be opened."""

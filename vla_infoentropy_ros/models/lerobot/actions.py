@@ -27,6 +27,7 @@ from vla_infoentropy_ros.models.datasets import (
 )
 from vla_infoentropy_ros.models.lerobot.statistics import Scaling
 from vla_infoentropy_ros.models.load_options import LoadOptions
+from vla_infoentropy_ros.models.motion_sense import GRIPPER_ENDS, in_two_states
 
 NORM_KEY = "action"  # the statistics that a LeRobot checkpoint has, and its only ones
 
@@ -76,9 +77,14 @@ class ChunkUnits:
 
     def encode(self, shares: NDArray[np.float64], horizon: int) -> list[float]:
         """The chunk that holds an action throughout: shares (7,) of what training saw, -1 its
-        lowest and 1 its highest values."""
-        middle = (self.scaling.high + self.scaling.low) / 2.0
-        values = middle + shares * (self.scaling.high - self.scaling.low) / 2.0
+        lowest and 1 its highest values; of a gripper in two states that are not told, those of its
+        convention."""
+        low, high = self.scaling.low.copy(), self.scaling.high.copy()
+        mean, std = float(self.scaling.offset[-1]), float(self.scaling.scale[-1])
+        if self.scaling.guessed and in_two_states(mean, std, self.gripper):
+            # Three deviations of one that is closed for all but a moment do not reach its ends.
+            low[-1], high[-1] = GRIPPER_ENDS[self.gripper]
+        values = (high + low) / 2.0 + shares * (high - low) / 2.0
         rows = np.zeros((horizon, self.size))
         rows[:, :DOF] = self.scaling.normalise(values)
         flat: list[float] = rows.flatten().tolist()

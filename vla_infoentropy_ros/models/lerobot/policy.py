@@ -22,6 +22,7 @@ from vla_infoentropy_ros.models.lerobot.statistics import (
     PREPROCESSOR,
     ProcessorSteps,
     Scaling,
+    check_one_source,
 )
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.proprioception import Proprioception
@@ -64,12 +65,14 @@ class Interface:
         beside `STEPS`. image: edge of the tower's picture, px."""
         before = ProcessorSteps.read(folder / PREPROCESSOR, STEPS | steps, IDLE_STEPS)
         after = ProcessorSteps.read(folder / POSTPROCESSOR, STEPS | steps, IDLE_STEPS)
-        return cls.of(
+        interface = cls.of(
             Cameras.of(before.renamed(features.cameras), image, options, fitting), prompt,
             before.scaling("normalizer_processor", STATE, "STATE", features.state),
             after.scaling("unnormalizer_processor", ACTION, "ACTION", features.action),
             action_size, options,
         )
+        check_one_source(before, after)
+        return interface
 
 
 class ChunkPolicy:
@@ -92,6 +95,14 @@ class ChunkPolicy:
         self.flow = FlowHead(expert, euler_steps)
         self.head: ActionHead = self.flow
         self.convention, self.assumed = self.units.convention, self.units.assumed
+
+    @property
+    def gripper_recorded(self) -> tuple[float, float, str]:
+        """Mean and deviation of the gripper in training, and the convention that its numbers are
+        taken for. Where statistics tell its ends alone, their middle and half of what lies
+        between, as of a gripper that is at either for half of the time."""
+        scaling = self.units.scaling
+        return float(scaling.offset[-1]), float(scaling.scale[-1]), self.units.gripper
 
     def preprocess(self, images: Sequence[NDArray[np.uint8]]) -> VisionInput:
         """One picture (h, w, 3) uint8 RGB of any size per camera, in the order of training."""

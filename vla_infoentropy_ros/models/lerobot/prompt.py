@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from vla_infoentropy_ros.models.adapter import PolicyError, PromptTokens
 from vla_infoentropy_ros.models.instruction import check_length, check_pieces, instruction_words
-from vla_infoentropy_ros.models.tokenizer_rules import read_tokenizer
+from vla_infoentropy_ros.models.tokenizer_rules import read_tokenizer, unknown_id
 
 AFTER = "\n"
 _FROM_ORIGIN = "take the tokenizer.json of the model that the policy was made of"
@@ -30,6 +30,7 @@ class NewlinePrompt:
         self.first = [] if not first else [tokenizer.get_vocab().get(first)]
         if None in self.first:
             raise PolicyError(f"tokenizer.json has no token {first!r}; {_FROM_ORIGIN}")
+        self.unknown_id = unknown_id(tokenizer)
         self.reserved = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
         # Signs that were added are no words: PaliGemma's <image> stands behind its last row.
         if tokenizer.vocab_size > vocabulary:
@@ -58,8 +59,7 @@ class NewlinePrompt:
         inside = [start < len(words) and end > start for start, end in spans]
         if ids[: len(self.first)] != self.first:  # some tokenizers put it there themselves
             ids, inside = self.first + ids, [False, *inside]
-        unknown = self.tokenizer.unk_token_id
-        if unknown is not None and unknown in ids:
+        if self.unknown_id in ids:
             raise PolicyError(f"instruction={instruction!r} has characters the tokenizer lacks")
         said = [index for index, within_words in zip(ids, inside, strict=True) if within_words]
         check_pieces(

@@ -9,6 +9,8 @@ from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.families import CONFIG
 from vla_infoentropy_ros.models.json_fields import Fields
 
+SIGLIP_EPSILON = 1e-6
+
 
 @dataclass(frozen=True)
 class TextSizes:
@@ -42,7 +44,7 @@ class TextSizes:
 
 @dataclass(frozen=True)
 class VisionSizes:
-    """Of a vision tower. image, patch: px. shuffle: edge of the squares of patches that become
+    """Of a SigLIP tower. image, patch: px. shuffle: edge of the squares of patches that become
     one visual token."""
 
     width: int
@@ -55,6 +57,10 @@ class VisionSizes:
 
     @classmethod
     def read(cls, fields: Fields, shuffle: int = 1) -> VisionSizes:
+        """Raises PolicyError for sizes that do not fit, and for a tower that is another."""
+        fields.choice("hidden_act", ("gelu_pytorch_tanh",), "gelu_pytorch_tanh")
+        if fields.number("layer_norm_eps", SIGLIP_EPSILON) != SIGLIP_EPSILON:
+            fields.refuse("layer_norm_eps", f"{SIGLIP_EPSILON:g}, as SigLIP has it")
         sizes = cls(
             fields.integer("hidden_size"), fields.integer("intermediate_size", 3072),
             fields.integer("num_hidden_layers", 12, high=1000),

@@ -31,8 +31,8 @@ MIGRATE = (
 class Scaling:
     """Of one feature: value = normalised * scale + offset, (n,) each, in the training set's units.
 
-    low, high: (n,) the ends of what training saw, as far as the statistics tell. epsilon: what
-    keeps a division by a scale of 0 finite.
+    low, high: (n,) the ends of what training saw. epsilon: what keeps a division by a scale of 0
+    finite. guessed: the statistics tell no ends; they are taken to be three deviations away.
     """
 
     offset: NDArray[np.float64]
@@ -40,6 +40,14 @@ class Scaling:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     epsilon: float = EPSILON
+    guessed: bool = False
+
+    @classmethod
+    def around(
+        cls, mean: NDArray[np.float64], std: NDArray[np.float64], epsilon: float = EPSILON
+    ) -> Scaling:
+        """By mean and standard deviation, (n,) each, alone."""
+        return cls(mean, std, mean - 3 * std, mean + 3 * std, epsilon, guessed=True)
 
     def normalise(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """(..., n) to (..., n)."""
@@ -105,7 +113,12 @@ class ProcessorSteps:
         ACTION."""
         fields = self.step(step)
         settings = fields.object("config")
-        mode = settings.object("norm_map").choice(kind, ("MEAN_STD", "IDENTITY", *MODES))
+        norms = settings.object("norm_map")
+        mode = norms.choice(kind, ("MEAN_STD", "IDENTITY", *MODES))
+        norms.choice("VISUAL", ("IDENTITY",), "IDENTITY")  # the pictures are scaled as they are
+        chosen = "normalize_observation_keys"  # of all that is no action; without it all of them
+        if kind != "ACTION" and settings.has(chosen) and feature not in settings.texts(chosen):
+            settings.refuse(chosen, f"a list with {feature}, or absent")
         epsilon = settings.number("eps", EPSILON)
         if mode == "IDENTITY":
             ones = np.ones(size)
@@ -116,6 +129,25 @@ class ProcessorSteps:
                 f"{self.path}: {step} has no state_file of statistics ({shown(name)}); {MIGRATE}"
             )
         return _scaling(self.path.parent / name, feature, mode, size, epsilon)
+
+
+def check_one_source(before: ProcessorSteps, after: ProcessorSteps) -> None:
+    """Raise PolicyError where both keep statistics by one name that differ: training writes the
+    same into both, and what un-normalises actions is not what normalised them then."""
+    files = [
+        steps.path.parent / file
+        for steps, step in ((before, "normalizer_processor"), (after, "unnormalizer_processor"))
+        if (file := steps.step(step).text("state_file", ""))
+    ]
+    if len(files) < 2:
+        return
+    one, other = map(_read, files)
+    for name in sorted(one.keys() & other.keys()):
+        if not np.array_equal(one[name], other[name]):
+            raise PolicyError(
+                f"{files[0]} and {files[1].name} hold different {name}: they are of two trainings; "
+                "copy both from one"
+            )
 
 
 def _scaling(path: Path, feature: str, mode: str, size: int, epsilon: float) -> Scaling:
@@ -139,10 +171,9 @@ def _scaling(path: Path, feature: str, mode: str, size: int, epsilon: float) -> 
         mean, std = numbers("mean"), numbers("std")
         if (std < 0.0).any():
             raise PolicyError(f"{path}: {feature}.std holds a number below 0; {MIGRATE}")
-        low, high = (
-            (numbers("min"), numbers("max")) if has_ends else (mean - 3 * std, mean + 3 * std)
-        )
-        return Scaling(mean, std, low, high, epsilon)
+        if not has_ends:
+            return Scaling.around(mean, std, epsilon)
+        return Scaling(mean, std, numbers("min"), numbers("max"), epsilon)
     low, high = (numbers(name) for name in MODES[mode])
     if (high < low).any():
         raise PolicyError(

@@ -14,7 +14,7 @@ from vla_infoentropy_ros.models.instruction import (
     check_pieces,
     instruction_words,
 )
-from vla_infoentropy_ros.models.tokenizer_rules import read_tokenizer
+from vla_infoentropy_ros.models.tokenizer_rules import read_tokenizer, unknown_id
 
 BEFORE = "In: What action should the robot take to "
 AFTER = "?\nOut:"
@@ -38,7 +38,7 @@ class Prompt:
         self.max_tokens = max_tokens
         self.bos_token_id = self._id_of(BOS)
         self.empty_word_id = self._id_of(EMPTY_WORD)
-        self.unknown_id = tokenizer.convert_tokens_to_ids("<unk>")
+        self.unknown_id = unknown_id(tokenizer)
         self.reserved = {
             *tokenizer.all_special_ids, *tokenizer.get_added_vocab().values(),
             *range(self.vocab_size - action_bins, len(tokenizer)),

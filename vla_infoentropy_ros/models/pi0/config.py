@@ -75,17 +75,13 @@ class Pi0Config:
             expert.refuse("num_hidden_layers", f"{layers}, as many as the language model has")
         for gemma in (text, expert):
             gemma.choice("model_type", ("gemma",), "gemma")
-            gemma.choice("hidden_act", ("gelu_pytorch_tanh",), "gelu_pytorch_tanh")
+            for name in ("hidden_act", "hidden_activation"):  # the latter by older releases
+                gemma.choice(name, ("gelu_pytorch_tanh",), "gelu_pytorch_tanh")
             if gemma.flag("attention_bias", False):
                 gemma.refuse("attention_bias", "false, as Gemma has it")
-            rope = gemma.object("rope_parameters", {})
-            rope.choice("rope_type", ("default",), "default")
-            if rope.number("rope_theta", ROPE_BASE) != ROPE_BASE:
-                rope.refuse("rope_theta", f"{ROPE_BASE:g}")
-        tower = vlm.object("vision_config")
-        tower.choice("hidden_act", ("gelu_pytorch_tanh",), "gelu_pytorch_tanh")
+            _check_rope(gemma)
         return cls._of(config, TextSizes.read(text, 1e-6), TextSizes.read(expert, 1e-6),
-                       VisionSizes.read(tower), layers, MOST_TOKENS)
+                       VisionSizes.read(vlm.object("vision_config")), layers, MOST_TOKENS)
 
     @classmethod
     def _of(
@@ -97,3 +93,15 @@ class Pi0Config:
             text, expert, vision, layers, FlowSizes.read(config, "num_inference_steps"),
             most_tokens,
         )
+
+
+def _check_rope(gemma: Fields) -> None:
+    """Raise PolicyError for positions that are told otherwise than by a plain rotary embedding:
+    transformers 5 writes its settings into an object, older releases beside it."""
+    nested = gemma.object("rope_parameters", {})
+    nested.choice("rope_type", ("default",), "default")
+    for rope in (nested, gemma):
+        if rope.number("rope_theta", ROPE_BASE) != ROPE_BASE:
+            rope.refuse("rope_theta", f"{ROPE_BASE:g}")
+    if gemma.has("rope_scaling"):
+        gemma.refuse("rope_scaling", "null")

@@ -14,7 +14,7 @@ from vla_infoentropy_ros.models.lerobot.cameras import GREY_BEHIND, Cameras, nam
 from vla_infoentropy_ros.models.lerobot.features import MOST_CAMERAS
 from vla_infoentropy_ros.models.lerobot.policy import Interface
 from vla_infoentropy_ros.models.lerobot.prompt import NewlinePrompt
-from vla_infoentropy_ros.models.lerobot.statistics import EPSILON, Scaling
+from vla_infoentropy_ros.models.lerobot.statistics import Scaling
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.pi0.config import Pi0Config
 
@@ -55,12 +55,12 @@ def _names(options: LoadOptions) -> tuple[str, ...]:
 
 
 def _scaling(processor: Fields, name: str) -> Scaling:
-    """Mean and standard deviation of a feature; its ends are three of the latter away."""
+    """Mean and standard deviation of a feature."""
     listed = processor.values.get(f"{name}_mean")
     size = len(listed) if isinstance(listed, list) and listed else 1
     mean = np.asarray(processor.numbers(f"{name}_mean", size))
     std = np.asarray(processor.numbers(f"{name}_std", size, low=0.0, high=1e9))
-    return Scaling(mean, std, mean - 3 * std, mean + 3 * std, EPSILON)
+    return Scaling.around(mean, std)
 
 
 def _check_pictures(processor: Fields, image: int) -> None:
@@ -68,6 +68,10 @@ def _check_pictures(processor: Fields, image: int) -> None:
     for name in ("do_resize", "do_rescale", "do_normalize", "do_pad"):
         if not processor.flag(name, True):
             processor.refuse(name, "true")
+    if processor.flag("do_center_crop", False):
+        processor.refuse("do_center_crop", "false: whole pictures are seen")
+    if abs(255.0 * processor.number("rescale_factor", 1 / 255) - 1.0) > 1e-6:
+        processor.refuse("rescale_factor", "1/255")
     if processor.integer("resample", CUBIC, low=0) != CUBIC:
         processor.refuse("resample", f"{CUBIC}, cubic")
     for name in ("image_mean", "image_std"):

@@ -57,7 +57,9 @@ class SmolVLAConfig:
             config.refuse("add_image_special_tokens", "false, as in published checkpoints")
         vlm_name = config.text("vlm_model_name")
         vlm = _vlm(folder, vlm_name)
-        text = TextSizes.read(vlm.object("text_config"))
+        language = vlm.object("text_config")
+        language.choice("hidden_act", ("silu",), "silu")
+        text = TextSizes.read(language)
         vision = VisionSizes.read(vlm.object("vision_config"), vlm.integer("scale_factor", 2))
         resized = config.numbers("resize_imgs_with_padding", 2, [512, 512])
         if resized != [vision.image, vision.image]:
