@@ -114,7 +114,7 @@ def test_vision_tower_and_projector(tmp_path: Path) -> None:
         progress=False,
     )
     pixels = policy.preprocess([np.zeros((60, 80, 3), np.uint8)]).pixels
-    tower, projector = policy.vision_flops()
+    tower, projector = policy.config.vision_flops()
     assert measure_flops(lambda: policy.model.vision_backbone(pixels)) == tower
     assert measure_flops(lambda: policy.embed_vision(pixels)) == tower + projector
 

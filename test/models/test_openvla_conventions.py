@@ -16,7 +16,6 @@ from vla_infoentropy_ros.control.conventions import gripper_opening, rotation_ve
 from vla_infoentropy_ros.models.conventions import (
     convert_gripper,
     convert_rotation,
-    gripper_range,
 )
 from vla_infoentropy_ros.models.datasets import (
     DATASETS,
@@ -30,6 +29,7 @@ from vla_infoentropy_ros.models.load_options import (
     ROTATION_CONVENTIONS,
     LoadOptions,
 )
+from vla_infoentropy_ros.models.motion_sense import GRIPPER_ENDS
 from vla_infoentropy_ros.models.openvla import load_openvla
 from vla_infoentropy_ros.models.openvla.tiny import VOCAB
 
@@ -46,10 +46,10 @@ def test_gripper() -> None:
 
 @pytest.mark.parametrize("convention", GRIPPER_CONVENTIONS)
 def test_the_robot_side_reads_what_is_handed_out(convention: str) -> None:
-    opened, closed = gripper_range(convention)
     assert gripper_opening(convert_gripper(1.0, convention), convention) == 1.0
     assert gripper_opening(convert_gripper(0.0, convention), convention) == 0.0
-    assert (convert_gripper(1.0, convention), convert_gripper(0.0, convention)) == (opened, closed)
+    ends = (convert_gripper(0.0, convention), convert_gripper(1.0, convention))
+    assert tuple(sorted(ends)) == GRIPPER_ENDS[convention]
 
 
 @given(st.tuples(component, component, component))

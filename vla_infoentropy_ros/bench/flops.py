@@ -38,12 +38,10 @@ from vla_infoentropy_ros.engine.flops import (
     StepFlops,
     greedy_passes,
     measure_flops,
-    mlp_flops,
     papers_macs,
     prefill_rows,
     probe_flops,
     step_flops,
-    vit_flops,
     window_passes,
 )
 from vla_infoentropy_ros.engine.layout import Layout
@@ -195,15 +193,7 @@ class Counter:
     def __init__(self, config: OpenVLAConfig, text: int) -> None:
         self.shape = LlamaShape.of(config.llama)
         self.layout = Layout(VISUAL, text, ACTION)
-        self.vision = sum(
-            vit_flops(
-                width=tower.width, mlp_width=tower.mlp_width, blocks=tower.depth - 1,
-                rows=tower.tokens, patches=tower.side**2, patch_values=3 * tower.patch_size**2,
-            )
-            for tower in config.towers
-        )
-        wide, width = sum(tower.width for tower in config.towers), self.shape.width
-        self.projector = mlp_flops(VISUAL, (wide, 4 * wide, width, width))
+        self.vision, self.projector = config.vision_flops()
 
     def macs(self, preset: Preset) -> int:
         """The papers' counter: rows that enter each layer, drafts left out."""

@@ -38,12 +38,6 @@ def convert_gripper(value: float, target: str) -> float:
     return 1.0 - opening if target == "one_is_closed" else opening
 
 
-def gripper_range(convention: str) -> tuple[float, float]:
-    """(open, closed) values of a gripper convention."""
-    _check("gripper", convention, GRIPPER_CONVENTIONS)
-    return {"one_is_open": (1.0, 0.0), "one_is_closed": (0.0, 1.0)}.get(convention, (-1.0, 1.0))
-
-
 def convert_rotation(
     increment: NDArray[np.float64], source: str, target: str
 ) -> NDArray[np.float64]:

@@ -4,21 +4,9 @@
 REUSED = 0
 IMAGE_ENTROPY = 1
 ATTENTION = 2
-STALE = 4
-REFRESH = 8
+STALE = 4  # it changed since its keys were computed
+REFRESH = 8  # everything was
 TOP_UP = 16
 AGE = 32
-CONTROL = 64
+CONTROL = 64  # drawn at random
 PRUNED = 128
-
-NAMES = {
-    REUSED: "reused",
-    IMAGE_ENTROPY: "image entropy",
-    ATTENTION: "attention",
-    STALE: "changed since its keys were computed",
-    REFRESH: "full refresh",
-    TOP_UP: "top-up",
-    AGE: "age limit",
-    CONTROL: "random control",
-    PRUNED: "pruned",
-}

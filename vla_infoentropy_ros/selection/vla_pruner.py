@@ -6,6 +6,7 @@ Both keep M tokens of every view, so that no camera goes dark because another lo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,12 +120,13 @@ class FastV:
 
 
 def _kept_per_view(given: SelectionInput, ratio: float) -> int:
-    """M, what is left of the tokens of one view when ``ratio`` of them is dropped."""
-    return round(given.embeddings.shape[0] // given.views * (1.0 - ratio))
+    """M, what is left of the tokens of one view when ``ratio`` of them is dropped: one at least."""
+    return max(1, round(given.embeddings.shape[0] // given.views * (1.0 - ratio)))
 
 
 def _pruned(
-    count: int, layer: int, choose: Any, given: SelectionInput, last_row: bool = False
+    count: int, layer: int, choose: Callable[[torch.Tensor], torch.Tensor],
+    given: SelectionInput, last_row: bool = False,
 ) -> TokenPlan:
     every = torch.arange(count, device=given.embeddings.device)
     return TokenPlan((Stage(0, every),), Pruning(layer, choose, last_row))

@@ -5,13 +5,9 @@ from __future__ import annotations
 
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.selection import SelectionSettings
+from vla_infoentropy_ros.selection.budget import budget_of
 from vla_infoentropy_ros.session.options import SessionOptions
 from vla_infoentropy_ros.session.session import decoding
-
-_BUDGETS = {
-    "attention_drift": "fresh_tokens", "random": "fresh_tokens", "vla_cache": "cache_evicted",
-}
-"""By selector, of how many tokens in a view it recomputes even such as did not change."""
 
 
 def notes_on(
@@ -30,8 +26,7 @@ def _on_decoding(policy: PolicyAdapter, options: SessionOptions) -> str:
 
 def _on_budget(policy: PolicyAdapter, selector: str, settings: SelectionSettings) -> str:
     """Budgets were found on policies of 256 tokens a view; others have fewer than a budget."""
-    half = selector == "info_entropy" and settings.form == "half_drift"
-    budget = "fresh_tokens" if half else _BUDGETS.get(selector, "")
+    budget = budget_of(selector, settings)
     tokens = policy.grid[0] * policy.grid[1]
     if not budget or getattr(settings, budget) < tokens:
         return ""

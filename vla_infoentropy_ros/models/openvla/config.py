@@ -13,6 +13,7 @@ from transformers import LlamaConfig
 from transformers.activations import ACT2FN
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from vla_infoentropy_ros.engine.flops import mlp_flops, vit_flops
 from vla_infoentropy_ros.foreign.text import one_line, shown
 from vla_infoentropy_ros.models.action_statistics import DOF
 from vla_infoentropy_ros.models.adapter import PolicyError
@@ -115,6 +116,18 @@ class OpenVLAConfig:
     @property
     def grid(self) -> tuple[int, int]:
         return self.towers[0].side, self.towers[0].side
+
+    def vision_flops(self) -> tuple[int, int]:
+        """True FLOPs of one picture: (towers, projector)."""
+        towers = sum(
+            vit_flops(
+                width=tower.width, mlp_width=tower.mlp_width, blocks=tower.depth - 1,
+                rows=tower.tokens, patches=tower.side**2, patch_values=3 * tower.patch_size**2,
+            )
+            for tower in self.towers
+        )
+        wide, width = sum(tower.width for tower in self.towers), int(self.llama.hidden_size)
+        return towers, mlp_flops(self.grid[0] * self.grid[1], (wide, 4 * wide, width, width))
 
     @classmethod
     def read(cls, folder: Path) -> OpenVLAConfig:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from vla_infoentropy_ros.engine.flops import mlp_flops, vit_flops
 from vla_infoentropy_ros.engine.heads import ActionHead, TokenHead
 from vla_infoentropy_ros.foreign.text import MESSAGE, printable
 from vla_infoentropy_ros.models.action_codec import ActionCodec
@@ -105,19 +104,6 @@ class OpenVLAPolicy:
     def vision_tower(self) -> torch.nn.Module:
         """The module that must run exactly once per frame."""
         return self.model.vision_backbone
-
-    def vision_flops(self) -> tuple[int, int]:
-        """(tower, projector) floating point operations for one view."""
-        towers = sum(
-            vit_flops(
-                width=tower.width, mlp_width=tower.mlp_width, blocks=tower.depth - 1,
-                rows=tower.tokens, patches=tower.side**2, patch_values=3 * tower.patch_size**2,
-            )
-            for tower in self.config.towers
-        )
-        wide = self.config.towers[0].width + self.config.towers[1].width
-        d = int(self.config.llama.hidden_size)
-        return towers, mlp_flops(self.config.towers[0].side**2, (wide, 4 * wide, d, d))
 
     def preprocess(self, images: Sequence[NDArray[np.uint8]]) -> VisionInput:
         """One picture (h, w, 3) uint8 RGB of any size."""
