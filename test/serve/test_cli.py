@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 from test.serve.conftest import Make
+from vla_infoentropy_ros.models.load_options import LoadOptions
+from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.serve import cli
+from vla_infoentropy_ros.serve.actions import ActionForm
 
 
 @pytest.mark.parametrize("protocol", list(cli.PROTOCOLS))
@@ -34,3 +39,15 @@ def test_an_address_may_be_of_version_6(make: Make, protocol: str) -> None:
     port = make(protocol, host="::1").port
     with urllib.request.urlopen(f"http://[::1]:{port}/health", timeout=20) as reply:
         assert reply.status == 200
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/serving.md"])
+def test_what_the_pages_serve_can_be_answered_as_they_say(page: str) -> None:
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    commands = re.findall(r"python -m vla_infoentropy_ros serve\b([^`\n]*)", text)
+    assert commands
+    for words in (each.split() for each in commands):
+        options = cli._parser().parse_args(words)
+        if options.model != "FOLDER":
+            policy = load_policy(options.model, LoadOptions())
+            ActionForm(options.actions or cli.PROTOCOLS[options.protocol], policy.convention)
