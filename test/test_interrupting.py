@@ -9,8 +9,26 @@ import sys
 import pytest
 
 from test.trees import child_path
+from vla_infoentropy_ros.interrupting import terminable
 
 PATIENCE_S = 60.0
+
+
+def with_hangups():
+    """In a child: as from a terminal, whoever runs the tests."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def test_what_nohup_started_outlives_its_terminal():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with terminable():
+            os.kill(os.getpid(), signal.SIGHUP)
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -27,7 +45,7 @@ def test_a_signal_while_a_library_is_imported(tmp_path, command, library, code, 
         "import time\nprint('IMPORTING', flush=True)\ntime.sleep(600)\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", *command], text=True,
+        [sys.executable, "-m", *command], text=True, preexec_fn=with_hangups,
         env=os.environ | {"PYTHONPATH": child_path(tmp_path)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

@@ -4,19 +4,27 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 
+def heeded(numbers: Iterable[signal.Signals]) -> list[signal.Signals]:
+    """Of these signals those to be taken: SIGHUP is not where whoever started this process has it
+    ignored, as nohup does so that it outlives its terminal."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in numbers if number != signal.SIGHUP or not ignored]
+
+
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does."""
+    """SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does; see `heeded`."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = heeded((signal.SIGTERM, signal.SIGHUP))
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from std_srvs.srv import SetBool
 
 from test.nodes.harness import FAST, HELD, WORDS, Rig, Robot, parameters, until
 from test.nodes.policies import LOAD
+from test.test_interrupting import with_hangups
 from test.trees import child_path
 from vla_infoentropy_ros.nodes.messages import from_twist, to_ns
 from vla_infoentropy_ros.nodes.sim_node import SimNode
@@ -42,6 +43,7 @@ def process(**overrides):
         | {"PYTHONPATH": child_path(), "ROS_DOMAIN_ID": domain, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=with_hangups,
     )
     try:
         yield child

@@ -22,6 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 from vla_infoentropy_ros.driving.parameter_files import StartupError
 from vla_infoentropy_ros.driving.parameter_specs import ParameterSpec
 from vla_infoentropy_ros.foreign.text import MESSAGE, one_line, printable
+from vla_infoentropy_ros.interrupting import heeded
 from vla_infoentropy_ros.nodes.discovery import RANGE, stay_local
 from vla_infoentropy_ros.nodes.heap import keep_freed
 from vla_infoentropy_ros.nodes.parameters import overrides
@@ -91,7 +92,8 @@ def run(
     args: Sequence[str] | None = None,
     specs: Sequence[ParameterSpec] = (),
 ) -> int:
-    """Run a node until SIGINT, SIGTERM or SIGHUP (its terminal is gone); returns the exit code.
+    """Run a node until SIGINT, SIGTERM or SIGHUP (its terminal is gone; not under nohup); returns
+    the exit code.
 
     specs: of the parameters that launch arguments may set; ``make`` then takes them as
     ``parameter_overrides``, and as ``start`` what the node was started with.
@@ -120,7 +122,7 @@ def run(
     except Exception as error:  # the library's own, for arguments, files, keys
         get_logger(name).fatal(f"cannot start: {one_line(error, MESSAGE)}")
         return 1
-    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+    before = {number: signal.signal(number, on_signal) for number in heeded(_SIGNALS)}
     try:
         if local:
             get_logger(name).info(f"on this host only; {RANGE}=SUBNET opens the node to others")
