@@ -21,7 +21,7 @@ class Watched:
     def __init__(self, name: str, **changes) -> None:
         self._selector = build_selector(name, settings=replace(SMALL, **changes))
         self.name, self.schedule = self._selector.name, self._selector.schedule
-        self.reuses = self._selector.reuses
+        self.reuses, self.prunes = self._selector.reuses, self._selector.prunes
         self.seen, self.fresh = [], []
 
     def needs(self, depth):
