@@ -100,7 +100,7 @@ def test_words_that_break_the_policy_are_rejected_and_the_arm_stands(bench):
     rig = bench()
     rig.drive()
     for text, told in (
-        ("über", "instruction rejected: the policy raised IndexError: index out of range"),
+        ("über", f"instruction rejected: model='{LOAD}': a new instruction raised IndexError: "),
         ("call", f"instruction rejected: model='{LOAD}': tokenize raised KeyError: 'call' (polic"),
     ):
         SCRIPT.unknown = "call"

@@ -295,7 +295,9 @@ class Rig:
         self._executor.add_node(node)
 
     def remove(self, node: Any) -> None:
-        self._executor.remove_node(node)
+        """After it the spinning thread holds nothing of the node, which may be destroyed."""
+        self.do(lambda: self._executor.remove_node(node))
+        self.do(lambda: None)  # a turn more: what was ready in that one has been looked at
 
     def close(self) -> None:
         self._ending.set()
