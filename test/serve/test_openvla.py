@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from websockets.sync.client import connect
 
 from test.serve.conftest import Make
-from test.serve.test_vla_eval import alone, picture
+from test.serve.test_vla_eval import alone, ask, observation, picture
 from test.tiny_policy import TinyPolicy
+from vla_infoentropy_ros.plugins import PluginError
 
 
 def request(seed: int, **more: Any) -> dict[str, Any]:
@@ -100,6 +102,26 @@ def test_what_is_wrong_gets_a_sentence(
     code, reply = post(port, path, body)
     assert code == status and says in reply["error"] and "\n" not in reply["error"]
     assert post(port, "/act", request(1))[0] == 200
+
+
+@pytest.mark.parametrize("kind", ["openvla", "vla-eval"])
+def test_a_policy_of_others_that_fails_is_told_and_logged_with_where(
+    make: Make, service: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    kind: str,
+) -> None:
+    sentence = "model='mine': a step raised RuntimeError: out (mine.py, line 3)"
+
+    def fails(*_: object, **__: object) -> None:
+        raise PluginError(sentence)
+
+    monkeypatch.setattr(service, "_step", fails)
+    port = make(kind).port
+    if kind == "openvla":
+        assert post(port, "/act", request(1)) == (500, {"error": sentence})
+    else:
+        with connect(f"ws://127.0.0.1:{port}") as link:
+            assert ask(link, "observation", observation(1))["payload"] == {"error": sentence}
+    assert any(record.exc_info for record in caplog.records if record.levelname == "ERROR")
 
 
 def test_the_token_is_asked_for_before_anything_is_read(make: Make) -> None:

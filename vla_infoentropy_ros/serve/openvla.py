@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from vla_infoentropy_ros.foreign.budgets import limit
 from vla_infoentropy_ros.foreign.text import UserError, one_line, shown
+from vla_infoentropy_ros.plugins import PluginError
 from vla_infoentropy_ros.serve.access import Access
 from vla_infoentropy_ros.serve.arrays import numpy_json, picture_of, state_of
 from vla_infoentropy_ros.serve.pages import JSON, page
@@ -132,6 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
                 body = self._answer(where.path, _name(where.query), self._body())
         except BusyError as error:
             status, sentence = HTTPStatus.SERVICE_UNAVAILABLE, str(error)
+        except PluginError as error:  # no fault of the request
+            log.exception("the policy failed")
+            status, sentence = HTTPStatus.INTERNAL_SERVER_ERROR, str(error)
         except UserError as error:
             sentence = str(error)
         except (ConnectionError, TimeoutError):

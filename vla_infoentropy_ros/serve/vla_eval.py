@@ -22,6 +22,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from vla_infoentropy_ros.foreign.budgets import limit
 from vla_infoentropy_ros.foreign.text import UserError, one_line, shown
+from vla_infoentropy_ros.plugins import PluginError
 from vla_infoentropy_ros.serve.access import Access
 from vla_infoentropy_ros.serve.arrays import ndarray_message, picture_of, state_of
 from vla_infoentropy_ros.serve.pages import page
@@ -86,6 +87,8 @@ class VlaEvalServer:
             number = message["seq"]
             reply = self._replied(client, message["type"], message["payload"])
         except UserError as error:
+            if isinstance(error, PluginError):  # no fault of the observation
+                log.exception("the policy failed")
             reply = self._refused(str(error))
         except Exception as error:
             # Whatever it is, it is this client's alone: the next observation begins anew.
