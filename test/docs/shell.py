@@ -38,8 +38,9 @@ _MARK = re.compile(r"<!-- stand-ins: (?P<reason>.+) -->$")
 _WHOLE = re.compile(r"(make [a-z]|(\S+/)?python -m vla_|ros2 (launch|service) )"
                     r"(?!.*(\.\.\.|\b(FILE|COMMAND)\b))")
 _NOTE = """#!/bin/sh
-{{ printf '%s\\0' "${{0##*/}}" "$@"; printf '\\n\\0'; }} >> {log}
-"""
+printf '%s\\0' "${{0##*/}}" "$@" '
+' >> {log}
+"""  # by one write: a page may run two programs side by side
 
 
 @dataclass(frozen=True)
