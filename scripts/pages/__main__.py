@@ -25,6 +25,7 @@ PAGES: dict[str, Callable[[], str]] = {
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"choosing": lambda: results.short_choosing(ROOT)},
     "docs/choosing.md": {"choosing": lambda: results.choosing(ROOT)},
+    "docs/libero.md": {"libero": lambda: results.libero(ROOT)},
     "docs/results.md": {"results": lambda: results.document(ROOT)},
 }
 

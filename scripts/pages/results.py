@@ -26,6 +26,7 @@ _ON_LIBERO = {  # the same on LIBERO, where the papers' rows are their presets
     "paper_vla_cache": "vla_cache",
     "paper_vla_pruner": "vla_pruner 128",
 }
+_DECISIVE = ("`selector:=`", "speed-up", "success, 95 %", "same actions as dense", "on LIBERO")
 _NOISE = "noise 10"
 _RESULTS = Path("docs/results")
 _ABOUT = ("command", "options", "hardware", "versions", "definitions", "limits", "measured_on")
@@ -35,11 +36,13 @@ def choosing(root: Path) -> str:
     """Every selector worth choosing, by what was measured."""
     steps, rows = _load(root, "steps")["variants"], _load(root, "episodes")["rows"]
     most = rows | _load(root, "budgets")["rows"]
-    elsewhere = {"under noise": {name.removesuffix(f", {_NOISE}"): of for name, of in rows.items()
-                                 if name.endswith(f", {_NOISE}")}}
-    if (root / _RESULTS / "libero.json").exists():
-        elsewhere["on LIBERO"] = {_ON_LIBERO[name]: of for name, of in
-                                  _load(root, "libero")["rows"].items() if name in _ON_LIBERO}
+    elsewhere = {
+        "under noise": {name.removesuffix(f", {_NOISE}"): _success(of)
+                        for name, of in rows.items() if name.endswith(f", {_NOISE}")},
+        "on LIBERO": {_ON_LIBERO[name]: _success(of) if name == "dense" else _against_dense(of)
+                      for name, of in _load(root, "libero")["rows"].items()
+                      if name in _ON_LIBERO},
+    }
     table: list[tuple[str, ...]] = [
         ("`selector:=`", "speed-up", "milliseconds", "success, 95 %", "steps",
          "same actions as dense", *elsewhere, "tokens recomputed")
@@ -51,8 +54,7 @@ def choosing(root: Path) -> str:
             f"{step['p50_ms']:.1f}",
             *((_success(most[row]), f"{most[row]['steps_mean']:.1f}") if row else (same, same)),
             f"{step['same_actions']:.0%}",
-            *((_success(of[row]) if row in of else "not measured") if row else same
-              for of in elsewhere.values()),
+            *(of.get(row, "not measured") if row else same for of in elsewhere.values()),
             f"{step['fresh'] / 256:.0%}",
         ))
     return _markdown(table)
@@ -60,8 +62,9 @@ def choosing(root: Path) -> str:
 
 def short_choosing(root: Path) -> str:
     """The columns that decide."""
-    lines = [line.split("|")[1:-1] for line in choosing(root).splitlines()]
-    return "\n".join("|".join(["", *(line[at] for at in (0, 1, 3, 5)), ""]) for line in lines)
+    head, *lines = [line.split("|")[1:-1] for line in choosing(root).splitlines()]
+    chosen = [at for at, name in enumerate(head) if name.strip() in _DECISIVE]
+    return "\n".join("|".join(["", *(line[at] for at in chosen), ""]) for line in [head, *lines])
 
 
 def document(root: Path) -> str:
@@ -108,24 +111,41 @@ def _episodes(record: Record) -> str:
     return _markdown([row if passes else (*row[:4], row[5]) for row in table])
 
 
+def libero(root: Path) -> str:
+    """What was played on LIBERO."""
+    return _libero(_load(root, "libero"))
+
+
 def _libero(record: Record) -> str:
-    """Success of each suite, what was won and lost against dense, and what a step takes."""
+    """Success of each suite, what was won and lost against dense, what a step takes; and the
+    counts of each task."""
+    rows = record["rows"]
     table: list[tuple[str, ...]] = [
         ("row", "Spatial", "Object", "both, 95 %", "won, lost against dense", "difference, 95 %",
          "steps", "tokens", "end to end, ms", "GMACs")
     ]
-    for name, of in record["rows"].items():
+    for name, of in rows.items():
         parts = [of["suites"].get(f"libero_{suite}") for suite in ("spatial", "object")]
         low, high = of["difference_ci95"]
+        paired = name != "dense"
         table.append((
             f"`{name}`",
             *(f"{part['successes']}/{part['episodes']}" if part else "" for part in parts),
-            _success(of), f"{of['won_against_dense']}, {of['lost_against_dense']}",
-            f"{low:+.1%} to {high:+.1%}" if name != "dense" else "", f"{of['steps_mean']:.0f}",
-            f"{of['fresh_mean']:.0f}", f"{of['policy_ms_median']:.0f}",
-            f"{of['macs_mean'] / 1e9:.2f}",
+            _success(of),
+            f"{of['won_against_dense']}, {of['lost_against_dense']} of {of['pairs']}"
+            if paired else "",
+            f"{100 * low:+.0f} to {100 * high:+.0f} points" if paired else "",
+            f"{of['steps_mean']:.0f}", f"{of['fresh_mean']:.0f}",
+            f"{of['policy_ms_median']:.0f}", f"{of['macs_mean'] / 1e9:.2f}",
         ))
-    return _markdown(table)
+    by_task = [
+        f"{suite.title()}, by task:\n\n" + _markdown([("row", *map(str, range(10)))] + [
+            (f"`{name}`", *(counts.get(str(task), "") for task in range(10)))
+            for name, of in rows.items()
+            for counts in [of["suites"].get(f"libero_{suite}", {}).get("tasks", {})] if counts])
+        for suite in ("spatial", "object")
+    ]
+    return "\n\n".join([_markdown(table), *by_task])
 
 
 def _long_horizon(record: Record) -> str:
@@ -248,6 +268,12 @@ def _load(root: Path, name: str) -> Any:
 def _success(row: Record) -> str:
     low, high = row.get("success_ci95") or row["interval"]
     return f"{row['successes']}/{row['episodes']} ({low:.0%}-{high:.0%})".replace("%-", "-")
+
+
+def _against_dense(row: Record) -> str:
+    """Success, and dense's on the same episodes: it may have played more."""
+    dense = row["successes"] - row["won_against_dense"] + row["lost_against_dense"]
+    return f"{_success(row)}, dense {dense}"
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
