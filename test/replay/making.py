@@ -43,17 +43,19 @@ def episode_message() -> bytes:
     return bytes(type_store().serialize_cdr(message, EPISODE))
 
 
-def frame_message(stamp_s: int, parent: str, child: str, x: float) -> bytes:
-    """One transform of TF, so many metres along x, as CDR."""
+def frame_message(stamp_s: int, *frames: tuple[str, str, float]) -> bytes:
+    """Transforms of TF, (parent, child, metres along x) each, as CDR."""
     types = type_store().types
     stamp = types["builtin_interfaces/msg/Time"](sec=stamp_s, nanosec=0)
-    transform = types["geometry_msgs/msg/TransformStamped"](
-        header=types["std_msgs/msg/Header"](stamp=stamp, frame_id=parent), child_frame_id=child,
-        transform=types["geometry_msgs/msg/Transform"](
-            translation=types["geometry_msgs/msg/Vector3"](x=x, y=0.0, z=0.0),
-            rotation=types["geometry_msgs/msg/Quaternion"](x=0.0, y=0.0, z=0.0, w=1.0)),
-    )
-    return bytes(type_store().serialize_cdr(types[FRAMES](transforms=[transform]), FRAMES))
+    transforms = [
+        types["geometry_msgs/msg/TransformStamped"](
+            header=types["std_msgs/msg/Header"](stamp=stamp, frame_id=parent), child_frame_id=child,
+            transform=types["geometry_msgs/msg/Transform"](
+                translation=types["geometry_msgs/msg/Vector3"](x=x, y=0.0, z=0.0),
+                rotation=types["geometry_msgs/msg/Quaternion"](x=0.0, y=0.0, z=0.0, w=1.0)),
+        ) for parent, child, x in frames
+    ]
+    return bytes(type_store().serialize_cdr(types[FRAMES](transforms=transforms), FRAMES))
 
 
 def small_bag(path: Path, storage: str = "mcap") -> Path:

@@ -245,9 +245,9 @@ def test_a_state_is_read_from_tf_as_in_the_node(
     tmp_path: Path, window: Window, seen: list[float]
 ) -> None:
     path = write_bag(tmp_path / "bag", [
-        RawMessage("/tf_static", FRAMES, 10**9, frame_message(9, "base_link", "arm", 0.1)),
-        *[RawMessage("/tf", FRAMES, s * 10**9 + 5, frame_message(s, "arm", "tool0", 0.1 * s))
-          for s in (2, 3)],
+        RawMessage("/tf_static", FRAMES, 10**9, frame_message(9, ("base_link", "arm", 0.1))),
+        *[RawMessage("/tf", FRAMES, s * 10**9 + 5, frame_message(
+            s, ("arm", "x" * 5000, 1.0), ("arm", "tool0", 0.1 * s))) for s in (2, 3)],
         *[RawMessage("/image", RAW_IMAGE, s * 10**9 + 9, image_message(s, 10 * s))
           for s in (2, 3)],
     ])
@@ -261,6 +261,8 @@ def test_a_state_is_read_from_tf_as_in_the_node(
         moments = list(replay.moments(recording.events(window)))
     states = [moment.steps["dense"].frame.state for moment in moments]
     np.testing.assert_allclose(states, [[x, 0, 0, 0, 0, 0] for x in seen], atol=1e-9)
+    assert any(note.startswith(f"{len(seen)} message") and "a frame of TF" in note
+               for note in replay.notes("image")), "one that is refused leaves the others"
     with pytest.raises(BagError, match=r"no tf2_msgs/msg/TFMessage on a topic called tf in"):
         BagRecording(CASES / "ws.mcap", states=("tf", "tf_static"))
 

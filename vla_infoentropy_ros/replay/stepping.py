@@ -7,9 +7,10 @@ Nothing is judged here: which image, stamp, frame and instruction is used, `driv
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from operator import methodcaller
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -265,14 +266,14 @@ class Replay:
                 driver.instruction(text)
 
     def _hear_state(self, event: Event) -> None:
-        refused = ""
-        for driver in self._drivers.values():
-            try:
-                _hear(driver.robot, event, self._clock.steady_s())
-            except (StateError, TransformError) as error:  # the same for each of them
-                refused = str(error)
-        if refused:
-            self._unheard[refused] += 1
+        refused: set[str] = set()  # the same for each driver
+        for tell in _tellings(event, self._clock.steady_s()):
+            for driver in self._drivers.values():
+                try:
+                    tell(driver.robot)
+                except (StateError, TransformError) as error:
+                    refused.add(str(error))
+        self._unheard.update(refused)
 
     def _look(self, shown: _Shown) -> Moment | None:
         event, picture, skipped = shown
@@ -301,15 +302,18 @@ class Replay:
         return Moment(event.time_ns, taken_ns, frame_id, instruction, steps)
 
 
-def _hear(robot: RobotState, event: Event, arrival_s: float) -> None:
-    """Tell what is known about the arm; raises as `RobotState` does."""
+def _tellings(event: Event, arrival_s: float) -> Iterator[Callable[[RobotState], object]]:
+    """What a message says of the arm, part by part: one that is refused leaves the others, as in
+    the node. Each raises as `RobotState` does."""
     message = event.content
     if event.kind == JOINT_STATES:
-        robot.hear_joints(message.name, message.position, stamp_ns(message.header.stamp))
+        yield methodcaller("hear_joints", message.name, message.position,
+                           stamp_ns(message.header.stamp))
     elif event.kind == EE_POSE:
         at, turn = message.pose.position, message.pose.orientation
         pose = Pose(np.array([at.x, at.y, at.z]), (turn.w, turn.x, turn.y, turn.z))
-        robot.hear_pose(pose, str(message.header.frame_id), stamp_ns(message.header.stamp))
+        yield methodcaller("hear_pose", pose, str(message.header.frame_id),
+                           stamp_ns(message.header.stamp))
     else:
         for child, transform in transforms_in(message, event.kind == TF_STATIC, arrival_s):
-            robot.hear_transform(child, transform)
+            yield methodcaller("hear_transform", child, transform)
