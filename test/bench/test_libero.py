@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -20,15 +24,16 @@ from distributed import LocalCluster
 from vla_infoentropy_ros import bench
 from vla_infoentropy_ros.bench import libero
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
+from vla_infoentropy_ros.interrupting import terminable
 from vla_infoentropy_ros.libero.play import Outcome
 from vla_infoentropy_ros.selection.settings import SelectionSettings
 
 ROOT = Path(__file__).parents[2]
 
 # Stands in for the simulator's Python: plays in no time, and dies while the server that ``broken``
-# names answers.
+# names answers, or never ends.
 PLAYER = """#!{python}
-import json, sys
+import json, sys, time
 from pathlib import Path
 if sys.argv[1] == "-c":
     sys.exit(0)
@@ -43,6 +48,9 @@ if "--films" in arguments:
 for index in range(first, first + int(value("--episodes"))):
     if index in done:
         continue
+    if index == 1 and broken.exists() and broken.read_text() == "never ends":
+        broken.unlink()
+        time.sleep(100.0)
     if index == 1 and broken.exists() and broken.read_text() in ("any", value("--url")):
         print("error: the simulator fell over", file=sys.stderr)
         sys.exit(1)
@@ -100,6 +108,26 @@ def test_what_dies_is_tried_once_more_by_a_new_server(
     assert options.rows == ["dense", "dense"]
     assert "libero_object 1, initial state 1 (seed 1001): error: the simulator fell over" in (
         capsys.readouterr().err)
+    table = json.loads((options.out / "table.json").read_text())
+    assert table["rows"]["dense"]["episodes"] == 6
+
+
+def test_an_interrupt_ends_those_who_play_and_keeps_what_is_finished(
+    options: argparse.Namespace
+) -> None:
+    options.broken.write_text("never ends")
+
+    def interrupt() -> None:
+        while options.broken.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), terminable():
+        run(options, "--rows", "dense", "--workers", "1")
+    assert time.monotonic() - began < 60.0, "it waited for a simulator that is 100 s from its end"
+    assert run(options, "--rows", "dense", "--workers", "1") == 0
     table = json.loads((options.out / "table.json").read_text())
     assert table["rows"]["dense"]["episodes"] == 6
 

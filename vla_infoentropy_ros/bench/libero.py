@@ -152,7 +152,8 @@ def _play_tasks(name: str, jobs: Sequence[tuple[str, int]], episodes: int,
                 options: argparse.Namespace) -> list[str]:
     """Tasks side by side, each with a server that has least to do: of each what `_play_task`
     says."""
-    with ExitStack() as stack, ThreadPoolExecutor(options.workers) as pool:
+    # The pool waits for its workers, so those whom an interrupt finds playing are ended before it.
+    with ThreadPoolExecutor(options.workers) as pool, ExitStack() as stack:
         servers = [stack.enter_context(_served(name, options)) for _ in range(options.servers)]
         free: SimpleQueue[str] = SimpleQueue()
         for index in range(options.workers):
@@ -161,7 +162,7 @@ def _play_tasks(name: str, jobs: Sequence[tuple[str, int]], episodes: int,
         def play(job: tuple[str, int]) -> str:
             url = free.get()
             try:
-                return _play_task(name, url, job, episodes, options)
+                return _play_task(name, url, job, episodes, options, stack)
             finally:
                 free.put(url)
 
@@ -175,11 +176,12 @@ def _left(name: str, job: tuple[str, int], states: range, out: Path) -> list[int
 
 
 def _play_task(name: str, url: str, job: tuple[str, int], episodes: int,
-               options: argparse.Namespace) -> str:
-    """A suite's task by one worker process; where and with what it failed, or ""."""
+               options: argparse.Namespace, stack: ExitStack) -> str:
+    """A suite's task by one worker process, ended with ``stack``; where and with what it failed,
+    or ""."""
     file = _file(options.out, name, *job)
     file.parent.mkdir(parents=True, exist_ok=True)
-    told, failure = _simulate(name, url, job, range(episodes), file, options)
+    told, failure = _simulate(name, url, job, range(episodes), file, options, stack)
     if not failure:
         print(f"{name}: {job[0]} {job[1]} {told}", flush=True)
         return ""
@@ -189,20 +191,25 @@ def _play_task(name: str, url: str, job: tuple[str, int], episodes: int,
 
 
 def _simulate(name: str, url: str, job: tuple[str, int], states: range, file: Path,
-              options: argparse.Namespace, films: bool = True) -> tuple[str, str]:
-    """Play what is not in ``file`` yet: the last that was said of it, and why it failed, or ""."""
+              options: argparse.Namespace, stack: ExitStack, films: bool = True,
+              ) -> tuple[str, str]:
+    """Play what is not in ``file`` yet, until ``stack`` closes: the last that was said of it, and
+    why it failed, or ""."""
     suite, task = job
     filmed = ["--films", str(file.parent)] if films else []
-    done = subprocess.run(  # noqa: S603 - our own command line
+    player = subprocess.Popen(  # noqa: S603 - our own command line
         [str(options.simulator), "-m", "vla_infoentropy_ros.libero.play", str(file),
          "--url", url, "--suites", suite, "--tasks", str(task), "--first", str(states.start),
          "--episodes", str(len(states)), "--control", ROWS[name].control,
          "--rendering", options.rendering, *filmed],
-        env=_environment(), capture_output=True, text=True, preexec_fn=die_with_parent,
+        env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=die_with_parent,
     )
-    lines = (done.stderr if done.returncode else done.stdout).strip().splitlines()
-    said = (lines or [f"exit code {done.returncode}"])[-1]
-    return (said, "") if done.returncode == 0 else ("", said)
+    stack.callback(player.terminate)
+    told, failure = player.communicate()
+    lines = (failure if player.returncode else told).strip().splitlines()
+    said = (lines or [f"exit code {player.returncode}"])[-1]
+    return (said, "") if player.returncode == 0 else ("", said)
 
 
 def _named(name: str, job: tuple[str, int], index: int) -> str:
@@ -244,11 +251,12 @@ def _play_elsewhere(rows: Sequence[str], options: argparse.Namespace) -> None:
 
 def _play_here(each: Episode) -> dict[str, bytes]:
     """On a worker: the files that the episode leaves, by name. Raises BenchError."""
-    with TemporaryDirectory() as folder, _served(each.row, each.options) as url:
+    with (TemporaryDirectory() as folder, _served(each.row, each.options) as url,
+          ExitStack() as stack):
         file = Path(folder) / _file(Path(), each.row, *each.job).name
         states = range(each.initial_state, each.initial_state + 1)
         _, failure = _simulate(each.row, url, each.job, states, file, each.options,
-                               films=each.initial_state == 0)
+                               stack, films=each.initial_state == 0)
         if failure:
             raise BenchError(failure)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
