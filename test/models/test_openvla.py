@@ -19,7 +19,7 @@ from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
 from vla_infoentropy_ros.models.openvla.modeling import OpenVLAModel, unused_parameters
 from vla_infoentropy_ros.models.openvla.tiny import VOCAB
 from vla_infoentropy_ros.selection import build_selector
-from vla_infoentropy_ros.session import Session
+from vla_infoentropy_ros.session import Session, SessionOptions, StepError
 
 KEY = LoadOptions(unnorm_key="bridge_orig")
 
@@ -135,10 +135,33 @@ def test_action_tokens_count_from_the_unpadded_vocabulary(policy: OpenVLAPolicy)
     edge = 1 - 1 / 255
     lowest, highest = policy.decode_action([VOCAB - 1] * 7), policy.decode_action([VOCAB - 255] * 7)
     assert np.allclose(lowest.normalised, -edge) and np.allclose(highest.normalised, edge)
-    # Padding rows above the vocabulary fall on the first bin, as in the reference.
-    assert np.array_equal(policy.decode_action([VOCAB + 5] * 7).normalised, lowest.normalised)
+    # Training wrote an exact 1 as one more token, which shares the last bin.
+    assert np.array_equal(policy.decode_action([VOCAB - 256] * 7).normalised, highest.normalised)
     assert highest.values[0] == pytest.approx(0.02 * edge)
     assert highest.values[6] == pytest.approx(edge)
+
+
+@pytest.mark.parametrize("word", [2, VOCAB - 257, VOCAB, VOCAB + 5])
+@pytest.mark.parametrize("decode", ["greedy", "window"])
+@pytest.mark.parametrize("place", [0, 6])
+def test_a_word_for_an_action_gives_no_action(
+    checkpoint: Path, decode: str, place: int, word: int
+) -> None:
+    """The reference clips it to an end of its axis, which on a robot would be a guess."""
+    policy = load_openvla(checkpoint, KEY, progress=False)
+    session = Session(policy, build_selector("dense"), SessionOptions(decode=decode))
+    session.set_instruction("pick up the red block")
+    for _ in range(2):
+        expected = session.step([_picture(0)]).action.token_ids
+    head = policy.decoder.lm_head.weight
+    said = head[expected[place]].clone()
+    head[word] = 2.0 * said  # wins wherever the token at `place` did
+    named = f"action token {expected.index(expected[place])} is {word}, a word"
+    with pytest.raises(StepError, match=named):
+        session.step([_picture(0)])
+    head[word] = 0.0
+    again = session.step([_picture(0)])
+    assert again.invalidated == "exception" and again.action.token_ids == expected
 
 
 def test_a_session_runs_it(tmp_path: Path) -> None:

@@ -40,9 +40,21 @@ class ActionCodec:
         object.__setattr__(self, "centres", (edges[:-1] + edges[1:]) / 2.0)
 
     def decode(self, token_ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
-        """Token ids (n,) to normalised values (n,) in [-1, 1]."""
+        """Token ids (n,) to normalised values (n,) in [-1, 1]; any other id becomes the nearest
+        end, which :meth:`require_actions` is there to refuse."""
         index = self.vocab_size - 1 - np.asarray(token_ids, dtype=np.int64)
         return self.centres[np.clip(index, 0, self.bins - 2)]
+
+    def require_actions(self, token_ids: Sequence[int] | NDArray[np.int64]) -> None:
+        """Raises ActionError where a token (n,) is none of the last ``bins`` of the vocabulary:
+        the network says a word, and the end of an axis is no guess for a robot."""
+        for place, token in enumerate(token_ids):
+            if not self.vocab_size - self.bins <= token < self.vocab_size:
+                raise ActionError(
+                    f"action token {place} is {token}, a word: actions are tokens "
+                    f"{self.vocab_size - self.bins} to {self.vocab_size - 1}; does the policy know "
+                    "this camera and this instruction?"
+                )
 
     def encode(self, values: ArrayLike) -> NDArray[np.int64]:
         """Normalised values, any shape, to the ids of their nearest bins; clips to [-1, 1]."""

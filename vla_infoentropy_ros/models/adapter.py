@@ -121,7 +121,8 @@ class PolicyAdapter(Protocol):
         ...
 
     def decode_action(self, decided: Sequence[Any]) -> Action:
-        """The numbers that the head decided, token ids or a chunk (H * a,), to an action."""
+        """The numbers that the head decided, token ids or a chunk (H * a,), to an action. Raises
+        ActionError for numbers that are none."""
         ...
 
 

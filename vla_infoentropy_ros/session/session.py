@@ -19,6 +19,7 @@ from vla_infoentropy_ros.engine.ridge import ridge_of
 from vla_infoentropy_ros.engine.stopwatch import Stopwatch
 from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.knobs import SettingError
+from vla_infoentropy_ros.models.action_codec import ActionError
 from vla_infoentropy_ros.models.adapter import PolicyAdapter, PolicyError, PromptTokens
 from vla_infoentropy_ros.plugins import containing
 from vla_infoentropy_ros.selection import Selection, SelectionInput, Selector, reasons
@@ -117,8 +118,8 @@ class Session:
         taken by, any name; images of another source or size share no cache either. state: the
         robot's, (S,) as the policy's ``proprioception`` takes it, None where it takes none.
         Raises PolicyError for images or a state the policy cannot take or a missing instruction,
-        StepError when the network gives NaN, PluginError where a policy of others fails; after any
-        exception the next step recomputes everything.
+        StepError when the network gives NaN or a word for an action, PluginError where a policy of
+        others fails; after any exception the next step recomputes everything.
         """
         if self._decoder is None:
             raise PolicyError("no instruction: call set_instruction before the first step")
@@ -173,8 +174,12 @@ class Session:
         cost += self.policy.head.cost(decoder, selection.plan, decoded)
         stages_ms = watch.stages_ms()
         decided = told["numbers"] if numbers.is_floating_point() else told["numbers"].astype(int)
+        try:
+            action = self.policy.decode_action(decided.tolist())
+        except ActionError as error:
+            raise StepError(f"{error}; no action is given") from error
         return StepResult(
-            action=self.policy.decode_action(decided.tolist()),
+            action=action,
             t=self.steps,
             invalidated=invalidated,
             report=report_of(

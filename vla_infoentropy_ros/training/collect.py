@@ -110,7 +110,7 @@ def collect(job: CollectJob) -> Frames:
         if policy is not None:
             with mixed_precision("cpu"):
                 tokens = policy.act_batch(torch.from_numpy(images), [x.goal for x in lanes])
-            proposals = [policy.decode_action(row.tolist()).values for row in tokens]
+            proposals = [policy.nearest_action(row.tolist()).values for row in tokens]
         for lane, proposal in zip(lanes, proposals, strict=True):
             lane.advance(proposal)
     for lane in lanes:

@@ -124,9 +124,15 @@ class EmbeddedPolicy(EmbeddedBase):
         return EmbeddedNetwork(self.config.architecture, self.tokenizer.vocab_size)
 
     def decode_action(self, decided: Sequence[int]) -> Action:
-        """7 token ids to an action; un-normalised."""
+        """7 token ids to an action; un-normalised. Raises ActionError for a token that is a
+        word."""
         if len(decided) != DOF:
             raise PolicyError(f"{len(decided)} action tokens given; must be {DOF}")
+        self.codec.require_actions(decided)
+        return self.nearest_action(decided)
+
+    def nearest_action(self, decided: Sequence[int]) -> Action:
+        """As :meth:`decode_action`, of one who still learns: words become the end of an axis."""
         normalised = self.codec.decode(list(decided))
         return Action(
             values=self.stats.unnormalise(normalised),

@@ -127,10 +127,12 @@ class OpenVLAPolicy:
         return self.model.embed_vision(pixels.to(self.device, self.dtype)).flatten(0, 1)
 
     def decode_action(self, decided: Sequence[int]) -> Action:
-        """7 token ids to an action in m, rad and the gripper convention."""
+        """7 token ids to an action in m, rad and the gripper convention. Raises ActionError for a
+        token that is a word."""
         if len(decided) != DOF:
             raise PolicyError(f"{len(decided)} action tokens given; must be {DOF}")
         tokens = tuple(int(token) for token in decided)
+        self.codec.require_actions(tokens)
         normalised = self.codec.decode(tokens)
         values = self.stats.unnormalise(normalised)
         if self.trained.units == "osc_pose":

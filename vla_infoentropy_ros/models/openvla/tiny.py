@@ -126,7 +126,7 @@ def tiny_config(
 
 def tiny_tensors(config: OpenVLAConfig, seed: int = 0) -> dict[str, torch.Tensor]:
     """Every tensor of the published layout, the unused ones of the towers included; unlike zero
-    and one everywhere, so that every parameter counts."""
+    and one, so that every parameter counts, but for the head's rows of words: it says none."""
     model = OpenVLAModel(config)
     shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
     for tower, settings in zip(("featurizer", "fused_featurizer"), config.towers, strict=True):
@@ -145,6 +145,9 @@ def tiny_tensors(config: OpenVLAConfig, seed: int = 0) -> dict[str, torch.Tensor
         gain = name.endswith(("norm.weight", "norm1.weight", "norm2.weight", "scale_factor"))
         gain = gain or name.endswith("layernorm.weight")
         tensors[name] = value * scale + (1.0 if gain else 0.0)
+    head = tensors["language_model.lm_head.weight"]
+    head[: config.action_vocab_size - config.action_bins] = 0.0
+    head[config.action_vocab_size :] = 0.0
     return tensors
 
 

@@ -116,7 +116,7 @@ class Learner(Service):
         images = torch.cat([question.image for question in questions])
         ids = act_together(self._learner, images, [question.prompt for question in questions])
         for question, row in zip(questions, ids.tolist(), strict=True):
-            question.answer.set_result(self.form.write(self._learner.decode_action(row)))
+            question.answer.set_result(self.form.write(self._learner.nearest_action(row)))
 
     def _refresh(self) -> None:
         self._looked = time.monotonic()
