@@ -31,6 +31,8 @@ if [ "$model" = expert ]; then
   exec "$venv/bin/python" -m vla_infoentropy_ros.libero.play out/libero/expert.jsonl \
     --suites libero_object --tasks 1 3 --episodes 3
 fi
+out=out/libero  # a folder holds the episodes of one policy
+[ "$model" = embedded_libero ] || out=$out-$(printf %s "$model" | tr -c 'A-Za-z0-9._-' _)
 exec "$PACKAGE_PYTHON" -m vla_infoentropy_ros bench libero --model "$model" \
-  --simulator "$venv/bin/python" --out out/libero --rows dense "attention_drift 64 window" \
+  --simulator "$venv/bin/python" --out "$out" --rows dense "attention_drift 64 window" \
   "dense, wrong instruction" --suites libero_object --tasks 1 3 --episodes 3

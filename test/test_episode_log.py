@@ -42,3 +42,18 @@ def test_what_is_no_episode_is_named_with_its_line(tmp_path: Path, line: bytes) 
 def test_without_a_log_nothing_is_kept() -> None:
     episode_log.add(None, {"seed": 1})
     assert episode_log.finished(None, seed_of) == []
+
+
+def test_a_folder_is_held_to_what_its_first_run_said(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "of.json"
+    assert episode_log.held(file) == {}
+    for _ in range(2):
+        episode_log.hold(file, {"policy": "a"})
+    assert episode_log.held(file) == {"policy": "a"} and list(file.parent.iterdir()) == [file]
+    with pytest.raises(episode_log.EpisodeLogError, match=r"new holds episodes of policy 'a', "
+                       "this is 'b': name another folder"):
+        episode_log.hold(file, {"policy": "b"})
+    for wrong in ("", "[]", "{"):
+        file.write_text(wrong)
+        with pytest.raises(episode_log.EpisodeLogError, match="does not say whose episodes"):
+            episode_log.hold(file, {"policy": "a"})

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from test.docs import shell
+
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
 
@@ -53,6 +55,27 @@ def test_an_environment_without_pip_is_made_again(tmp_path: Path) -> None:
     made = [line for line in log.read_text().splitlines() if "-m venv" in line]
     assert made == [f"system -m venv {venv}"], "once"
     assert log.read_text().count("whole -m vla_infoentropy_ros.ros_setup") == 2
+
+
+@pytest.mark.parametrize(("model", "folder"), [
+    ("", "out/libero"), ("embedded_libero", "out/libero"),
+    ("runs/a b", "out/libero-runs_a_b"), ("own_model:load", "out/libero-own_model_load"),
+    ("expert", "out/libero/expert.jsonl"),
+])
+def test_each_policy_plays_libero_into_a_folder_of_its_own(
+    tmp_path: Path, model: str, folder: str
+) -> None:
+    venv, called = tmp_path / "venv", tmp_path / "called"
+    python = venv / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    (venv / ".ready").touch()
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] || printf "%s\\n" "$@" > {called}\n')
+    python.chmod(0o755)
+    subprocess.run(["sh", str(SCRIPTS / "libero.sh"), "python3", str(venv), model], cwd=ROOT,
+                   env=os.environ | {"PACKAGE_PYTHON": str(python)}, check=True, timeout=60)
+    words = called.read_text().splitlines()
+    assert folder in words and (model in words or model in ("", "expert"))
+    shell.judge(["python", *words])
 
 
 def test_a_mutant_is_what_the_tests_run() -> None:

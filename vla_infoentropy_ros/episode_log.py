@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,3 +48,31 @@ def add(path: Path | None, episode: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as log:
         log.write(json.dumps(episode) + "\n")
+
+
+def hold(path: Path, shared: Mapping[str, str]) -> None:
+    """``path`` says what all episodes of its folder share, such as the policy: since a finished
+    episode is not played again, those of another would be taken for it. Written where there is
+    none yet. Raises EpisodeLogError where it says something else, OSError."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = path.with_suffix(f".{os.getpid()}")  # another run may look at it now
+        whole.write_text(json.dumps(shared, indent=2) + "\n", encoding="utf-8")
+        whole.replace(path)
+    there = held(path)
+    for name, value in shared.items():
+        if there.get(name) != value:
+            raise EpisodeLogError(f"{path.parent} holds episodes of {name} {shown(there.get(name))}"
+                                  f", this is {shown(value)}: name another folder, or remove it")
+
+
+def held(path: Path) -> dict[str, str]:
+    """What `hold` wrote, nothing where there is no file. Raises EpisodeLogError, OSError."""
+    if not path.exists():
+        return {}
+    try:
+        return {str(name): str(value)
+                for name, value in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (AttributeError, ValueError) as error:
+        raise EpisodeLogError(f"{path} does not say whose episodes are beside it: remove it "
+                              "together with them, or name another folder") from error

@@ -74,7 +74,11 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespa
         revisions.append(options.revision)
         yield f"ws://{len(rows)}"
 
+    def load(model: str, _: object) -> SimpleNamespace:
+        return SimpleNamespace(revision=f"sha256-{model}")
+
     monkeypatch.setattr(libero, "_served", served)
+    monkeypatch.setattr(libero, "load_policy", load)
     player = tmp_path / "python"
     player.write_text(PLAYER.format(python=sys.executable, broken=str(tmp_path / "broken")))
     player.chmod(0o755)
@@ -172,6 +176,19 @@ def test_the_papers_rows_are_the_papers_presets(preset: str) -> None:
     assert replace(SelectionSettings(), **row.settings) == published.selection
 
 
+def test_a_selector_that_is_in_no_table_is_a_row_by_its_name(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(options, "--rows", "dense", "vla_cache+window") == 0
+    row = json.loads((options.out / "table.json").read_text())["rows"]["vla_cache+window"]
+    assert (row["pairs"], row["row"]["variant"]) == (6, "vla_cache+window")
+    assert libero.row_of("vla_cache+window").serving()[:2] == ["--selector", "vla_cache+window"]
+    for unknown in ("vla_cach", "dense, noise 10"):  # its camera would not be disturbed
+        with pytest.raises(SystemExit):
+            run(options, "--rows", unknown)
+        assert f"{unknown!r} is no row, nor a variant: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("wrong", ["--episodes 51", "--block 0", "--workers 0"])
 def test_numbers_that_cannot_be_are_refused(
     options: argparse.Namespace, capsys: pytest.CaptureFixture[str], wrong: str
@@ -186,12 +203,39 @@ def test_no_simulator_is_said_before_anything_runs(
     options.player = "/nowhere/python"
     assert run(options) == 1
     assert "'make libero' sets one up" in capsys.readouterr().err
+    assert run(options, "--table-only") == 1
+    assert f"--out {options.out}: no folder of episodes" in capsys.readouterr().err
+
+
+def test_episodes_of_another_policy_or_rendering_are_not_taken_for_its_own(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(options, "--rows", "dense") == 0
+    for words, told in ((["--model", "other"], "policy 'sha256-m', this is 'sha256-other'"),
+                        (["--rendering", "stock"], "rendering 'fast', this is 'stock'")):
+        assert run(options, "--rows", "dense", *words) == 1
+        assert f"{options.out} holds episodes of {told}: name another folder" in (
+            capsys.readouterr().err)
+    assert run(options, "--rows", "dense", "--table-only", "--model", "other") == 0
+    assert "Policy sha256-m, rendering fast" in (options.out / "report.html").read_text()
+    assert options.rows == ["dense"]
+
+
+def test_episodes_that_do_not_say_whose_they_are_are_told(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(options, "--rows", "dense") == 0 and "note" not in capsys.readouterr().err
+    (options.out / "of.json").unlink()
+    assert run(options, "--rows", "dense", "--table-only") == 0
+    assert "that the folder does not name" in (options.out / "report.html").read_text()
+    assert run(options, "--rows", "dense") == 0
+    assert "do not say of which policy they are; they are taken for those of sha256-m" in (
+        capsys.readouterr().err)
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def cluster() -> Iterator[str]:
     """Two workers in this process, whose servers are those of `options`."""
-    monkeypatch.setattr(libero, "load_policy", lambda model: SimpleNamespace(revision="sha256-12"))
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, silence_logs=50,
                       dashboard_address=":0") as local:
         yield local.scheduler_address
@@ -218,7 +262,7 @@ def test_a_cluster_gives_the_table_of_one_machine(
         there = json.loads((options.out / "table.json").read_text())
         assert there["rows"] == here["rows"]
     assert len(options.rows) == 12 and set(options.rows[:4]) == {"dense"}
-    assert set(options.revisions) == {"sha256-12"} == {there["options"]["revision"]}
+    assert set(options.revisions) == {"sha256-m"} == {there["options"]["revision"]}
     assert (options.out / "dense" / "libero_object-1.gif").read_bytes() == b"GIF of 0"
 
 

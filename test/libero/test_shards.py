@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -58,3 +61,17 @@ def test_a_suite_that_cannot_be_played_is_named() -> None:
         except ImportError:
             with pytest.raises(SuiteError, match="not installed here"):
                 load_suite(name)
+
+
+def test_a_benchmark_without_its_assets_is_told_before_it_is_played(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(what: str) -> str:
+        raise ImportError(f"no {what}")
+
+    package: Any = ModuleType("libero.libero")
+    package.benchmark, package.get_libero_path = ModuleType("benchmark"), missing
+    monkeypatch.setitem(sys.modules, "libero", ModuleType("libero"))
+    monkeypatch.setitem(sys.modules, "libero.libero", package)
+    with pytest.raises(SuiteError, match=r"in part \(no assets\); make an environment"):
+        load_suite("libero_object")

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
@@ -29,13 +29,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from vla_infoentropy_ros.bench.episodes import ROWS as TABLETOP_ROWS
-from vla_infoentropy_ros.bench.episodes import Row
+from vla_infoentropy_ros import episode_log
+from vla_infoentropy_ros.bench.libero_rows import ROWS, row_name, row_of
 from vla_infoentropy_ros.bench.spreading import pin_of, spread
 from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.launch_runner.guardian import die_with_parent
 from vla_infoentropy_ros.libero.play import Outcome, finished, seed_of
 from vla_infoentropy_ros.libero.suites import STEP_LIMITS
+from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.report.libero_page import libero_page
 from vla_infoentropy_ros.report.machine import hardware, versions
@@ -44,46 +45,11 @@ from vla_infoentropy_ros.success_rates import paired_difference, sign_test, wils
 ROOT = Path(__file__).parents[2]
 INITIAL_STATES = 50  # of each task
 SIMULATOR = Path(".venv-libero/bin/python")
-_NAMES = (
-    "fastv 128", "fastv 64", "attention_drift 64", "attention_drift 64 window",
-    "attention_drift 48", "attention_drift 48 window", "attention_drift 32", "attention_drift 24",
-    "random 64", "stale",
-)
 Key = tuple[str, int, int]
 
 
 class BenchError(UserError, RuntimeError):
     """A run that cannot begin, or a task that failed twice."""
-
-
-@dataclass(frozen=True)
-class Played:
-    """A row of `bench.episodes`, and what is done to what the policy is told or shown."""
-
-    row: Row
-    control: str = "none"
-
-    def serving(self) -> list[str]:
-        """The arguments of ``serve``."""
-        sets = [f"--set=selection.{name}={value}" for name, value in self.row.settings.items()]
-        return ["--selector", self.row.variant, "--schedule", self.row.schedule, *sets]
-
-
-# As published: what config/paper_*.yaml sets, where it is not the default.
-_PAPERS = {
-    "paper_infoentropy": Row("info_entropy", settings={"patch_block": 1}),
-    "paper_vla_cache": Row("vla_cache", settings={"patch_block": 1}),
-    "paper_vla_pruner": Row("vla_pruner", settings={"prune_action_rows": "predicting"}),
-}
-ROWS = {
-    name: Played(row) for name, row in (
-        ("dense", TABLETOP_ROWS["dense"]), *_PAPERS.items(),
-        *((name, TABLETOP_ROWS[name]) for name in _NAMES),
-    )
-} | {
-    "dense, wrong instruction": Played(TABLETOP_ROWS["dense"], "wrong_instruction"),
-    "dense, first picture": Played(TABLETOP_ROWS["dense"], "stale"),
-}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -93,10 +59,14 @@ def main(argv: Sequence[str]) -> int:
     if options.servers is None:
         options.servers = 1 if torch.cuda.is_available() else options.workers
     _check_numbers(options)
-    if options.scheduler and not options.table_only:
-        _play_elsewhere(rows, options)
-    elif not options.table_only:
+    playing = not options.table_only
+    if playing and not options.scheduler:
         _check_simulator(options.simulator)
+    shared = _shared(options)
+    if playing and options.scheduler:
+        options.revision = options.revision or pin_of(shared["policy"])
+        _play_elsewhere(rows, options)
+    elif playing:
         for episodes in range(options.block, options.episodes + options.block, options.block):
             for name in rows:
                 _play_row(name, options, min(episodes, options.episodes))
@@ -105,14 +75,30 @@ def main(argv: Sequence[str]) -> int:
     _print(table)
     record = {"command": "python -m vla_infoentropy_ros bench libero",
               "options": {name: str(value) for name, value in vars(options).items()},
-              "hardware": hardware(), "versions": versions(),
-              "rows": {name: asdict(ROWS[name]) | figures for name, figures in table.items()}}
+              "of": shared, "hardware": hardware(), "versions": versions(),
+              "rows": {name: asdict(row_of(name)) | figures for name, figures in table.items()}}
     (options.out / "table.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     films = {name: _films(options.out, name) for name in rows}
     page = options.out / "report.html"
     page.write_text(libero_page(record, films), encoding="utf-8")
     print(f"report: {page}")
     return 0
+
+
+def _shared(options: argparse.Namespace) -> dict[str, str]:
+    """What all episodes of ``--out`` share. Raises UserError where they are another policy's."""
+    file = options.out / "of.json"
+    if options.table_only:
+        if not options.out.is_dir():
+            raise BenchError(f"--out {options.out}: no folder of episodes; --table-only plays none")
+        return episode_log.held(file)
+    policy = load_policy(options.model, LoadOptions(revision=options.revision)).revision
+    if not file.exists() and any(options.out.glob("*/*.jsonl")):
+        print(f"note: the episodes in {options.out} do not say of which policy they are; they are "
+              f"taken for those of {policy}", file=sys.stderr)
+    shared = {"policy": policy, "rendering": options.rendering}
+    episode_log.hold(file, shared)
+    return shared
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
@@ -127,7 +113,7 @@ def _check_simulator(python: Path) -> None:
     if not missing:
         tried = subprocess.run(  # noqa: S603 - the Python that the user names
             [python, "-c", "import libero.libero, websockets, msgpack"],
-            capture_output=True, text=True,
+            capture_output=True, text=True, stdin=subprocess.DEVNULL,  # one of LIBERO's asks
         )
         missing = (tried.stderr.strip().splitlines() or [""])[-1] if tried.returncode else ""
     if missing:
@@ -200,7 +186,7 @@ def _simulate(name: str, url: str, job: tuple[str, int], states: range, file: Pa
     player = subprocess.Popen(  # noqa: S603 - our own command line
         [str(options.simulator), "-m", "vla_infoentropy_ros.libero.play", str(file),
          "--url", url, "--suites", suite, "--tasks", str(task), "--first", str(states.start),
-         "--episodes", str(len(states)), "--control", ROWS[name].control,
+         "--episodes", str(len(states)), "--control", row_of(name).control,
          "--rendering", options.rendering, *filmed],
         env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=die_with_parent,
@@ -228,7 +214,6 @@ class Episode(NamedTuple):
 
 def _play_elsewhere(rows: Sequence[str], options: argparse.Namespace) -> None:
     """All that is missing, by the workers of a scheduler. Raises UserError."""
-    options.revision = options.revision or pin_of(load_policy(options.model).revision)
     jobs = [
         Episode(name, job, index, options)
         for first in range(0, options.episodes, options.block)
@@ -266,7 +251,7 @@ def _play_here(each: Episode) -> dict[str, bytes]:
 def _served(name: str, options: argparse.Namespace) -> Iterator[str]:
     """The row's server, on a port of its own choice."""
     command = [sys.executable, "-m", "vla_infoentropy_ros", "serve", "--port", "0",
-               "--model", options.model, "--revision", options.revision, *ROWS[name].serving()]
+               "--model", options.model, "--revision", options.revision, *row_of(name).serving()]
     with subprocess.Popen(  # noqa: S603 - our own command line
         command, env=_environment(), stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent,
     ) as server:
@@ -355,7 +340,9 @@ def _print(table: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench libero", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m vla_infoentropy_ros bench libero", description=__doc__
+    )
     parser.add_argument("--model", default="embedded_libero",
                         help="the policy for LIBERO that comes with the package, or the folder of "
                         "another (default: %(default)s)")
@@ -365,8 +352,9 @@ def _parser() -> argparse.ArgumentParser:
                         help="folder of the episodes and the table (default: %(default)s)")
     parser.add_argument("--simulator", type=Path, default=SIMULATOR,
                         help="Python of the simulator's environment (default: %(default)s)")
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), metavar="ROW",
-                        help=f"which rows (default: all): {'; '.join(ROWS)}")
+    parser.add_argument("--rows", nargs="+", type=row_name, metavar="ROW",
+                        help="which rows (default: all of these): a selector of a plug-in, with "
+                        f"+window if so wanted, or of {'; '.join(ROWS)}")
     parser.add_argument("--suites", nargs="+", choices=list(STEP_LIMITS),
                         default=list(STEP_LIMITS))
     parser.add_argument("--tasks", nargs="+", type=int, choices=range(10), metavar="TASK",

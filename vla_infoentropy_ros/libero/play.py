@@ -109,8 +109,8 @@ def play(path: Path, url: str, suites: Sequence[str], tasks: Sequence[int], epis
          films: Path | None = None) -> Iterator[Outcome]:
     """Play what is not in ``path`` yet, task by task, and add it there.
 
-    url: "" for the expert, who is shown nothing. films: folder that gets the first of each task
-    as a video. Raises SuiteError, PolicyGone.
+    url: "" for the expert, who is shown nothing. films: folder that gets the first of ``episodes``
+    of each task as a video, by the run that plays it. Raises SuiteError, PolicyGone.
     """
     done = {outcome.key for outcome in finished(path)}
     for suite in suites:
@@ -121,7 +121,7 @@ def play(path: Path, url: str, suites: Sequence[str], tasks: Sequence[int], epis
             with World(suite, task, rendering=rendering if url else "none") as world:
                 client = PolicyClient(url) if url else None
                 for index in left:
-                    film: list[Picture] | None = [] if films and index == left[0] else None
+                    film: list[Picture] | None = [] if films and index == episodes.start else None
                     outcome = episode(world, index, control, client, film)
                     if films and film:
                         write_video(film, films / f"{suite}-{task}", FILM_RATE)

@@ -34,11 +34,16 @@ class SuiteError(ValueError):
 
 
 def load_suite(name: str) -> Any:
-    """The benchmark's suite object. Raises SuiteError for an unknown or missing one."""
+    """The benchmark's suite object. Raises SuiteError for an unknown one, and where the benchmark
+    or its assets are missing."""
     if name not in STEP_LIMITS:
         raise SuiteError(f"suite = {name!r}: must be one of {', '.join(STEP_LIMITS)}")
     try:
-        from libero.libero import benchmark
+        from libero.libero import benchmark, get_libero_path
+
+        get_libero_path("assets")
     except ImportError as error:
-        raise SuiteError(f"LIBERO is not installed here ({error}); {REMEDY}") from error
+        raise SuiteError(
+            f"LIBERO is not installed here, or in part ({error}); {REMEDY}"
+        ) from error
     return benchmark.get_benchmark_dict()[name]()

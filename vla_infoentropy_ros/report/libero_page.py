@@ -19,7 +19,7 @@ def libero_page(record: Mapping[str, Any], films: Mapping[str, Sequence[Path]]) 
     rows: Mapping[str, Mapping[str, Any]] = record["rows"]
     return document("LIBERO", "".join((
         "<h1>LIBERO</h1>",
-        f'<p class="quiet">Policy {escape(record["options"]["model"])}, {_machine(record)}.</p>',
+        f'<p class="quiet">{_policy(record)}, {_machine(record)}.</p>',
         "<p>Every row plays the same initial states of the benchmark. Rows differ in which visual "
         "tokens the language model computes anew at each step; a control is told or shown "
         "something wrong, and should fail.</p>",
@@ -67,6 +67,13 @@ def _film(path: Path) -> str:
     moving = (f'<img alt="{caption}" src="{source}">' if path.suffix == ".gif" else
               f'<video src="{source}" controls loop muted playsinline></video>')
     return f"<figure>{moving}<figcaption>{caption}</figcaption></figure>"
+
+
+def _policy(record: Mapping[str, Any]) -> str:
+    """Whose episodes they are, whatever was asked for when the page was made."""
+    of = record["of"]
+    return escape(f"Policy {of['policy']}, rendering {of['rendering']}" if of else
+                  "Of a policy that the folder does not name")
 
 
 def _machine(record: Mapping[str, Any]) -> str:

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `bench libero` plays: rows of the tabletop's table, the papers' presets, controls."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from vla_infoentropy_ros.bench.episodes import ROWS as TABLETOP_ROWS
+from vla_infoentropy_ros.bench.episodes import Row
+from vla_infoentropy_ros.knobs import SettingError
+from vla_infoentropy_ros.variants import Variant
+
+_NAMES = (
+    "fastv 128", "fastv 64", "attention_drift 64", "attention_drift 64 window",
+    "attention_drift 48", "attention_drift 48 window", "attention_drift 32", "attention_drift 24",
+    "random 64", "stale",
+)
+
+
+@dataclass(frozen=True)
+class Played:
+    """A row of `bench.episodes`, and what is done to what the policy is told or shown."""
+
+    row: Row
+    control: str = "none"
+
+    def serving(self) -> list[str]:
+        """The arguments of ``serve``."""
+        sets = [f"--set=selection.{name}={value}" for name, value in self.row.settings.items()]
+        return ["--selector", self.row.variant, "--schedule", self.row.schedule, *sets]
+
+
+# As published: what config/paper_*.yaml sets, where it is not the default.
+_PAPERS = {
+    "paper_infoentropy": Row("info_entropy", settings={"patch_block": 1}),
+    "paper_vla_cache": Row("vla_cache", settings={"patch_block": 1}),
+    "paper_vla_pruner": Row("vla_pruner", settings={"prune_action_rows": "predicting"}),
+}
+ROWS = {
+    name: Played(row) for name, row in (
+        ("dense", TABLETOP_ROWS["dense"]), *_PAPERS.items(),
+        *((name, TABLETOP_ROWS[name]) for name in _NAMES),
+    )
+} | {
+    "dense, wrong instruction": Played(TABLETOP_ROWS["dense"], "wrong_instruction"),
+    "dense, first picture": Played(TABLETOP_ROWS["dense"], "stale"),
+}
+
+
+def row_of(name: str) -> Played:
+    """A row of `ROWS`, else what the name says by itself: a variant. Raises SettingError."""
+    return ROWS.get(name) or Played(Row(str(Variant.parse(name))))
+
+
+def row_name(text: str) -> str:
+    """For argparse: ``text``, where `row_of` knows it."""
+    try:
+        row_of(text)
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no row, nor a variant: {error}") from error
+    return text
