@@ -18,6 +18,7 @@ from websockets.sync.client import connect
 from test.serve.conftest import Make
 from test.serve.test_vla_eval import alone, ask, observation, picture
 from test.tiny_policy import TinyPolicy
+from vla_infoentropy_ros.foreign.budgets import limit
 from vla_infoentropy_ros.plugins import PluginError
 
 
@@ -101,6 +102,17 @@ def test_what_is_wrong_gets_a_sentence(
     port = make("openvla").port
     code, reply = post(port, path, body)
     assert code == status and says in reply["error"] and "\n" not in reply["error"]
+    assert post(port, "/act", request(1))[0] == 200
+
+
+@pytest.mark.parametrize("length", [str(limit("request_bytes") + 1), "9" * 5000, "-1", "x", ""])
+def test_a_body_above_the_budget_is_refused_before_it_is_read(make: Make, length: str) -> None:
+    port = make("openvla").port
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
+        link.sendall(f"POST /act HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode())
+        with link.makefile("rb") as reply:
+            told = reply.read().decode()  # to the end: the connection is closed
+    assert told.startswith("HTTP/1.1 400 ") and "say how many bytes come, at most" in told
     assert post(port, "/act", request(1))[0] == 200
 
 

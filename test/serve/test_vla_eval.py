@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import urllib.request
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 from test.serve.conftest import Make
 from test.tiny_policy import TinyPolicy
 from vla_infoentropy_ros.foreign.budgets import limit
+from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.session import Session
 from vla_infoentropy_ros.variants import Variant
 
@@ -87,6 +89,7 @@ def test_hello_says_what_is_needed_and_given(make: Make) -> None:
 
 @pytest.mark.parametrize(("kind", "payload", "says"), [
     ("observation", {}, "holds no images"),
+    ("observation", {"images": {b"agentview": raw(picture(1))}}, "holds no images"),
     ("observation", {"images": {"agentview": 3}}, "is no array"),
     ("observation", {"images": {"agentview": {"what": 1}}}, "write no array"),
     ("observation", {"images": {"agentview": raw(picture(1)) | {"shape": [16, 16, 4]}}}, "RGB"),
@@ -110,6 +113,39 @@ def test_a_message_that_is_wrong_gets_a_sentence_and_harms_nobody(
         assert says in reply["payload"]["error"] and "\n" not in reply["payload"]["error"]
         assert act(bad, 3).shape == (7,)
         assert np.array_equal(act(good, 2), session.step([picture(2)]).action.values)
+
+
+@pytest.mark.parametrize(("cameras", "sent", "taken"), [
+    ((), ["wrist", "agentview"], ["agentview", "wrist"]),
+    (("observation.images.wrist", "observation.images.front"), ["front", "depth", "wrist"],
+     ["wrist", "front"]),
+    (("observation.images.image", "observation.images.image2"), ["wrist", "agentview"],
+     ["agentview", "wrist"]),
+])
+def test_pictures_come_in_the_order_of_training(
+    cameras: tuple[str, ...], sent: list[str], taken: list[str]
+) -> None:
+    assert shown_to(cameras, sent) == taken
+
+
+@pytest.mark.parametrize(("cameras", "sent"), [
+    (("observation.images.wrist_cam", "observation.images.top"), ["agentview", "wrist"]),
+    (("observation.images.top", "observation.images.wrist_cam"), ["agentview", "side"]),
+])
+def test_pictures_that_would_be_taken_for_others_are_refused(
+    cameras: tuple[str, ...], sent: list[str]
+) -> None:
+    with pytest.raises(UserError, match=r"trained with \w+, \w+; send them under these names"):
+        shown_to(cameras, sent)
+
+
+def shown_to(cameras: tuple[str, ...], sent: list[str]) -> list[str]:
+    """Of a policy of two views."""
+    pytest.importorskip("prometheus_client", reason="the extra 'serve' is not installed")
+    from vla_infoentropy_ros.serve import vla_eval
+
+    policy: Any = SimpleNamespace(views=2, camera_names=cameras)
+    return vla_eval.shown_to(policy, sent)
 
 
 @pytest.mark.parametrize("data", [

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -75,7 +76,11 @@ def make_server(options: argparse.Namespace) -> Server:
         print(f"note: {note}", file=sys.stderr)
     report = run_selftest(policy)
     if not report.passed:
-        raise SettingError(f"the self-test of {options.model} failed; see 'selftest --model'")
+        raise SettingError(
+            f"the self-test of {options.model} failed; see what of it by 'python -m "
+            f"vla_infoentropy_ros selftest --model {shlex.quote(options.model)}', with the same "
+            "flags"
+        )
     from vla_infoentropy_ros.serve.metrics import Metrics
     from vla_infoentropy_ros.serve.service import Service
 

@@ -34,6 +34,7 @@ PICTURES = ("image", "wrist_image", "third_image")
 PATHS = ("/act", "/reset")
 SILENCE_S = 30.0  # a client that says nothing for so long in mid-request is left
 NAME_CHARACTERS = 64
+_LONGEST_NUMBER = 18  # digits
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         """All that was announced."""
         length = self.headers.get("Content-Length", "")
         most = limit("request_bytes")
-        if not length.isdecimal() or int(length) > most:
+        if not length.isdecimal() or len(length) > _LONGEST_NUMBER or int(length) > most:
             raise RequestError(
                 f"Content-Length={shown(length)}: say how many bytes come, at most {most:,}"
             )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -22,6 +22,8 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from vla_infoentropy_ros.foreign.budgets import limit
 from vla_infoentropy_ros.foreign.text import UserError, one_line, shown
+from vla_infoentropy_ros.models.adapter import PolicyAdapter
+from vla_infoentropy_ros.models.lerobot.features import short_name
 from vla_infoentropy_ros.plugins import PluginError
 from vla_infoentropy_ros.serve.access import Access
 from vla_infoentropy_ros.serve.arrays import ndarray_message, picture_of, state_of
@@ -123,11 +125,11 @@ class VlaEvalServer:
 
     def _act(self, client: Client, payload: Mapping[str, Any]) -> Answer:
         images = payload.get("images")
-        if not isinstance(images, Mapping) or not images:
+        if not (isinstance(images, Mapping) and images
+                and all(isinstance(name, str) for name in images)):
             raise RequestError("the observation holds no images; send {'images': {name: array}}")
-        wanted = self._service.policy.views
-        names = sorted(map(str, images), key=lambda name: WRIST in name)[:wanted]
-        pictures = [picture_of(images[name], f"images[{shown(name)}]") for name in names]
+        pictures = [picture_of(images[name], f"images[{shown(name)}]")
+                    for name in shown_to(self._service.policy, list(images))]
         return client.act(pictures, payload.get("task_description", ""),
                           state=state_of(payload.get("states")))
 
@@ -152,6 +154,24 @@ class VlaEvalServer:
         connection.send(msgpack.packb(
             dict(zip(FIELDS, (kind, payload, number, time.time()), strict=True))
         ))
+
+
+def shown_to(policy: PolicyAdapter, names: Sequence[str]) -> list[str]:
+    """Which of the pictures ``names`` the policy is shown, in the order of its views: those of its
+    own cameras' names where all are there, else a wrist's behind the others.
+
+    Raises RequestError where it was trained with them in another order.
+    """
+    cameras = [short_name(name) for name in getattr(policy, "camera_names", ())]
+    if cameras and set(cameras) <= set(names):
+        return cameras
+    taken = sorted(names, key=lambda name: WRIST in name)[: policy.views]
+    if any(WRIST in camera for camera in cameras) and any(
+            (WRIST in camera) != (WRIST in name)
+            for camera, name in zip(cameras, taken, strict=False)):  # how many, the policy judges
+        raise RequestError(f"images of {shown(list(names))}: this policy was trained with "
+                           f"{', '.join(cameras)}; send them under these names")
+    return taken
 
 
 def _unpacked(data: str | bytes) -> dict[str, Any]:
