@@ -12,6 +12,7 @@ import torch
 
 from vla_infoentropy_ros.libero.shards import Shard, compress
 from vla_infoentropy_ros.libero.suites import INSTRUCTIONS
+from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.embedded import Architecture, EmbeddedPolicy
 from vla_infoentropy_ros.selftest import example_instruction, run_selftest
 from vla_infoentropy_ros.serve.actions import ActionForm
@@ -95,6 +96,8 @@ def test_a_state_of_another_recipe_is_refused(data: Path, tmp_path: Path) -> Non
     Trainer(RECIPE, data, tmp_path / "out", "made-up").save()
     with pytest.raises(RunError, match="of another recipe"):
         Trainer(replace(RECIPE, rate=1e-4), data, tmp_path / "out", "made-up").run()
+    with pytest.raises(PolicyError, match=r"device='cuda:99': torch .* sees"):
+        Trainer(RECIPE, data, tmp_path / "out", "made-up", "cuda:99")
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match="holds no shards"):
         Trainer(RECIPE, tmp_path / "empty", tmp_path / "out", "made-up")
@@ -108,6 +111,9 @@ def test_a_run_may_begin_with_the_weights_of_another(data: Path, tmp_path: Path)
     for one, two in zip(first.average.parameters(), again.policy.network.parameters(),
                         strict=True):
         assert torch.allclose(one, two, atol=1e-3)  # kept in half precision
+    again.save()
+    with pytest.raises(RunError, match=r"with sha256-\w+, not with nothing: give the --begin"):
+        Trainer(replace(RECIPE, seed=12), data, tmp_path / "second", "made-up-2").run()
     assert again.record["began_with"] == EmbeddedPolicy.load(tmp_path / "first").revision
     other = replace(RECIPE, architecture=replace(SMALL, layers=1))
     with pytest.raises(RunError, match="another size"):

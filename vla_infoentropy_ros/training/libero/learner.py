@@ -27,6 +27,7 @@ from vla_infoentropy_ros.foreign.text import UserError, one_line
 from vla_infoentropy_ros.models.action_statistics import DOF
 from vla_infoentropy_ros.models.embedded import EmbeddedPolicy
 from vla_infoentropy_ros.models.embedded.policy import normalise_pixels
+from vla_infoentropy_ros.models.environment import parse_device
 from vla_infoentropy_ros.serve.access import Access
 from vla_infoentropy_ros.serve.actions import ActionForm
 from vla_infoentropy_ros.serve.metrics import Metrics
@@ -74,7 +75,7 @@ class Learner(Service):
     """The weights in ``folder``, read anew when they change."""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
-        self._folder, self._device = folder, device
+        self._folder, self._device = folder, parse_device(device)
         self._waiting: queue.Queue[_Question] = queue.Queue()
         self._read = self._looked = 0.0
         self._refresh()

@@ -19,6 +19,7 @@ from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.models.embedded import EmbeddedPolicy
 from vla_infoentropy_ros.models.embedded.policy import normalise_pixels
 from vla_infoentropy_ros.models.embedded.weights_file import write_text, write_weights
+from vla_infoentropy_ros.models.environment import parse_device
 from vla_infoentropy_ros.training.libero.losses import GroundingHeads, total_loss
 from vla_infoentropy_ros.training.libero.pictures import Batch, Pictures
 from vla_infoentropy_ros.training.libero.recipe import Recipe
@@ -44,7 +45,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, data: Path, output: Path, revision: str,
                  device: str = "cpu", begin: Path | None = None) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.output, self.device = recipe, output, torch.device(device)
+        self.recipe, self.output, self.device = recipe, output, parse_device(device)
         self.policy = EmbeddedPolicy(recipe.policy_config(revision))
         if begin is not None:
             self.policy.network.load_state_dict(_weights(begin, self.policy))
@@ -197,6 +198,10 @@ class Trainer:
         if stored["record"]["recipe"] != json.loads(json.dumps(self.recipe.record())):
             raise RunError(f"{self._state} is of another recipe; name another folder, or go on "
                            "with the recipe in training.json")
+        if stored["record"]["began_with"] != self.record["began_with"]:
+            raise RunError(f"{self._state} began with {stored['record']['began_with'] or 'nothing'}"
+                           f", not with {self.record['began_with'] or 'nothing'}: give the --begin "
+                           "that it was begun with, or name another folder")
         for name, module in self._modules().items():
             module.load_state_dict(stored[name])
         self.step, self.record = stored["step"], stored["record"]
