@@ -11,7 +11,8 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
         code = main([*name.split(), "--help"])
     except SystemExit as end:  # as argparse does
         code = end.code
-    assert not code and "usage: " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert not code and told.startswith(f"usage: python -m vla_infoentropy_ros {name}"), told
 
 
 def test_a_misspelt_command_is_recognised(capsys: pytest.CaptureFixture[str]) -> None:

@@ -283,7 +283,9 @@ def _picture(path: Path) -> NDArray[np.uint8]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0, or 1 with a sentence where the policy or the pictures cannot be used."""
-    parser = argparse.ArgumentParser(prog="cuttest", description=__doc__.partition("\n\n")[2])
+    parser = argparse.ArgumentParser(
+        prog="python -m vla_infoentropy_ros cuttest", description=__doc__.partition("\n\n")[2]
+    )
     parser.add_argument("--pictures", type=Path, metavar="DIR",
                         help="png or jpg files of the robot's cameras, as they follow one another; "
                         "default: smooth colours")

@@ -368,7 +368,9 @@ def example_instruction(policy: PolicyAdapter) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """``python -m vla_infoentropy_ros selftest``: 0 passed, 1 failed or not loadable."""
-    parser = argparse.ArgumentParser(prog="selftest", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m vla_infoentropy_ros selftest", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("--instruction", default="", help="words that the policy knows")
     add_load_arguments(parser)
     args = parser.parse_args(argv)

@@ -94,7 +94,8 @@ def _table(actions: Iterable[argparse.Action]) -> str:
 
 
 def _default(action: argparse.Action) -> str:
-    if action.required or (not action.option_strings and action.nargs not in ("?", "*")):
+    may_be_missing = action.option_strings or action.nargs in ("?", "*", argparse.PARSER)
+    if action.required or not may_be_missing:
         return "*required*"
     if action.nargs == 0 or action.default in (None, "", [], argparse.SUPPRESS):
         return ""

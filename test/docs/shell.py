@@ -21,6 +21,7 @@ from unittest import mock
 import yaml
 from packaging.requirements import Requirement
 
+from vla_infoentropy_ros.__main__ import COMMANDS
 from vla_infoentropy_ros.driving.settings import parameter_specs
 from vla_infoentropy_ros.launch_runner.description import Description
 
@@ -36,7 +37,8 @@ _ROS2_VERBS = {
 _MARK = re.compile(r"<!-- stand-ins: (?P<reason>.+) -->$")
 
 _WHOLE = re.compile(r"(make [a-z]|(\S+/)?python -m vla_|ros2 (launch|service) )"
-                    r"(?!.*(\.\.\.|\b(FILE|COMMAND)\b))")
+                    r"(?!.*\b(FILE|COMMAND)\b)(?!\S+ -m \S+ \.\.\.$)")
+_SHORT = re.compile(rf"({'|'.join(COMMANDS)}) .*--")  # of one of ours, and an option of its
 _NOTE = """#!/bin/sh
 printf '%s\\0' "${{0##*/}}" "$@" '
 ' >> {log}
@@ -69,14 +71,16 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def quoted(page: Path) -> Iterator[tuple[str, str]]:
-    """(place, command) of every whole command in running text."""
+    """(place, command) of every command in running text, with what it needs or with an option."""
     text = re.sub(r"^( *)```.*?^\1```", lambda block: "\n" * block[0].count("\n"),
                   page.read_text(encoding="utf-8"), flags=re.M | re.S)
     for found in re.finditer(r"`([^`]+)`", text):
         command = " ".join(found[1].split()).replace("\\|", "|")
         line = text.count("\n", 0, found.start()) + 1
+        if _SHORT.match(command):
+            command = f"python -m {PACKAGE} {command}"
         if _WHOLE.match(command):
-            yield f"{page.relative_to(ROOT)}:{line}", command
+            yield f"{page.relative_to(ROOT)}:{line}", re.sub(r"(?<! --model) \.\.\.$", "", command)
 
 
 def played(block: Block, folder: Path) -> list[list[str]]:
@@ -128,6 +132,10 @@ def _python(words: list[str]) -> None:
         return
     if name == f"{PACKAGE}.launch_runner":
         _launch(rest)
+        return
+    if not rest and name != PACKAGE:
+        assert any((ROOT / f"{name.replace('.', '/')}{end}").is_file()
+                   for end in (".py", "/__main__.py")), name
         return
     parse = argparse.ArgumentParser.parse_args
 
@@ -181,8 +189,10 @@ def _ros2(words: list[str]) -> None:
 
 def _launch(words: list[str]) -> None:
     file = ROOT / "launch" / Path(words[0]).name
-    given = [word.split(":=", 1) for word in words[1:] if not word.startswith("-")]
-    Description(file, dict(given), only_arguments=True)
+    given = dict(word.split(":=", 1) for word in words[1:] if not word.startswith("-"))
+    arguments = Description(file, given, only_arguments=True).arguments.values()
+    missing = [each.name for each in arguments if each.default is None and each.name not in given]
+    assert not missing or any(word.startswith("-") for word in words), f"{file.name}: {missing}"
 
 
 def _node(words: list[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from . import shell
+from . import printed, shell
 
 PAGES = [shell.ROOT / "README.md", shell.ROOT / "CONTRIBUTING.md",
          *sorted((shell.ROOT / "docs").glob("*.md"))]
@@ -48,12 +48,37 @@ def test_a_command_in_running_text_can_be_called(place: str, command: str):
     shell.judge([Path(program).name, *words])
 
 
+@pytest.mark.parametrize(("place", "command"), list(printed.printed()))
+def test_a_command_that_code_or_a_file_shows_can_be_called(place: str, command: str):
+    shell.judge(printed.words_of(command))
+
+
+def test_commands_are_found_in_help_texts_messages_and_comments():
+    """The test of the test."""
+    found = dict(map(reversed, printed.printed()))
+    assert len(found) > 50
+    for command, file in (
+        ("make libero LIBERO_PYTHON=/path/to/python3.11", "scripts/libero.sh"),
+        ("make demo EPISODES=3", "Makefile"),
+        ("python -m vla_infoentropy_ros bench arms --controller twist --episodes 1", "bench/arms"),
+        ("python -m vla_infoentropy_ros operate status", "launch/bag.launch.xml"),
+        ("ros2 launch vla_infoentropy_ros servo.launch.xml robot:=panda image:=/camera/image_raw "
+         "model:=/checkpoints/mine", "launch/servo.launch.xml"),
+    ):
+        assert file in found[command]
+    text = "as 'python -m vla_infoentropy_ros selftest --model x' and `make demo` do, make again"
+    assert [*printed.commands_in(text)] == [
+        "make demo", "python -m vla_infoentropy_ros selftest --model x"]
+
+
 @pytest.mark.parametrize("wrong", [
     "make nothing_of_this_name",
     "python -m vla_infoentropy_ros replay BAG --no-such-flag",
     "python -m vla_infoentropy_ros bench nothing",
     "pip install 'vla_infoentropy_ros[nothing]'",
+    "python -m vla_infoentropy_ros.no_such_module",
     "ros2 launch vla_infoentropy_ros vla.launch.xml no_such_argument:=1",
+    "ros2 launch vla_infoentropy_ros servo.launch.xml robot:=panda",
     "ros2 topic pub --once /instruction std_msgs/msg/String '{text: pick up the cup}'",
     "ros2 service call /policy_node/enable std_srvs/srv/SetBool '{data: maybe}'",
     "ros2 run vla_infoentropy_ros policy_node --ros-args -p no_such_parameter:=1",

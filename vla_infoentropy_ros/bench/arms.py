@@ -104,7 +104,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench arms", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m vla_infoentropy_ros bench arms", description=__doc__
+    )
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["panda", "ur5"])
     parser.add_argument("--controller", choices=("twist", "trajectory"), default="twist",
                         help="MoveIt Servo's rules, or joint_trajectory_controller's")

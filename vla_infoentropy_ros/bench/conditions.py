@@ -91,7 +91,7 @@ def disturbed(picture: Picture, condition: str, seed: int, step: int) -> Picture
 
 def main(argv: Sequence[str]) -> int:
     """Print the table, and write it as JSON where asked."""
-    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench conditions",
+    parser = argparse.ArgumentParser(prog="python -m vla_infoentropy_ros bench conditions",
                                      description=__doc__)
     parser.add_argument("--episodes", type=int, default=3)
     parser.add_argument("--out", help="write the table as JSON to this file")

@@ -46,7 +46,9 @@ _CONTROLS = ("random", "stale")
 
 def main(argv: Sequence[str]) -> int:
     """Measure, print, and write everything as JSON where asked."""
-    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench device", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m vla_infoentropy_ros bench device", description=__doc__
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--frames", type=int, default=20, help="steps of every variant")
     parser.add_argument("--seconds", type=float, default=600.0, help="begin no further round of "

@@ -340,7 +340,7 @@ def _print(table: dict[str, dict[str, Any]]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench episodes",
+    parser = argparse.ArgumentParser(prog="python -m vla_infoentropy_ros bench episodes",
                                      description=__doc__)
     parser.add_argument("--episodes", type=int, default=100, help="seeds, each by every row")
     known = ", ".join(ROWS).replace("%", "%%")  # argparse formats its help

@@ -291,7 +291,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     share = share_directory()
     passes = measured_passes(share)
     known = presets(shape, text, share / "config", passes)
-    parser = argparse.ArgumentParser(prog="bench flops", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m vla_infoentropy_ros bench flops", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("--preset", action="append", choices=[*known, "all"],
                         help="may be repeated; default all")
     parser.add_argument("--recordings", nargs="*", type=Path, metavar="BAG",

@@ -76,7 +76,9 @@ class Difference:
 
 def main(argv: Sequence[str]) -> int:
     """Drive, print a table, and write it as JSON where asked."""
-    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench flow", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m vla_infoentropy_ros bench flow", description=__doc__
+    )
     parser.add_argument("--episodes", type=int, default=4)
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--out", help="write the table as JSON to this file")

@@ -188,7 +188,9 @@ def paced(outcome: Outcome) -> float:
 
 def main(argv: Sequence[str]) -> int:
     """Run, print a table, and write it as JSON where asked."""
-    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench gazebo", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m vla_infoentropy_ros bench gazebo", description=__doc__
+    )
     add_episode_arguments(parser, Path("out/gazebo"))
     parser.add_argument("--limit", type=float, default=16.0,
                         help="simulated seconds of an episode, s")

@@ -104,7 +104,7 @@ def generate(
 
 def main(argv: Sequence[str]) -> int:
     """Count, print a table, and write it as JSON where asked."""
-    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench launches",
+    parser = argparse.ArgumentParser(prog="python -m vla_infoentropy_ros bench launches",
                                      description=__doc__)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--out", help="write the table as JSON to this file")

@@ -95,7 +95,7 @@ class _Timed:
 
 def main(argv: Sequence[str]) -> int:
     """Measure and print two tables: selection by selector, probe by layers."""
-    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench selection",
+    parser = argparse.ArgumentParser(prog="python -m vla_infoentropy_ros bench selection",
                                      description=__doc__)
     parser.add_argument("--episodes", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")

@@ -203,7 +203,9 @@ def machine_record(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vla_infoentropy_ros bench steps", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m vla_infoentropy_ros bench steps", description=__doc__
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--episodes", type=int, default=3)
     parser.add_argument("--accept-bins", type=int, default=0,

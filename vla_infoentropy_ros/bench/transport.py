@@ -37,7 +37,7 @@ class Figures:
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark and print its figures; returns 1 when a frame was lost."""
     parser = argparse.ArgumentParser(
-        prog="python -m vla_infoentropy_ros.bench transport", description=__doc__
+        prog="python -m vla_infoentropy_ros bench transport", description=__doc__
     )
     parser.add_argument("--width", type=int, default=640, help="pixels (default: 640)")
     parser.add_argument("--height", type=int, default=480, help="pixels (default: 480)")

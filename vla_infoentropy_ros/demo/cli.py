@@ -187,7 +187,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=_seed, default=FIRST_SEED, metavar="N",
                         help="first scene; from %(default)s on never seen in training")
     parser.add_argument("--model", default="embedded",
-                        help="embedded, or a folder with weights from `make train`")
+                        help="embedded, a folder with weights from `make train`, or "
+                        "module:function for a policy of your own")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), metavar="FOLDER",
                         help="where the results go (default: %(default)s)")
     parser.add_argument("--domain", type=int, default=None, metavar="ID",

@@ -21,7 +21,7 @@ from vla_infoentropy_ros.training.train import Trainer
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and run; 0, or 1 where something given cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m vla_infoentropy_ros.training")
+    parser = argparse.ArgumentParser(prog="python -m vla_infoentropy_ros train")
     commands = parser.add_subparsers(dest="command")
     train = commands.add_parser("train", help="train from scratch (the default)")
     test = commands.add_parser("evaluate", help="closed-loop success on unseen episodes")
