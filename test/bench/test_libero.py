@@ -26,7 +26,9 @@ from vla_infoentropy_ros.bench import libero
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.interrupting import terminable
 from vla_infoentropy_ros.libero.play import Outcome
+from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.selection.settings import SelectionSettings
+from vla_infoentropy_ros.serve import cli as serve
 
 ROOT = Path(__file__).parents[2]
 
@@ -187,6 +189,21 @@ def test_a_selector_that_is_in_no_table_is_a_row_by_its_name(
         with pytest.raises(SystemExit):
             run(options, "--rows", unknown)
         assert f"{unknown!r} is no row, nor a variant: " in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_served_on_the_device_and_by_the_statistics_that_are_asked_for(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--device=cuda", "--dtype=bfloat16", "--unnorm-key=libero_object_no_noops"]
+    asked = libero._parser().parse_args(["--model", "checkpoint", *flags])
+    load = LoadOptions.from_arguments(asked)
+    assert libero._flags(load) == flags
+    served = serve._parser().parse_args([*flags, *libero.row_of("fastv 64").serving()])
+    assert LoadOptions.from_arguments(served) == load
+    assert run(options, "--rows", "dense", *flags[1:]) == 0
+    assert run(options, "--rows", "dense") == 1
+    assert "loading '--dtype=bfloat16 --unnorm-key=libero_object_no_noops', this is ''" in (
+        capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("wrong", ["--episodes 51", "--block 0", "--workers 0"])

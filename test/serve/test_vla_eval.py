@@ -87,6 +87,25 @@ def test_hello_says_what_is_needed_and_given(make: Make) -> None:
     assert hello["payload"]["policy"] == {"name": "tiny", "revision": "random"}
 
 
+@pytest.mark.parametrize(("views", "state", "asked"), [
+    (1, None, set()), (2, None, {"send_wrist_image"}), (1, "state", {"send_state"}),
+    (2, "state", {"send_wrist_image", "send_state"}),
+])
+def test_hello_asks_the_harness_for_what_the_policy_looks_at(
+    make: Make, policy: TinyPolicy, monkeypatch: pytest.MonkeyPatch, views: int,
+    state: str | None, asked: set[str],
+) -> None:
+    """A harness sends neither by itself, and such a policy refuses to act without."""
+    monkeypatch.setattr(policy, "views", views)
+    monkeypatch.setattr(policy, "proprioception", state)
+    with connect(f"ws://127.0.0.1:{make('vla-eval').port}") as link:
+        hello = ask(link, "hello", {"harness_version": "0", "protocol_version": 1})["payload"]
+    assert hello["observation_params"] == dict.fromkeys(asked, True)
+    # As the benchmark names them: another name is a warning of the harness.
+    pictures = ["agentview", "wrist"][:views]
+    assert list(hello["observation_spec"]) == [*pictures, "language"]
+
+
 @pytest.mark.parametrize(("kind", "payload", "says"), [
     ("observation", {}, "holds no images"),
     ("observation", {"images": {b"agentview": raw(picture(1))}}, "holds no images"),

@@ -20,14 +20,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from vla_infoentropy_ros import episode_log
 from vla_infoentropy_ros.bench.libero_rows import ROWS, row_name, row_of
@@ -36,7 +35,7 @@ from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.launch_runner.guardian import die_with_parent
 from vla_infoentropy_ros.libero.play import Outcome, finished, seed_of
 from vla_infoentropy_ros.libero.suites import STEP_LIMITS
-from vla_infoentropy_ros.models.load_options import LoadOptions
+from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.report.libero_page import libero_page
 from vla_infoentropy_ros.report.machine import hardware, versions
@@ -57,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     rows = options.rows or list(ROWS)
     if options.servers is None:
-        options.servers = 1 if torch.cuda.is_available() else options.workers
+        options.servers = 1 if options.device.startswith("cuda") else options.workers
     _check_numbers(options)
     playing = not options.table_only
     if playing and not options.scheduler:
@@ -92,13 +91,21 @@ def _shared(options: argparse.Namespace) -> dict[str, str]:
         if not options.out.is_dir():
             raise BenchError(f"--out {options.out}: no folder of episodes; --table-only plays none")
         return episode_log.held(file)
-    policy = load_policy(options.model, LoadOptions(revision=options.revision)).revision
+    load = replace(LoadOptions.from_arguments(options), device="cpu")  # its bytes alone matter here
+    policy = load_policy(options.model, load).revision
     if not file.exists() and any(options.out.glob("*/*.jsonl")):
         print(f"note: the episodes in {options.out} do not say of which policy they are; they are "
               f"taken for those of {policy}", file=sys.stderr)
-    shared = {"policy": policy, "rendering": options.rendering}
+    shared = {"policy": policy, "rendering": options.rendering,
+              "loading": " ".join(_flags(replace(load, revision="")))}
     episode_log.hold(file, shared)
     return shared
+
+
+def _flags(load: LoadOptions) -> list[str]:
+    """The arguments of ``serve`` that say how the policy is loaded, but for its name."""
+    return [f"--{entry.name.replace('_', '-')}={value}" for entry in fields(load)
+            if (value := getattr(load, entry.name)) != entry.default]
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
@@ -251,7 +258,8 @@ def _play_here(each: Episode) -> dict[str, bytes]:
 def _served(name: str, options: argparse.Namespace) -> Iterator[str]:
     """The row's server, on a port of its own choice."""
     command = [sys.executable, "-m", "vla_infoentropy_ros", "serve", "--port", "0",
-               "--model", options.model, "--revision", options.revision, *row_of(name).serving()]
+               "--model", options.model, *_flags(LoadOptions.from_arguments(options)),
+               *row_of(name).serving()]
     with subprocess.Popen(  # noqa: S603 - our own command line
         command, env=_environment(), stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent,
     ) as server:
@@ -343,11 +351,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m vla_infoentropy_ros bench libero", description=__doc__
     )
-    parser.add_argument("--model", default="embedded_libero",
-                        help="the policy for LIBERO that comes with the package, or the folder of "
-                        "another (default: %(default)s)")
-    parser.add_argument("--revision", default="", help="pin of the policy, as selftest shows it; "
-                        "with --scheduler, that of the policy here unless given")
     parser.add_argument("--out", type=Path, default=Path("out/libero"),
                         help="folder of the episodes and the table (default: %(default)s)")
     parser.add_argument("--simulator", type=Path, default=SIMULATOR,
@@ -365,12 +368,15 @@ def _parser() -> argparse.ArgumentParser:
                         "row plays before it is the next row's turn (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="simulators at a time")
     parser.add_argument("--servers", type=int, help="of the policy, which the simulators share; "
-                        "a server answers one at a time (default: 1 where there is a GPU, else "
-                        "one for each simulator)")
+                        "a server answers one at a time (default: 1 on a GPU, else one for each "
+                        "simulator)")
     parser.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT",
-                        help="of dask.distributed: its workers play, instead of --workers here")
+                        help="of dask.distributed: its workers play, instead of --workers here, "
+                        "by the bytes of the policy here")
     parser.add_argument("--rendering", choices=("fast", "stock"), default="fast",
                         help="stock: as the benchmark; fast: without reflections, shadows and "
                         "multisampling, as the policies were trained (default: %(default)s)")
     parser.add_argument("--table-only", action="store_true", help="play nothing")
+    add_load_arguments(parser)
+    parser.set_defaults(model="embedded_libero")
     return parser

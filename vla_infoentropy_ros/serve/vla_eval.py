@@ -135,12 +135,13 @@ class VlaEvalServer:
 
     def _hello(self) -> dict[str, Any]:
         policy = self._service.policy
-        views = {"agentview": "agentview", WRIST: WRIST} if policy.views > 1 else {
-            "image": "agentview"}
+        views = ("agentview", WRIST) if policy.views > 1 else ("agentview",)
+        sent = {"send_wrist_image": policy.views > 1,
+                "send_state": policy.proprioception is not None}
         return {
             "harness_version": NAME, "protocol_version": PROTOCOL_VERSION, "model_server": NAME,
             "capabilities": {}, "policy": {"name": policy.name, "revision": policy.revision},
-            "observation_params": {"send_wrist_image": True} if policy.views > 1 else {},
+            "observation_params": {name: True for name, wanted in sent.items() if wanted},
             "action_spec": self._service.form.description(),
             "observation_spec": {
                 **{name: {"name": "image", "dims": 0, "format": "rgb_hwc_uint8"} for name in views},
