@@ -4,6 +4,11 @@
 from array import array
 
 import pytest
+from geometry_msgs.msg import PoseStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
@@ -53,16 +58,64 @@ def test_a_request_of_many_parameters_is_refused_before_the_work():
         assert "10,000 entries" in robot.call(client, together).result.reason
 
 
-def test_what_is_set_atomically_is_judged_together():
-    """Each of the two would be refused beside the other's old value."""
+def test_what_one_request_sets_is_judged_together():
+    """Each of the two would be refused beside the other's old value; `ros2 param load` does not set
+    atomically."""
     with driven(**HELD) as (robot, node, _):
         robot.drive()
-        box = {"command.workspace_low": [2.0] * 3, "command.workspace_high": [3.0] * 3}
-        asked = [Parameter(name, value=value).to_parameter_msg() for name, value in box.items()]
-        client = robot.create_client(
-            SetParametersAtomically, "policy_node/set_parameters_atomically"
-        )
-        answer = robot.call(client, SetParametersAtomically.Request(parameters=asked))
-        assert answer.result.successful, answer.result.reason
-        assert node.driver.settings.command.workspace_low == (2.0,) * 3
+
+        def box(low):
+            corners = {"low": [low] * 3, "high": [low + 1.0] * 3}
+            return [Parameter(f"command.workspace_{name}", value=value).to_parameter_msg()
+                    for name, value in corners.items()]
+
+        for kind, name in ((SetParametersAtomically, "set_parameters_atomically"),
+                           (SetParameters, "set_parameters")):
+            low = 2.0 + len(name)
+            client = robot.create_client(kind, f"policy_node/{name}")
+            answer = robot.call(client, kind.Request(parameters=box(low)))
+            for result in getattr(answer, "results", None) or [answer.result]:
+                assert result.successful, result.reason
+            assert node.driver.settings.command.workspace_low == (low,) * 3
         assert not robot.status.fault
+
+
+@pytest.mark.parametrize(("name", "value", "told"), [
+    ("command.max_linear_speed", ParameterValue(type=2, integer_value=1),
+     "command.max_linear_speed=1 is of type INTEGER; give a DOUBLE with a decimal point"),
+    ("command.base_frame", ParameterValue(), "command.base_frame=None is of type NOT_SET"),
+    ("command.max_linear_sped", ParameterValue(type=3, double_value=0.1),
+     "did you mean command.max_linear_speed"),
+    ("", ParameterValue(type=3, double_value=0.1), "parameter '' is unknown"),
+    ("command.max_linear_speed", ParameterValue(type=99), "99 is not a valid"),
+])
+def test_a_value_of_another_type_is_refused_by_name_and_stops_the_robot(name, value, told):
+    with driven(**HELD) as (robot, node, _):
+        robot.drive()
+        client = robot.create_client(SetParameters, "policy_node/set_parameters")
+        asked = SetParameters.Request(parameters=[ParameterMessage(name=name, value=value)])
+        (result,) = robot.call(client, asked).results
+        assert not result.successful and told in result.reason
+        assert told in robot.faults("invalid_parameter").fault_reason
+        assert not node.has_parameter("")
+
+
+GARBAGE = b"\x00\x01\x00\x00\xff\xff\xff\x7fno message"
+
+
+def test_bytes_that_are_no_message_and_transitions_that_are_none_end_nothing():
+    """A publisher built against another definition; a manager that configures what is active."""
+    with logged() as reads, driven(**HELD) as (robot, _, _):
+        robot.drive()
+        hand = robot.create_publisher(PoseStamped, "ee_pose", NEWEST)
+        until(hand.get_subscription_count, "no one takes ee_pose")
+        for publisher, told in ((robot.mouth, "std_msgs/msg/String"),
+                                (hand, "geometry_msgs/msg/PoseStamped")):
+            with robot.streaming(lambda to=publisher: to.publish(GARBAGE)):
+                reads("dropped: ", f"are no {told}")
+        change = robot.create_client(ChangeState, "policy_node/change_state")
+        configure = Transition(id=Transition.TRANSITION_CONFIGURE)
+        assert not robot.call(change, ChangeState.Request(transition=configure)).success
+        reads("change_state cannot be carried out", "lifecycle list")
+        robot.act()
+        assert robot.moving and not robot.status.fault

@@ -18,7 +18,8 @@ A wrong name, type or value ends the node at start-up with a sentence, and is re
 sentence later. *Live* parameters may change while a policy is loaded: those of the selection take
 effect at a step boundary and begin a new episode. The others need `deactivate` and `cleanup`
 first, or (*at start*) name code or files and can be given at the start only, never over the graph.
-Whole numbers of a decimal type must be written with a point (`1.0`).
+Whole numbers of a decimal type must be written with a point (`1.0`). The values of one request are
+judged together, and set together where that is valid.
 """
 
 

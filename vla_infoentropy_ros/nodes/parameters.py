@@ -10,6 +10,7 @@ from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
     ParameterDescriptor,
+    SetParametersResult,
 )
 from rclpy.exceptions import ParameterException
 from rclpy.parameter import Parameter
@@ -21,6 +22,7 @@ from vla_infoentropy_ros.driving.parameter_specs import (
     typed,
     unknown_parameter,
 )
+from vla_infoentropy_ros.foreign.text import shown
 from vla_infoentropy_ros.knobs import SettingError
 
 G = TypeVar("G")
@@ -58,6 +60,36 @@ def overrides(given: Mapping[str, str], specs: Sequence[ParameterSpec]) -> list[
         made.append(Parameter(name, value=typed(name, text, defaults[name])))
     return made
 
+
+def mistaken(node: Any, changes: Sequence[Parameter]) -> str:
+    """Why parameters cannot be set whatever their values, a sentence, or "": rclpy's own names
+    neither parameter nor value, and takes one without a name."""
+    for change in changes:
+        if not node.has_parameter(change.name):
+            return unknown_parameter(change.name, list(node.get_parameters_by_prefix("")))
+        wanted = Parameter.Type(node.describe_parameter(change.name).type)
+        if change.type_ != wanted:
+            hint = " with a decimal point, as in 1.0" if wanted == Parameter.Type.DOUBLE else ""
+            return (f"{change.name}={shown(change.value)} is of type {change.type_.name}; give a "
+                    f"{wanted.name}{hint}")
+    return ""
+
+
+def together(
+    node: Any, one_by_one: Callable[[Any, Any], Any]
+) -> Callable[[Any, Any], Any]:
+    """rclpy's callback of ``set_parameters``, except that values which are valid together are set
+    together: a box is moved by both of its corners, and either beside the other's old one may be
+    none."""
+
+    def answer(request: Any, response: Any) -> Any:
+        changes = [Parameter.from_parameter_msg(each) for each in request.parameters]
+        if len(changes) < 2 or not node.set_parameters_atomically(changes).successful:
+            return one_by_one(request, response)
+        response.results = [SetParametersResult(successful=True) for _ in changes]
+        return response
+
+    return answer
 
 
 def descriptor(spec: ParameterSpec) -> ParameterDescriptor:

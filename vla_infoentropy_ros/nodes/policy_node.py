@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import Executor
@@ -34,7 +35,7 @@ from vla_infoentropy_ros.nodes.grippers import check_gripper
 from vla_infoentropy_ros.nodes.heap import make_room
 from vla_infoentropy_ros.nodes.inputs import Inputs
 from vla_infoentropy_ros.nodes.outputs import CommandPublishers
-from vla_infoentropy_ros.nodes.parameters import declare_specs
+from vla_infoentropy_ros.nodes.parameters import declare_specs, mistaken, together
 from vla_infoentropy_ros.nodes.publishers import TopicSources
 from vla_infoentropy_ros.nodes.ros_clock import RosClock
 from vla_infoentropy_ros.nodes.runtime import StartupError, run, spin
@@ -56,6 +57,7 @@ class PolicyNode(LifecycleNode):
     def __init__(self, start: StartArguments | None = None, **options: Any) -> None:
         """start: what it was started with, to say where its parameters came from."""
         super().__init__("policy_node", **options)
+        self._guard_services()
         self._start = start or StartArguments()
         self._loading = False
         self._waiting = ""  # what the log has said last of it
@@ -228,14 +230,16 @@ class PolicyNode(LifecycleNode):
         self.changed()
         return response
 
-    def create_service(
-        self, srv_type: Any, srv_name: str, callback: Any, **options: Any
-    ) -> Any:
-        """As every node does, rclpy's own services included; see `bounded.answering`."""
-        answer = answering(
-            self, srv_name, callback, lambda reason: self.driver.commander.refused_change(reason)
-        )
-        return super().create_service(srv_type, srv_name, answer, **options)
+    def _guard_services(self) -> None:
+        """Those that rclpy made for every node and every managed one; ours have the stop line."""
+        for service in self.services:
+            answer = service.callback
+            if service.srv_type is SetParameters:
+                answer = together(self, answer)
+            service.callback = answering(self, service.srv_name, answer, self._refused_change)
+
+    def _refused_change(self, reason: str) -> None:
+        self.driver.commander.refused_change(reason)
 
     def _on_set(self, changes: list[Parameter]) -> SetParametersResult:
         """The callback for rclpy: nothing changes unless all of it is valid together."""
@@ -254,15 +258,12 @@ class PolicyNode(LifecycleNode):
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
         """As every node does. A change that is refused stops a moving robot: whoever asked for it
         wanted another motion than this, and does not get it."""
-        try:
+        if reason := mistaken(self, parameter_list):
+            result = SetParametersResult(successful=False, reason=printable(reason, MESSAGE))
+        else:
             result = super().set_parameters_atomically(parameter_list)
-        except Exception as error:  # the service answers with it
-            unknown = [each.name for each in parameter_list if not self.has_parameter(each.name)]
-            reason = f"there is no parameter {', '.join(unknown)}" if unknown else str(error)
-            self.driver.commander.refused_change(reason)
-            raise
         if not result.successful:
-            self.driver.commander.refused_change(result.reason)
+            self._refused_change(result.reason)
         return result
 
     # Called by the stop line
