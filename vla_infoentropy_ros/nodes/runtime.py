@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -21,7 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from vla_infoentropy_ros.driving.parameter_files import StartupError
 from vla_infoentropy_ros.driving.parameter_specs import ParameterSpec
-from vla_infoentropy_ros.foreign.text import MESSAGE, one_line, printable
+from vla_infoentropy_ros.foreign.text import MESSAGE, one_line, printable, quoted_lines
 from vla_infoentropy_ros.interrupting import heeded
 from vla_infoentropy_ros.nodes.discovery import RANGE, stay_local
 from vla_infoentropy_ros.nodes.heap import keep_freed
@@ -164,6 +165,10 @@ def _spin(
         return 0
     except StartupError as error:
         node.get_logger().fatal(printable(error, MESSAGE))
+        return 1
+    except Exception:  # what a callback raises, or the library within one
+        told = quoted_lines(traceback.format_exc())
+        node.get_logger().fatal(f"ends by an error, and stops what it was doing:\n{told}")
         return 1
     finally:
         node.stop()
