@@ -40,6 +40,9 @@ def test_values_stand_under_full_names_however_they_are_nested(written):
         ("/**:\n  ros__parameters:\n    command.base_frame:\n", "command.base_frame has no value"),
         ("/**:\n  ros__parameters:\n    command:\n      rate_hz: ~\n", "command.rate_hz has no"),
         ("/**:\n  ros__parameters:\n    selection.cache_layers: [2, ]\n    a: [~]", "a has no val"),
+        (f"/**:\n{LIMIT}/**:\n{LIMIT}", "'/\\*\\*' stands twice.* line 4"),
+        (f"/**:\n{LIMIT}    command.rate_hz: 50.0\n", "'command.rate_hz' stands twice"),
+        (f"/**:\n{LIMIT}    command:\n      rate_hz: 50.0\n", "'command.rate_hz' stands twice"),
     ],
 )
 def test_what_is_no_yaml_or_no_value_is_refused(written, content, told):
@@ -82,6 +85,13 @@ def test_a_file_for_other_nodes_alone_ends_the_start(written, section, node):
     with pytest.raises(StartupError) as caught:
         written(f"{section}:\n{LIMIT}").check(node)
     assert f"is for this node, {node}: it has {section}" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "# all of it\n# is gone\n", "[1, 2]", "policy_node:\n"])
+def test_a_file_without_parameters_ends_the_start(written, content):
+    """One that was cut off would drop a robot's limits."""
+    with pytest.raises(StartupError, match=r"robot.yaml holds no parameters"):
+        written(content).check("/policy_node")
 
 
 def test_a_section_beside_ours_that_looks_like_it_is_told(written):

@@ -70,8 +70,6 @@ def _from_files(paths: Sequence[str]) -> dict[str, Any]:
     for path in paths:
         file = ParameterFile.read(path)
         file.check(NODE)
-        if not file.sections:
-            raise SettingError(f"{file.shown} holds no parameters: no ros__parameters is in it")
         own = file.values(NODE)
         try:
             PolicyNodeSettings.from_values(values | own)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,11 @@ class ParameterFile:
         """Raises StartupError unless it is YAML within budgets, with a value for each name."""
         try:
             tree = read_yaml(Path(path), StartupError)
+            sections = tuple(_sections(tree if isinstance(tree, Mapping) else {}, ()))
         except (OSError, ValueError) as cause:
             reason = getattr(cause, "strerror", None) or cause
             raise StartupError(f"{FILE_FLAG} {shown(path)} cannot be read: {reason}") from cause
-        found = cls(path, tuple(_sections(tree if isinstance(tree, Mapping) else {}, ())))
+        found = cls(path, sections)
         for section in found.sections:
             for name, value in section.values.items():
                 if value is None or (isinstance(value, list) and None in value):
@@ -82,8 +83,13 @@ class ParameterFile:
         return {name: value for name, value in found.items() if not ros_own(name)}
 
     def check(self, node: str) -> str:
-        """Raises StartupError where no section is for the node of this full name; a warning where
-        one looks as if it should be, else ""."""
+        """Raises StartupError where no section is for the node of this full name, as where there is
+        none; a warning where one looks as if it should be, else ""."""
+        if not self.sections:
+            raise StartupError(
+                f"{self.shown} holds no parameters: no ros__parameters is in it; restore what it "
+                "held, or do not give it"
+            )
         others = [section.name for section in self.sections if not section.is_for(node)]
         listed = ", ".join(printable(name) for name in others)
         if others and len(others) == len(self.sections):
@@ -113,10 +119,19 @@ def _sections(tree: Mapping[Any, Any], above: tuple[str, ...]) -> Iterator[Secti
             yield Section(
                 "/".join(path) if above else str(key),
                 re.compile("".join(parts)),
-                dict(_flat(values, "")) if isinstance(values, Mapping) else {},
+                _once(_flat(values, "")) if isinstance(values, Mapping) else {},
             )
         below = {name: each for name, each in content.items() if name != _PARAMETERS}
         yield from _sections(below, path)
+
+
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:  # nested, and by its full name: which one would be in force?
+            raise ValueError(f"{shown(name)} stands twice; take one out")
+        found[name] = value
+    return found
 
 
 def _flat(values: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -77,6 +77,20 @@ def read_json(path: Path, error: type[Exception] = BudgetError, budget: str = "j
     return value
 
 
+class _Loader(SafeLoader):
+    """The library keeps the last of two values of one name in silence."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{shown(key.value)} stands twice", key.start_mark
+                )
+            seen |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+        return dict(super().construct_mapping(node, deep))
+
+
 def read_yaml(path: Path, error: type[Exception] = BudgetError) -> Any:
     """The YAML value in ``path``, of plain types; raises as `read_json`."""
     data = read_bytes(path, "yaml_bytes", error)
@@ -89,7 +103,7 @@ def read_yaml(path: Path, error: type[Exception] = BudgetError) -> Any:
             deepest = max(deepest, depth)
             within("yaml_aliases", aliases, path, error)
             within("nesting", deepest, path, error)
-        return yaml.load(data, Loader=SafeLoader)
+        return yaml.load(data, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except RecursionError:
         _too_deep(path, error)
     except (yaml.YAMLError, UnicodeError) as cause:
