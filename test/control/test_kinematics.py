@@ -109,6 +109,9 @@ def test_a_joint_limit_is_named():
         (urdf(), "l6", "tool0", "no movable joint"),
         (urdf().replace("revolute", "floating"), "l0", "tool0", "floating"),
         (urdf().replace('velocity="1"', 'velocity="0"'), "l0", "tool0", "joint j5 .* velocity=0"),
+        (urdf().replace('lower="-3.0"', 'lower="low"'), "l0", "tool0", "joint j5 has lower='low'"),
+        (urdf().replace('xyz="0 0 0.1"', 'xyz="0 0"'), "l0", "tool0", "xyz='0 0' .* 3 number"),
+        (urdf().replace('rpy="0 0 0"', 'rpy="0 nan 0"'), "l0", "tool0", "rpy='0 nan 0'"),
     ],
 )
 def test_a_description_that_does_not_fit(text, base, tip, message):

@@ -198,8 +198,8 @@ def _joint(element: ElementTree.Element) -> Joint:
     if kind not in (*_MOVING, "fixed"):
         raise KinematicsError(f"joint {name} is {kind}; the chain may hold {', '.join(_MOVING)}")
     origin, axis, limit = (element.find(tag) for tag in ("origin", "axis", "limit"))
-    rpy = _numbers(None if origin is None else origin.get("rpy"), "0 0 0")
-    direction = _numbers(None if axis is None else axis.get("xyz"), "1 0 0")
+    rpy = _triple(name, origin, "rpy", "0 0 0")
+    direction = _triple(name, axis, "xyz", "1 0 0")
     quaternion = rpy_quaternion(rpy)
     bounded = limit is not None and kind != "continuous"
     return Joint(
@@ -207,16 +207,16 @@ def _joint(element: ElementTree.Element) -> Joint:
         _attribute(element, "child", "link"),
         kind,
         np.stack([rotate(quaternion, unit) for unit in np.eye(3)], axis=1),
-        _numbers(None if origin is None else origin.get("xyz"), "0 0 0"),
+        _triple(name, origin, "xyz", "0 0 0"),
         direction / (np.linalg.norm(direction) or 1.0),
-        float(limit.get("lower", "0")) if bounded and limit is not None else -math.inf,
-        float(limit.get("upper", "0")) if bounded and limit is not None else math.inf,
+        _numbers(name, limit, "lower", "0", 1)[0] if bounded else -math.inf,
+        _numbers(name, limit, "upper", "0", 1)[0] if bounded else math.inf,
         _speed(name, limit),
     )
 
 
 def _speed(name: str, limit: ElementTree.Element | None) -> float:
-    speed = math.inf if limit is None else float(limit.get("velocity", "inf"))
+    speed = _numbers(name, limit, "velocity", "inf", 1)[0]
     if not speed > 0.0:
         raise KinematicsError(
             f"joint {name} has limit velocity={speed} in robot_description; give what it can do, "
@@ -237,5 +237,24 @@ def _attribute(joint: ElementTree.Element, tag: str, name: str) -> str:
     return "" if found is None else found.get(name, "")
 
 
-def _numbers(text: str | None, default: str) -> NDArray[np.float64]:
-    return np.array([float(part) for part in (text or default).split()])
+def _triple(
+    joint: str, element: ElementTree.Element | None, name: str, default: str
+) -> NDArray[np.float64]:
+    return np.array(_numbers(joint, element, name, default, 3))
+
+
+def _numbers(
+    joint: str, element: ElementTree.Element | None, name: str, default: str, count: int
+) -> list[float]:
+    """An attribute of a joint's element, as so many numbers; infinite ones are no limit."""
+    text = default if element is None else element.get(name, default)
+    try:
+        values = [float(part) for part in text.split()]
+    except ValueError:
+        values = []
+    if len(values) != count or any(map(math.isnan, values)):
+        raise KinematicsError(
+            f"joint {joint} has {name}={text!r} in robot_description, must be {count} number(s) "
+            "with blanks between; correct it"
+        )
+    return values
