@@ -44,3 +44,23 @@ def test_what_is_no_position_is_named_with_its_joint(state):
     assert state.joints(("a",), PATIENCE_S) == [1.0]
     found = state.joints(("a", "b"), PATIENCE_S)
     assert isinstance(found, Fault) and "for b: nan is no position" in found.reason
+
+
+@pytest.mark.parametrize(("names", "positions", "told"), [
+    (["a", "b"], [2.0], "for a: 2 name(s) came with 1 position(s)"),
+    (["a"], [2.0, 3.0], "for a: 1 name(s) came with 2 position(s)"),
+    (["a", "a"], [2.0, 3.0], "for a: one message names it 2 times"),
+])
+def test_positions_that_may_be_another_joints_are_not_taken(state, names, positions, told):
+    state.hear_joints(["a", "b"], [1.0, 1.0], START_NS)
+    state.hear_joints(names, positions, START_NS + 1)
+    found = state.joints(("a",), PATIENCE_S)
+    assert isinstance(found, Fault) and told in found.reason
+    state.hear_joints(["a", "b"], [4.0, 5.0], START_NS + 2)
+    assert state.joints(("a", "b"), PATIENCE_S).tolist() == [4.0, 5.0]
+
+
+def test_speeds_alone_are_no_news_of_positions(state):
+    state.hear_joints(["a"], [1.0], START_NS)
+    state.hear_joints(["a"], [], START_NS + 1)
+    assert state.joints(("a",), PATIENCE_S) == [1.0]

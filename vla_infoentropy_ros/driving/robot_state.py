@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,14 +100,22 @@ class RobotState:
     def hear_joints(
         self, names: Sequence[str], positions: Sequence[float], stamp_ns: int
     ) -> None:
-        """joint_states, all joints of it or some. Raises StateError for too many."""
+        """joint_states, all joints of it or some; without positions, which tells only speeds or
+        efforts, nothing. Raises StateError for too many."""
         within("joint_names", len(names), "joint_states", StateError)
         for name in names:
             within("name_characters", len(name), "a name in joint_states", StateError)
-        ahead = self._ahead(stamp_ns)
+        if not len(positions):
+            return
+        unfit = self._ahead(stamp_ns)
+        if len(positions) != len(names):
+            unfit = f"{len(names)} name(s) came with {len(positions)} position(s)"
+        counts = Counter(names)
         joints, bad = dict(self._joints), dict(self._bad_joints)
-        for name, position in zip(names, positions, strict=False):
-            problem = ahead or ("" if math.isfinite(position) else f"{position} is no position")
+        for name, position in zip_longest(names, positions[: len(names)], fillvalue=math.nan):
+            problem = unfit or ("" if math.isfinite(position) else f"{position} is no position")
+            if counts[name] > 1:
+                problem = f"one message names it {counts[name]} times"
             if problem:
                 bad[name] = problem
                 continue
