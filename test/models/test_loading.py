@@ -62,3 +62,5 @@ def test_names() -> None:
         load_policy("")
     with pytest.raises(PolicyError, match="no such folder"):
         load_policy("embeded")
+    # No file's name, however long the text behind a function's.
+    assert load_policy(f"test.nodes.policies:load:{'x' * 5000}").name

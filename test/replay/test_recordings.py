@@ -14,6 +14,8 @@ import pytest
 
 from test.replay.datasets import IMAGE, VIDEO, dataset, level, rewrite
 from vla_infoentropy_ros.driving.images import PackedPicture, RawPicture
+from vla_infoentropy_ros.foreign import budgets
+from vla_infoentropy_ros.foreign.budgets import Budget
 from vla_infoentropy_ros.replay.errors import BagError
 from vla_infoentropy_ros.replay.lerobot import STATE, LeRobotEpisode
 from vla_infoentropy_ros.replay.opening import open_recording
@@ -49,6 +51,19 @@ def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
         PictureFolder(tmp_path, 0.0)
 
 
+def test_what_lies_among_pictures_is_told_and_no_picture_is_passed_over(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "frame1.png"), np.zeros((8, 8, 3), np.uint8))
+    assert PictureFolder(tmp_path, 5.0).notes == []
+    cv2.imwrite(str(tmp_path / "frame2.bmp"), np.zeros((8, 8, 3), np.uint8))
+    (note,) = PictureFolder(tmp_path, 5.0).notes
+    assert note.startswith("1 file in ") and "as 'frame2.bmp'" in note
+    (tmp_path / "frame3.png").symlink_to("gone.png")
+    folder = PictureFolder(tmp_path, 5.0)
+    assert folder.images == 2
+    with pytest.raises(FileNotFoundError, match=r"frame3\.png"):
+        list(folder.events(Window()))
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_an_episode_of_a_dataset(tmp_path: Path, number: int) -> None:
     path = dataset(tmp_path / "set")
@@ -72,6 +87,26 @@ def test_a_dataset_that_holds_less_than_it_says(tmp_path: Path) -> None:
     episode.images = 9
     assert len(list(episode.events(Window()))) == 5
     assert episode.shortfalls() == [f"{VIDEO}: 9 frames announced, 4 delivered"]
+
+
+def test_an_episode_of_several_tasks_says_which_is_its_instruction(tmp_path: Path) -> None:
+    path = dataset(tmp_path / "set", lengths=(4,))
+    rewrite(path / "meta/episodes/chunk-000/file-000.parquet",
+            lambda row: row | {"tasks": ["open it", "close it"]})
+    episode = LeRobotEpisode(path, 0, [IMAGE])
+    (note,) = episode.notes
+    assert "2 tasks" in note and "'open it'" in note
+    assert next(iter(episode.events(Window()))).content == "open it"
+
+
+def test_a_video_too_large_to_unpack_is_refused_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = dataset(tmp_path / "set", lengths=(4,))
+    monkeypatch.setattr(budgets, "BUDGETS", budgets.BUDGETS | {
+        "picture_bytes": Budget(3 * 64 * 48 - 1, "bytes", "a picture", raisable=True)})
+    with pytest.raises(BagError, match=r"file-000.mp4: 9,216 bytes, at most 9,215"):
+        list(LeRobotEpisode(path, 0, [VIDEO]).events(Window()))
 
 
 def test_datasets_that_cannot_be_read(tmp_path: Path) -> None:

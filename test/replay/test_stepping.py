@@ -144,6 +144,19 @@ def test_images_before_the_instruction_are_not_used(tmp_path: Path) -> None:
     assert len(run(path, instruction="red")[0]) == 2
 
 
+def test_several_instructions_are_told_and_none_is_taken(tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "bag", [
+        RawMessage("/left/instruction", STRING, 10, text_message("red")),
+        RawMessage("/right/instruction", STRING, 20, text_message("blue")),
+        RawMessage("/image", RAW_IMAGE, 10**9, image_message(1, 5)),
+    ])
+    with closing(BagRecording(path)) as recording:
+        (note,) = recording.notes
+        assert "/left/instruction, /right/instruction: --instruction-topic names one" in note
+    with closing(BagRecording(path, instruction_topic="/right/instruction")) as recording:
+        assert recording.notes == []
+
+
 def test_the_end_of_an_episode_begins_a_new_one(tmp_path: Path) -> None:
     path = write_bag(tmp_path / "bag", [
         *[RawMessage("/image", RAW_IMAGE, 10**9 * s, image_message(s, s)) for s in (1, 2, 3)],

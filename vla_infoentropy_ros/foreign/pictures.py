@@ -46,8 +46,8 @@ class PictureHeader:
 
 def pictures_in(folder: Path) -> list[Path]:
     """The pictures of a folder by name, numbers within names in the order of counting: 9 before
-    10."""
-    found = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()]
+    10. What cannot be read is among them, so that whoever reads it says so."""
+    found = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir()]
     return sorted(found, key=lambda p: [
         (0, int(part), "") if part.isdecimal() else (1, 0, part)
         for part in re.split(r"(\d+)", p.name)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -78,7 +79,8 @@ def load_policy(
     warn_if_untested()
     if not model:
         raise PolicyError("model is empty: name 'embedded', a checkpoint folder or a hub id")
-    if (own := _FACTORY.fullmatch(model)) and not Path(model).exists():
+    # No Path: it raises over a text that is longer than a file's name may be.
+    if (own := _FACTORY.fullmatch(model)) and not os.path.exists(model):
         return _own(own[1], own[2] or "", model, options)
     folder = None if model == EMBEDDED else SHIPPED.get(model) or existing_folder(model)
     if model != EMBEDDED and not (folder and is_embedded(folder)):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vla_infoentropy_ros.foreign.text import printable
 from vla_infoentropy_ros.replay.bag_reader import Bag, Recorded
 from vla_infoentropy_ros.replay.errors import BagError
 from vla_infoentropy_ros.replay.recording import (
@@ -136,4 +137,7 @@ class BagRecording:
             raise BagError(f"no {STRING} on topic {wanted} in {self.path}; there is "
                            f"{', '.join(found) or 'none at all'}")
         named = [topic for topic in found if topic.rsplit("/", 1)[-1] == "instruction"]
+        if len(named) > 1 and not wanted:
+            self.notes.append(f"several topics are called instruction and none was taken, "
+                              f"{', '.join(map(printable, named))}: --instruction-topic names one")
         return wanted or (named[0] if len(named) == 1 else "")

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.extras import missing
+from vla_infoentropy_ros.foreign.budgets import within
 from vla_infoentropy_ros.foreign.files import open_regular, read_json
-from vla_infoentropy_ros.foreign.text import one_line
+from vla_infoentropy_ros.foreign.text import one_line, shown
 from vla_infoentropy_ros.replay.errors import BagError, counted
 from vla_infoentropy_ros.replay.recording import (
     COMPRESSED,
@@ -77,6 +78,11 @@ class LeRobotEpisode:
         with self._explained():
             self._episode = self._row()
             self.images = int(self._episode["length"])
+            self._tasks = [str(task) for task in self._episode.get("tasks") or ()]
+        if len(self._tasks) > 1:
+            self.notes.append(f"episode {number} has {len(self._tasks)} tasks, of which the first "
+                              f"is its instruction, {shown(self._tasks[0])}; --instruction gives "
+                              "another")
         self._delivered = dict.fromkeys(self.cameras, 0)
         self._whole = False
 
@@ -122,9 +128,8 @@ class LeRobotEpisode:
     def _events(self, window: Window) -> Iterator[Event]:
         self._whole = window.whole
         period_ns = round(1e9 / self._fps)
-        tasks = [str(task) for task in self._episode.get("tasks") or ()]
-        if tasks:
-            yield Event(window.start_ns + period_ns, INSTRUCTION, tasks[0])
+        if self._tasks:
+            yield Event(window.start_ns + period_ns, INSTRUCTION, self._tasks[0])
         streams = [self._pictures(camera) for camera in self.cameras]
         # The first camera comes last: it is what begins a step.
         order = [*range(1, len(streams)), 0]
@@ -185,6 +190,7 @@ class LeRobotEpisode:
             with open_regular(file, error=BagError) as source, av.open(source, "r") as container:
                 stream = container.streams.video[0]
                 assert stream.time_base is not None
+                within("picture_bytes", 3 * stream.width * stream.height, file, BagError)
                 container.seek(int(begins_s / stream.time_base), stream=stream, backward=True)
                 for frame in container.decode(stream):
                     if frame.time is None or frame.time < begins_s - half_s:

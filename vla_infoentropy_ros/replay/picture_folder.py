@@ -8,7 +8,8 @@ from pathlib import Path
 
 from vla_infoentropy_ros.foreign.files import read_bytes
 from vla_infoentropy_ros.foreign.pictures import SUFFIXES, pictures_in
-from vla_infoentropy_ros.replay.errors import BagError
+from vla_infoentropy_ros.foreign.text import shown
+from vla_infoentropy_ros.replay.errors import BagError, counted
 from vla_infoentropy_ros.replay.recording import (
     COMPRESSED,
     Event,
@@ -23,6 +24,16 @@ def recorded_in(path: Path) -> list[Path]:
     return [] if (path / "metadata.yaml").exists() else pictures_in(path)
 
 
+def _passed_over(path: Path) -> list[str]:
+    """A note on what else lies there: a camera's frames may be in a format that is not read."""
+    others = sorted(p.name for p in path.iterdir()
+                    if p.suffix.lower() not in SUFFIXES and not p.name.startswith("."))
+    if not others:
+        return []
+    return [f"{counted(len(others), 'file')} in {path} that are neither JPEG nor PNG by their "
+            f"names were passed over, as {shown(others[0])}"]
+
+
 class PictureFolder:
     """One camera; the first picture is taken one period after the second 0. rate_hz: of the
     camera. Raises BagError for a rate that is none."""
@@ -30,7 +41,7 @@ class PictureFolder:
     def __init__(self, path: Path, rate_hz: float) -> None:
         if not 0.001 <= rate_hz <= 1000.0:
             raise BagError(f"--rate {rate_hz:g}: must be 0.001 .. 1000 Hz")
-        self.path, self.notes = path, list[str]()
+        self.path, self.notes = path, _passed_over(path)
         self.cameras: Sequence[str] = (path.name,)
         self._pictures = recorded_in(path)
         self.images = len(self._pictures)
