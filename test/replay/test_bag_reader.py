@@ -111,6 +111,7 @@ def test_bags_that_cannot_be_read(name: str, told: str) -> None:
         (b"SQLite format 3\0" + bytes(4096), "`sqlite3 a.db3 .recover`"),
         (b"\x89MCAP0\r\n" + b"\xff" * 100, "`mcap recover a.db3"),
         (zstandard.compress(b"hello"), "neither an MCAP nor an SQLite"),
+        (b"#ROSBAG V2.0\n", "a.db3 is a bag of ROS 1: convert it"),
         (b"\x28\xb5\x2f\xfd" + b"\xff" * 100, "zstd data cannot be unpacked"),
     ],
 )
@@ -125,6 +126,17 @@ def test_metadata_that_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "metadata.yaml").write_text(content)
     with pytest.raises(BagError, match=r"metadata.yaml"):
         Bag(tmp_path)
+
+
+def test_a_part_that_the_metadata_do_not_list_is_told(tmp_path: Path) -> None:
+    path = small_bag(tmp_path / "bag")
+    with Bag(path) as bag:
+        assert bag.notes == []
+    (path / "bag_1.mcap").write_bytes((path / "bag.mcap").read_bytes())
+    with Bag(path) as bag:
+        assert len(list(bag.messages(["/image"]))) == 3
+        (note,) = bag.notes
+    assert "does not list bag_1.mcap, which was not read" in note and "ros2 bag reindex" in note
 
 
 def test_less_than_was_announced_is_told_with_both_numbers(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +112,7 @@ class RobotState:
             unfit = f"{len(names)} name(s) came with {len(positions)} position(s)"
         counts = Counter(names)
         joints, bad = dict(self._joints), dict(self._bad_joints)
-        for name, position in zip_longest(names, positions[: len(names)], fillvalue=math.nan):
+        for name, position in zip(names, chain(positions, repeat(math.nan)), strict=False):
             problem = unfit or ("" if math.isfinite(position) else f"{position} is no position")
             if counts[name] > 1:
                 problem = f"one message names it {counts[name]} times"

@@ -32,11 +32,12 @@ _ROOT = "rosbag2_bagfile_information"
 @dataclass(frozen=True)
 class BagFiles:
     """files: as they lie on the disk. announced: messages per topic by the metadata, None without
-    metadata. by_message: each message is said to be compressed by itself."""
+    metadata. by_message: each message is said to be compressed by itself. notes: for the user."""
 
     files: tuple[Path, ...]
     announced: Mapping[str, int] | None = None
     by_message: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def bag_files(path: Path) -> BagFiles:
@@ -47,11 +48,11 @@ def bag_files(path: Path) -> BagFiles:
         return BagFiles((path,))
     if (path / "metadata.yaml").is_file():
         return _from_metadata(path)
-    parts = sorted(p.name for p in path.iterdir() if p.suffix in SUFFIXES)
+    parts = _parts_in(path)
     if not parts:
         raise BagError(f"{path} is no bag: it has neither metadata.yaml nor .mcap or .db3 files")
     raise BagError(f"{path} has no metadata.yaml: rebuild it with `ros2 bag reindex {path}`, "
-                   f"or name one of its files: {', '.join(parts)}")
+                   f"or name one of its files: {', '.join(sorted(parts))}")
 
 
 def _from_metadata(path: Path) -> BagFiles:
@@ -78,7 +79,14 @@ def _from_metadata(path: Path) -> BagFiles:
     missing = [name for name in names if not (path / name).is_file()]
     if missing:
         raise BagError(_missing(path, missing, names, held, total))
-    return BagFiles(tuple(path / name for name in names), announced, mode == "message")
+    strays = _parts_in(path) - set(names)
+    notes = (f"{place} does not list {', '.join(sorted(strays))}, which was not read: if it is a "
+             f"part of the bag, `ros2 bag reindex {path}`",) * bool(strays)
+    return BagFiles(tuple(path / name for name in names), announced, mode == "message", notes)
+
+
+def _parts_in(path: Path) -> set[str]:
+    return {part.name for part in path.iterdir() if part.suffix in SUFFIXES}
 
 
 def _missing(

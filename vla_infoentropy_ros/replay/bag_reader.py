@@ -55,10 +55,10 @@ class Bag:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.notes: list[str] = []
         self._stack = ExitStack()
         self._delivered: Counter[str] = Counter()
         bag = bag_files(path)
+        self.notes = list(bag.notes)
         self._announced, self._by_message = bag.announced, bag.by_message
         try:
             parts = [open_part(file, self._stack, self.notes) for file in bag.files]

@@ -36,6 +36,7 @@ from vla_infoentropy_ros.replay.errors import BagError, moment
 MCAP_MAGIC = b"\x89MCAP0\r\n"
 SQLITE_MAGIC = b"SQLite format 3\0"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ROS1_MAGIC = b"#ROSBAG V"
 _POINTERS = {
     b"version https://git-lfs": "git lfs pull",
     b"/annex/objects/": "git annex get",
@@ -120,6 +121,9 @@ def open_storage(path: Path, name: Path | None = None) -> Storage:
         return McapStorage(path, name)
     if head.startswith(SQLITE_MAGIC):
         return SqliteStorage(path, name)
+    if head.startswith(_ROS1_MAGIC):
+        raise BagError(f"{name} is a bag of ROS 1: convert it, `pip install rosbags` and "
+                       f"`rosbags-convert --src {name.name} --dst converted`")
     raise BagError(f"{name} is neither an MCAP nor an SQLite file: give a bag folder, or an .mcap "
                    "or .db3 file")
 
