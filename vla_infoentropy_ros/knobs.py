@@ -6,9 +6,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import field, fields
+from numbers import Integral, Real
 from typing import Any
 
-from vla_infoentropy_ros.foreign.text import UserError
+from vla_infoentropy_ros.foreign.text import UserError, shown
+
+_KINDS: Mapping[type, tuple[type, str]] = {
+    bool: (bool, "true or false"), str: (str, "a text"), int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+}  # fmt: skip
 
 
 class SettingError(UserError, ValueError):
@@ -30,9 +36,25 @@ def knob(
 
 
 def check_knobs(settings: Any, prefix: str = "") -> None:
-    """Raise SettingError unless every field of the dataclass keeps to its declaration."""
+    """Raise SettingError unless every field of the dataclass keeps to its declaration: the type of
+    its default, and what `knob` says."""
     for entry in fields(settings):
-        check_knob(prefix + entry.name, getattr(settings, entry.name), entry.metadata)
+        name, value = prefix + entry.name, getattr(settings, entry.name)
+        if entry.metadata:
+            _check_type(name, value, entry.default)
+        check_knob(name, value, entry.metadata)
+
+
+def _check_type(name: str, value: Any, default: Any) -> None:
+    """A file may hold anything; a whole number is a number too."""
+    many = isinstance(default, tuple)
+    kind, wanted = _KINDS[type(default[0] if many else default)]
+    parts = value if many and isinstance(value, tuple) else (value,)
+    as_listed = many == isinstance(value, tuple)
+    if not as_listed or not all(
+        isinstance(part, kind) and (kind is bool or not isinstance(part, bool)) for part in parts
+    ):
+        raise SettingError(f"{name}={shown(value)} must be {'a list, each ' * many}{wanted}")
 
 
 def check_knob(name: str, value: Any, metadata: Mapping[str, Any]) -> None:

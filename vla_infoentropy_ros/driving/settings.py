@@ -193,4 +193,5 @@ def _spelled_out(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _plain(value: Any) -> Any:
     """ROS arrays to tuples; the rest as it is."""
-    return value if isinstance(value, (str, bool, int, float)) else tuple(value)
+    plain = value is None or isinstance(value, (str, bool, int, float))
+    return value if plain else tuple(value)
