@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from test.trees import child_path
-from vla_infoentropy_ros.interrupting import terminable
+from vla_infoentropy_ros.interrupting import interruptible, terminable
 
 PATIENCE_S = 60.0
 
@@ -29,6 +29,15 @@ def test_what_nohup_started_outlives_its_terminal():
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_interrupted_ends_with_a_word(number, capsys):
+    before = signal.getsignal(number)
+    assert interruptible(lambda: 3) == 3
+    assert interruptible(lambda: os.kill(os.getpid(), number) or 0) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

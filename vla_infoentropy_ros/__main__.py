@@ -9,7 +9,7 @@ from importlib import import_module
 from vla_infoentropy_ros.engine.requirements import RequirementError, check_transformers
 from vla_infoentropy_ros.extras import missing
 from vla_infoentropy_ros.foreign.text import did_you_mean
-from vla_infoentropy_ros.interrupting import terminable
+from vla_infoentropy_ros.interrupting import interruptible
 
 COMMANDS = {
     "demo": ("vla_infoentropy_ros.demo", "simulated robot and policy node, with a report"),
@@ -31,20 +31,7 @@ def main(argv: list[str]) -> int:
     """Dispatch to a command's ``main(argv) -> int``; 2 for an unknown one, 130 after an interrupt
     that it does not take itself, such as one while torch is being imported."""
     if argv and argv[0] in COMMANDS:
-        try:
-            with terminable():
-                if argv[0] not in _WITHOUT_POLICY:
-                    check_transformers()
-                return int(import_module(COMMANDS[argv[0]][0]).main(argv[1:]) or 0)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return 130
-        except RequirementError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        except ModuleNotFoundError as error:
-            print(f"error: {missing(error)}", file=sys.stderr)
-            return 1
+        return interruptible(lambda: _run(*argv))
     asked = ""
     if argv and argv[0] not in ("-h", "--help"):
         hint = did_you_mean(argv[0], COMMANDS)
@@ -52,6 +39,19 @@ def main(argv: list[str]) -> int:
     lines = [f"  {name:9} {what}" for name, (_, what) in COMMANDS.items()]
     print(f"{asked}usage: python -m vla_infoentropy_ros COMMAND [--help]\n" + "\n".join(lines))
     return 2 if asked else 0
+
+
+def _run(name: str, *argv: str) -> int:
+    """A command, or one sentence where something that it needs is missing."""
+    try:
+        if name not in _WITHOUT_POLICY:
+            check_transformers()
+        return int(import_module(COMMANDS[name][0]).main(list(argv)) or 0)
+    except RequirementError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        print(f"error: {missing(error)}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

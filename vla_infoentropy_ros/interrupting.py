@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -30,3 +31,13 @@ def terminable() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def interruptible(main: Callable[[], int]) -> int:
+    """The exit code that ``main`` gives; 130 after an interrupt that it does not take itself."""
+    try:
+        with terminable():
+            return main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

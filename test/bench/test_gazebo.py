@@ -14,6 +14,7 @@ import pytest
 from vla_infoentropy_ros.bench import gazebo, gazebo_stops
 from vla_infoentropy_ros.bench.gazebo import Outcome, paced
 from vla_infoentropy_ros.bench.gazebo_truth import GazeboTruth, Poses, parse, stopped_s
+from vla_infoentropy_ros.episode_log import EpisodeLogError
 from vla_infoentropy_ros.sim.scene import CUBE_HALF, FINGER_OPEN, PLATE_HEIGHT
 from vla_infoentropy_ros.sim.tasks import sample_task
 
@@ -115,7 +116,7 @@ def test_the_launch_is_stopped_and_one_node_is_killed(monkeypatch) -> None:
 
 
 def test_the_pace_lets_a_step_take_a_control_period() -> None:
-    outcome = Outcome("dense", SEED, 16.0, "", "success", 40, 8.0, 800.0, 0.5, (), ())
+    outcome = Outcome("dense", SEED, 16.0, "a", "", "success", 40, 8.0, 800.0, 0.5, (), ())
     assert paced(outcome) == pytest.approx(0.2)
     assert paced(replace(outcome, latency_ms=1.0)) == 1.0
     assert paced(replace(outcome, latency_ms=0.0)) == 0.5, "nothing was learnt"
@@ -124,13 +125,16 @@ def test_the_pace_lets_a_step_take_a_control_period() -> None:
 def test_a_run_that_was_cut_off_goes_on_at_the_pace_it_had(monkeypatch, tmp_path) -> None:
     played = []
 
-    def episode(variant, seed, pace, options):
+    def episode(variant, seed, pace, options, revision):
         if len(played) == 1:
             played.append("cut off")
             raise RuntimeError
         played.append((variant, seed, pace))
-        return Outcome(variant, seed, options.limit, "", "success", 40, 8.0, 800.0, pace, (), ())
+        return Outcome(variant, seed, options.limit, revision, "", "success", 40, 8.0, 800.0,
+                       pace, (), ())
 
+    shipped = SimpleNamespace(revision="a")
+    monkeypatch.setattr(gazebo, "load_policy", lambda: shipped)
     monkeypatch.setattr(gazebo, "run_episode", episode)
     options = SimpleNamespace(log=tmp_path / "log", variants=["dense", "stale"], pace=0.5,
                               seed=0, episodes=2, limit=16.0)
@@ -144,6 +148,9 @@ def test_a_run_that_was_cut_off_goes_on_at_the_pace_it_had(monkeypatch, tmp_path
     options.limit = 30.0
     list(gazebo._episodes(options))
     assert len(played) == 9, "episodes of another limit are others"
+    shipped.revision = "b"
+    with pytest.raises(EpisodeLogError, match="holds episodes of the policy a, this is b"):
+        list(gazebo._episodes(options))
 
 
 class TestWorkspace:

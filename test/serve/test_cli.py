@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 import socket
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from test.docs import shell
 from test.serve.conftest import Make
+from test.tiny_policy import TinyPolicy
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.serve import cli
@@ -28,6 +32,18 @@ def test_a_port_that_is_taken_is_named_with_its_remedy_before_anything_is_loaded
     told = capsys.readouterr().err
     assert told.startswith(f"error: cannot listen on 127.0.0.1, port {port}: Address already")
     assert "give another --port" in told and "Errno" not in told and len(told.splitlines()) == 1
+
+
+def test_a_policy_that_fails_its_self_test_is_not_served_and_the_command_that_shows_why_is_told(
+    policy: TinyPolicy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "load_asked", lambda options: policy)
+    monkeypatch.setattr(cli, "run_selftest", lambda policy: SimpleNamespace(passed=False))
+    assert cli.main(["--model", "my robot", "--actions", "policy", "--port", "0"]) == 1
+    told = re.search(r"the self-test of my robot failed; see where: (.*), with the same flags",
+                     capsys.readouterr().err)
+    assert told
+    shell.judge(shlex.split(told[1]))
 
 
 @pytest.mark.parametrize("protocol", list(cli.PROTOCOLS))

@@ -14,11 +14,11 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import yaml
 
@@ -29,6 +29,7 @@ from vla_infoentropy_ros.demo.domain import DomainClaim
 from vla_infoentropy_ros.demo.launching import Launch, launch_command
 from vla_infoentropy_ros.episode_log import EpisodeLogError
 from vla_infoentropy_ros.knobs import SettingError
+from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.report.statistics import latencies
 from vla_infoentropy_ros.share import share_directory
@@ -48,6 +49,12 @@ _PRESETS = {"ur5": "ur5e"}
 _NODE = "servo_node"
 _READY_S = 300.0
 _TOLD = ("seed", "instruction", "steps", "reason")
+class _Logged(Protocol):
+    @property
+    def revision(self) -> str: ...
+
+
+E = TypeVar("E", bound=_Logged)
 Key = tuple[str, str, str, int]
 """Arm, controller, variant and seed."""
 
@@ -77,10 +84,11 @@ def main(argv: Sequence[str]) -> int:
     """Run what is missing, print a table, and write it as JSON where asked."""
     options = _parser().parse_args(argv)
     machine = {"hardware": hardware(), "versions": versions()}  # the load before ours
+    revision = load_policy().revision
     played = {each.key: each for each in
-              episode_log.finished(options.log, lambda line: Outcome(**line))}
+              logged(options.log, lambda line: Outcome(**line), revision)}
     for arm in options.arms:
-        for outcome in run_arm(arm, options, played):
+        for outcome in run_arm(arm, options, played, revision):
             played[outcome.key] = outcome
             episode_log.add(options.log, asdict(outcome))
             print(f"{arm} {outcome.variant} {outcome.seed}: {outcome.reason}, "
@@ -126,6 +134,17 @@ def add_episode_arguments(parser: argparse.ArgumentParser, logs: Path) -> None:
     parser.add_argument("--json", metavar="FILE", help="write the table to a file as well")
 
 
+def logged(log: Path | None, of: Callable[[Any], E], revision: str) -> list[E]:
+    """The finished episodes in ``log``, each as ``of`` makes it of its line. Raises EpisodeLogError
+    where one is of other weights than ``revision``."""
+    episodes = episode_log.finished(log, of)
+    for each in episodes:
+        if each.revision != revision:
+            raise EpisodeLogError(f"{log} holds episodes of the policy {each.revision}, this is "
+                                  f"{revision}; name another log")
+    return episodes
+
+
 def _variant(text: str) -> str:
     try:
         return str(Variant.parse(text))
@@ -138,11 +157,11 @@ def _seeds(options: argparse.Namespace) -> range:
 
 
 def run_arm(
-    arm: str, options: argparse.Namespace, played: Mapping[Key, Outcome]
+    arm: str, options: argparse.Namespace, played: Mapping[Key, Outcome], revision: str
 ) -> Iterator[Outcome]:
     """All variants on all seeds with one arm, in turn, without those that are in ``played``.
 
-    Raises GraphError, NodeDiedError; EpisodeLogError where ``played`` is of other weights.
+    Raises GraphError, NodeDiedError.
     """
     variants = options.variants
     left = [
@@ -156,11 +175,6 @@ def run_arm(
     from vla_infoentropy_ros.demo.measuring import faulty, run_episode
 
     with _started(arm, options) as client:
-        revision = client.status.revision
-        for outcome in played.values():
-            if outcome.revision != revision:
-                raise EpisodeLogError(f"{options.log} holds episodes of the policy "
-                                      f"{outcome.revision}, this is {revision}; name another log")
         for variant, seed in left:
             episode = run_episode(client, variant, seed)
             yield Outcome(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
@@ -218,12 +218,18 @@ def row_of(name: str) -> Row:
     return ROWS.get(name) or Row(str(Variant.parse(name)))
 
 
-def _row_name(text: str) -> str:
-    try:
-        row_of(text)
-    except SettingError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no row, nor a variant: {error}") from error
-    return text
+def named(row_of: Callable[[str], object]) -> Callable[[str], str]:
+    """For argparse: takes a text that ``row_of`` knows."""
+
+    def row_name(text: str) -> str:
+        try:
+            row_of(text)
+        except SettingError as error:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no row, nor a variant: {error}") from error
+        return text
+
+    return row_name
 
 
 def _check(options: argparse.Namespace, rows: Sequence[str], policy: PolicyAdapter) -> None:
@@ -344,7 +350,7 @@ def _parser() -> argparse.ArgumentParser:
                                      description=__doc__)
     parser.add_argument("--episodes", type=int, default=100, help="seeds, each by every row")
     known = ", ".join(ROWS).replace("%", "%%")  # argparse formats its help
-    parser.add_argument("--rows", nargs="+", type=_row_name, metavar="ROW",
+    parser.add_argument("--rows", nargs="+", type=named(row_of), metavar="ROW",
                         help="which rows (default: all of these): a selector of a plug-in, with "
                         f"+window if so wanted, or of {known}")
     parser.add_argument("--log", type=Path,

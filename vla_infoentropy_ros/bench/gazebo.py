@@ -25,11 +25,12 @@ from statistics import median
 from typing import Any
 
 from vla_infoentropy_ros import episode_log
-from vla_infoentropy_ros.bench.arms import add_episode_arguments, patient_parameters
+from vla_infoentropy_ros.bench.arms import add_episode_arguments, logged, patient_parameters
 from vla_infoentropy_ros.bench.gazebo_truth import GazeboTruth, Poses, release
 from vla_infoentropy_ros.demo.domain import DomainClaim
 from vla_infoentropy_ros.demo.launching import NAMESPACE, Launch, launch_command
 from vla_infoentropy_ros.foreign.text import UserError
+from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.share import share_directory
 from vla_infoentropy_ros.sim.gantry import CONTROL_PERIOD
@@ -53,13 +54,14 @@ class GazeboError(UserError, RuntimeError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """pace: simulated seconds per second that were asked for. limit_s, time_s: simulated. low,
-    high: (3,) m, between which the hand was. reason: success, time_limit, or a fault and its
-    sentence."""
+    """revision: of the policy's weights. pace: simulated seconds per second that were asked for.
+    limit_s, time_s: simulated. low, high: (3,) m, between which the hand was. reason: success,
+    time_limit, or a fault and its sentence."""
 
     variant: str
     seed: int
     limit_s: float
+    revision: str
     instruction: str
     reason: str
     steps: int
@@ -152,7 +154,8 @@ def scene(
         yield Scene(launch, operator, truth, executor.spin_once, environment)
 
 
-def run_episode(variant: str, seed: int, pace: float, options: argparse.Namespace) -> Outcome:
+def run_episode(variant: str, seed: int, pace: float, options: argparse.Namespace,
+                revision: str) -> Outcome:
     """One episode, to its success, a fault or the limit of time."""
     task, layout = sample_task(seed)
     log = options.logs / f"{variant}_{seed}.log"
@@ -170,7 +173,7 @@ def run_episode(variant: str, seed: int, pace: float, options: argparse.Namespac
         success = here.poses.state(layout).placed(task.goal)
         hands = [poses.hand for poses in here.truth.poses[first:]]
         return Outcome(
-            variant, seed, options.limit, task.instruction,
+            variant, seed, options.limit, revision, task.instruction,
             "success" if success else operator.fault or "time_limit",
             operator.steps, here.poses.time_s - began.time_s,
             median(operator.latencies_ms or [0.0]), pace,
@@ -226,15 +229,15 @@ def main(argv: Sequence[str]) -> int:
 
 def _episodes(options: argparse.Namespace) -> Iterator[dict[str, list[Outcome]]]:
     """All variants on all seeds, in turn: all that ran so far, after each seed."""
-    log = {each.key: each for each in
-           episode_log.finished(options.log, lambda line: Outcome(**line))}
+    revision = load_policy().revision
+    log = {each.key: each for each in logged(options.log, lambda line: Outcome(**line), revision)}
     paces = dict.fromkeys(options.variants, options.pace)
     outcomes: dict[str, list[Outcome]] = {variant: [] for variant in options.variants}
     for seed in range(options.seed, options.seed + options.episodes):
         for variant in options.variants:
             outcome = log.get((variant, seed, options.limit))
             if outcome is None:
-                outcome = run_episode(variant, seed, paces[variant], options)
+                outcome = run_episode(variant, seed, paces[variant], options, revision)
                 episode_log.add(options.log, asdict(outcome))
                 print(f"{variant} {seed}: {outcome.reason}, {outcome.steps} steps, "
                       f"{outcome.time_s:.1f} s at a pace of {outcome.pace:.2f}", file=sys.stderr)

@@ -29,7 +29,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vla_infoentropy_ros import episode_log
-from vla_infoentropy_ros.bench.libero_rows import ROWS, row_name, row_of
+from vla_infoentropy_ros.bench.episodes import named
+from vla_infoentropy_ros.bench.libero_rows import ROWS, row_of
 from vla_infoentropy_ros.bench.spreading import pin_of, spread
 from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.launch_runner.guardian import die_with_parent
@@ -355,7 +356,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="folder of the episodes and the table (default: %(default)s)")
     parser.add_argument("--simulator", type=Path, default=SIMULATOR,
                         help="Python of the simulator's environment (default: %(default)s)")
-    parser.add_argument("--rows", nargs="+", type=row_name, metavar="ROW",
+    parser.add_argument("--rows", nargs="+", type=named(row_of), metavar="ROW",
                         help="which rows (default: all of these): a selector of a plug-in, with "
                         f"+window if so wanted, or of {'; '.join(ROWS)}")
     parser.add_argument("--suites", nargs="+", choices=list(STEP_LIMITS),

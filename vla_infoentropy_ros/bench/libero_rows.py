@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 
 from vla_infoentropy_ros.bench.episodes import ROWS as TABLETOP_ROWS
 from vla_infoentropy_ros.bench.episodes import Row
-from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.variants import Variant
 
 _NAMES = (
@@ -51,12 +49,3 @@ ROWS = {
 def row_of(name: str) -> Played:
     """A row of `ROWS`, else what the name says by itself: a variant. Raises SettingError."""
     return ROWS.get(name) or Played(Row(str(Variant.parse(name))))
-
-
-def row_name(text: str) -> str:
-    """For argparse: ``text``, where `row_of` knows it."""
-    try:
-        row_of(text)
-    except SettingError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no row, nor a variant: {error}") from error
-    return text

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_infoentropy_ros.interrupting import interruptible
 from vla_infoentropy_ros.libero.client import PolicyClient, PolicyGone
 from vla_infoentropy_ros.libero.expert import CLOSE, Scene, delivered, expert_action
 from vla_infoentropy_ros.libero.goals import Goal
@@ -217,4 +218,4 @@ def _collect(out: Path, jobs: Sequence[tuple[int, int, str]], how: Collecting, u
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

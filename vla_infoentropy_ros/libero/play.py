@@ -19,6 +19,7 @@ import numpy as np
 
 from vla_infoentropy_ros import episode_log
 from vla_infoentropy_ros.episode_log import EpisodeLogError
+from vla_infoentropy_ros.interrupting import interruptible
 from vla_infoentropy_ros.libero.client import PolicyClient, PolicyGone
 from vla_infoentropy_ros.libero.expert import expert_action
 from vla_infoentropy_ros.libero.suites import STEP_LIMITS, SuiteError
@@ -168,4 +169,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

@@ -77,9 +77,8 @@ def make_server(options: argparse.Namespace) -> Server:
     report = run_selftest(policy)
     if not report.passed:
         raise SettingError(
-            f"the self-test of {options.model} failed; see what of it by 'python -m "
-            f"vla_infoentropy_ros selftest --model {shlex.quote(options.model)}', with the same "
-            "flags"
+            f"the self-test of {options.model} failed; see where: python -m vla_infoentropy_ros "
+            f"selftest --model {shlex.quote(options.model)}, with the same flags"
         )
     from vla_infoentropy_ros.serve.metrics import Metrics
     from vla_infoentropy_ros.serve.service import Service

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vla_infoentropy_ros.foreign.text import UserError
+from vla_infoentropy_ros.interrupting import interruptible
 from vla_infoentropy_ros.models.embedded.weights_file import SHIPPED, write_text
 from vla_infoentropy_ros.sim.tasks import EVALUATION_SEED
 from vla_infoentropy_ros.training.chunks import FRAMES_SEED, collect_chunks
@@ -85,4 +86,4 @@ def _run(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

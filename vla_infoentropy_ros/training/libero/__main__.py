@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from vla_infoentropy_ros.foreign.text import UserError
+from vla_infoentropy_ros.interrupting import interruptible
 from vla_infoentropy_ros.training.libero.recipe import Recipe
 from vla_infoentropy_ros.training.libero.train import Trainer
 
@@ -44,4 +45,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))
