@@ -128,6 +128,20 @@ def test_metadata_that_is_none(tmp_path: Path, content: str) -> None:
         Bag(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["take #2.db3", "50%41.db3", "what?now.db3", "a.db", "a.mcap"])
+def test_a_database_of_any_name(tmp_path: Path, name: str) -> None:
+    path = small_bag(tmp_path / "bag", "sqlite3").rename(tmp_path / name)
+    (database,) = path.glob("*.db3")
+    plain = database.rename(path / name)
+    packed = path / f"{name}.zstd"
+    packed.write_bytes(zstandard.compress(plain.read_bytes()))
+    before = fingerprint(path)
+    for file in (plain, packed):
+        with Bag(file) as bag:
+            assert len(list(bag.messages(["/image"]))) == 3
+    assert fingerprint(path) == before
+
+
 def test_a_part_that_the_metadata_do_not_list_is_told(tmp_path: Path) -> None:
     path = small_bag(tmp_path / "bag")
     with Bag(path) as bag:

@@ -125,9 +125,20 @@ def open_part(path: Path, stack: ExitStack, notes: list[str] | None = None) -> S
         real = _unpacked(path, scratch.folder())
     elif head.startswith(SQLITE_MAGIC) and _unfinished(path):
         real = _with_log(path, scratch)
-    storage = open_storage(real, path)
+    storage = open_storage(_plainly_named(real, scratch), path)
     stack.callback(storage.close)
     return storage
+
+
+def _plainly_named(path: Path, scratch: Scratch) -> Path:
+    """SQLite is given a file as a URI, in which some signs end the name or stand for others; and
+    the library goes by its ending."""
+    plain = path.suffix == ".db3" and not set("?#%") & set(str(path))
+    if plain or not first_bytes(path).startswith(SQLITE_MAGIC):
+        return path
+    link = scratch.folder() / "part.db3"
+    link.symlink_to(path.resolve())
+    return link
 
 
 def _unpacked(path: Path, folder: Path) -> Path:
