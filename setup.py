@@ -48,7 +48,7 @@ setup(
         # benches over several machines
         "distributed": ["distributed>=2024.12"],
         # a policy over a network
-        "serve": ["msgpack>=1,<2", "prometheus_client>=0.20,<1", "websockets>=13"],
+        "serve": ["msgpack>=1,<2", "prometheus_client>=0.20,<1", "websockets>=15"],
         # the documentation site
         "docs": ["furo>=2025.12", "myst-parser>=5", "sphinx>=9", "sphinx-copybutton>=0.5"],
         # the last two: clients of others, that the server is tested with

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -34,6 +35,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 def test_the_version_is_one() -> None:
     assert f'version="{PACKAGE.version}"' in (SOURCE / "setup.py").read_text()
     assert f"| version | {PACKAGE.version}," in (SOURCE / "QUALITY_DECLARATION.md").read_text()
+
+
+def test_the_oldest_python_that_pip_takes_it_for_can_read_it() -> None:
+    """Its syntax, and names of typing that a module needs as it is imported."""
+    (minor,) = re.findall(r'python_requires=">=3\.(\d+)"', (SOURCE / "setup.py").read_text())
+    assert minor == "10", "correct the names below"
+    newer = {"LiteralString", "Never", "NotRequired", "Required", "Self", "TypeVarTuple", "Unpack",
+             "assert_never", "assert_type", "override", "reveal_type", "dataclass_transform"}
+    for path in sorted((SOURCE / "vla_infoentropy_ros").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, int(minor)))
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom) and node.module == "typing":
+                assert not newer.intersection(each.name for each in node.names), path
 
 
 def test_bloom_can_read_it() -> None:

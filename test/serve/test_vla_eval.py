@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import urllib.request
 from contextlib import closing
 from types import SimpleNamespace
@@ -196,6 +198,19 @@ def test_one_client_too_many_is_told_so(make: Make, service: Any) -> None:
         with connect(url) as fourth:
             error = msgpack.unpackb(fourth.recv(timeout=20))["payload"]["error"]
     assert "larger --clients" in error
+
+
+def test_a_server_that_ends_does_not_wait_for_its_clients(make: Make) -> None:
+    server, before = make("vla-eval"), threading.active_count()
+    with connect(f"ws://127.0.0.1:{server.port}") as link:
+        act(link, 1)
+        server.close()
+        with pytest.raises(ConnectionClosed):
+            link.recv(timeout=20)
+    give_up_s = time.monotonic() + 20.0
+    while threading.active_count() > before and time.monotonic() < give_up_s:
+        time.sleep(0.02)
+    assert threading.active_count() <= before, "a thread keeps the process alive"
 
 
 def test_beyond_this_machine_only_with_the_token(make: Make) -> None:

@@ -44,6 +44,7 @@ class VlaEvalServer:
 
     def __init__(self, service: Service, access: Access, port: int) -> None:
         self._service, self._access = service, access
+        self._connections: set[ServerConnection] = set()
         self._server: Server = serve(
             self._serve, access.host, port, process_request=self._before, compression=None,
             max_size=limit("request_bytes"), ping_interval=None, family=access.family,
@@ -55,8 +56,10 @@ class VlaEvalServer:
         self._server.serve_forever()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening, and end the connections, which would keep the process alive."""
         self._server.shutdown()
+        for connection in list(self._connections):  # before websockets 17 they outlive it
+            connection.close()
 
     def _before(self, connection: ServerConnection, request: Request) -> Response | None:
         """Plain pages, and who may come in."""
@@ -78,9 +81,11 @@ class VlaEvalServer:
         except RequestError as error:
             self._send(connection, *self._refused(str(error)), 0)
             return
+        self._connections.add(connection)
         with client, contextlib.suppress(ConnectionClosed, TimeoutError):
             while True:
                 self._answer(connection, client, connection.recv(timeout=IDLE_S))
+        self._connections.discard(connection)
 
     def _answer(self, connection: ServerConnection, client: Client, data: str | bytes) -> None:
         number, reply = 0, None

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -31,6 +31,9 @@ from vla_infoentropy_ros.models.embedded.tokenizer import WordTokenizer
 from vla_infoentropy_ros.models.embedded.weights_file import FILES, read_weights, weights_folder
 from vla_infoentropy_ros.models.pins import folder_revision
 from vla_infoentropy_ros.models.preprocessing import check_picture
+
+if TYPE_CHECKING:
+    from typing import Self  # which Python 3.10 has not
 
 
 class EmbeddedBase:
