@@ -95,6 +95,15 @@ def test_a_frame_that_tf_rejects_is_refused(name, frame):
         PolicyNodeSettings.from_values({name: frame})
 
 
+@pytest.mark.parametrize("text", ["servo node", "/servo/", "//servo", "9servo", "servo__node", "ä"])
+@pytest.mark.parametrize("name", ["command.servo", "command.gripper_action"])
+def test_a_name_that_ros_rejects_is_refused(name, text):
+    with pytest.raises(SettingError, match=f"{name}=.*is no name that ROS takes"):
+        PolicyNodeSettings.from_values({name: text})
+    for good in ("", "servo_node", "/a1/servo_node", "~/servo"):
+        PolicyNodeSettings.from_values({name: good})
+
+
 def test_everything_that_limits_is_told_with_its_origin():
     live = LiveSettings(PolicyNodeSettings().values() | {"command.exclusive": False})
     first, *limits = in_force(live, {"command.exclusive": "robot.yaml"})

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The other two ways to command an arm, and the limits that need to know where it is."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseStamped
@@ -12,6 +14,8 @@ from trajectory_msgs.msg import JointTrajectory
 from test.control.test_kinematics import ARM, BENT, urdf
 from test.nodes.harness import WORDS, driven, until
 from test.nodes.policies import SCRIPT, STEP
+from vla_infoentropy_ros.control.settings import CommandSettings
+from vla_infoentropy_ros.nodes import outputs
 from vla_infoentropy_ros.nodes.qos import LATCHED, NEWEST, QUEUE
 
 pytestmark = pytest.mark.usefixtures("ros")
@@ -52,6 +56,23 @@ def test_poses_start_from_where_the_hand_is():
             assert first.orientation.z == pytest.approx(np.sin(STEP[5] / 2))
             assert poses[0].header.frame_id == "base_link"
             until(lambda: poses[-1].pose.position.x == 0.4, "does not stop where the hand is")
+
+
+def test_an_arm_whose_gripper_cannot_be_made_has_no_publisher(monkeypatch):
+    """It would be commanded without what guards it: what is open is not looked at again."""
+    def fail(node, settings):
+        raise RuntimeError("no such name")
+
+    made = []
+    node = SimpleNamespace(
+        create_publisher=lambda kind, topic, quality: made.append(topic) or topic,
+        destroy_publisher=made.remove,
+    )
+    monkeypatch.setattr(outputs, "make_gripper", fail)
+    sink = outputs.CommandPublishers(node)
+    with pytest.raises(RuntimeError):
+        sink.open(CommandSettings(dry_run=False))
+    assert sink.closed and not made
 
 
 def test_without_a_pose_nothing_moves():

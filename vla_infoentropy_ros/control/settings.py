@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from typing import Any
 
+from vla_infoentropy_ros.foreign.text import shown
 from vla_infoentropy_ros.knobs import SettingError, check_knobs, knob
 
 OUTPUTS = ("twist", "pose", "trajectory")
@@ -21,6 +23,7 @@ INPUTS = (
     "robot_description", "clock",
 )  # fmt: skip
 """What a skin may listen to, by the names that `shared_inputs` takes."""
+_ROS_NAME = re.compile(r"(~?/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 _LESS_IS_WIDER = ("workspace_low", "limit_workspace", "exclusive")
 
 
@@ -183,6 +186,13 @@ class CommandSettings:
                 raise SettingError(
                     f"command.{name}={frame!r} is no name that tf2 takes: it must not be empty, "
                     "begin with / or hold blanks"
+                )
+        for name in ("servo", "gripper_action"):
+            named = getattr(self, name)
+            if named and (not _ROS_NAME.fullmatch(named) or "__" in named):
+                raise SettingError(
+                    f"command.{name}={shown(named)} is no name that ROS takes: letters, digits and "
+                    "single _, no part beginning with a digit, / between them"
                 )
         unknown = sorted(self.shared - set(INPUTS))
         if unknown:

@@ -41,10 +41,15 @@ class CommandPublishers:
 
     def open(self, settings: CommandSettings) -> None:
         topic, kind = _TOPICS[settings.output]
-        if self._arm is None:
+        if self._arm is not None:
+            return
+        try:
             self._arm = self._node.create_publisher(kind, topic, NEWEST)
             self._gripper = make_gripper(self._node, settings)
             self._servo = ServoClient(self._node, settings) if settings.asks_servo else None
+        except BaseException:
+            self.close()  # an arm that is commanded without what guards it would be worse
+            raise
 
     def close(self) -> None:
         arm, parts = self._arm, (self._gripper, self._servo)

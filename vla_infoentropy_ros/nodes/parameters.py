@@ -68,7 +68,7 @@ def mistaken(node: Any, changes: Sequence[Parameter]) -> str:
         if not node.has_parameter(change.name):
             return unknown_parameter(change.name, list(node.get_parameters_by_prefix("")))
         wanted = Parameter.Type(node.describe_parameter(change.name).type)
-        if change.type_ != wanted:
+        if wanted not in (change.type_, Parameter.Type.NOT_SET):  # the latter: of any type
             hint = " with a decimal point, as in 1.0" if wanted == Parameter.Type.DOUBLE else ""
             return (f"{change.name}={shown(change.value)} is of type {change.type_.name}; give a "
                     f"{wanted.name}{hint}")
