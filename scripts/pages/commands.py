@@ -75,8 +75,19 @@ def _command(name: str, module: str, what: str, level: str = "##") -> str:
                or each.default != shared[each.dest].default]
     notes = "And [how the policy is loaded](#how-a-policy-is-loaded).\n" if loads else ""
     told = f"{what[0].upper()}{what[1:]}{'' if what.endswith('?') else '.'}"
-    parts = f"{level} {name}\n\n{told}\n", _table(actions) if actions else "", notes
+    parts = [f"{level} {name}\n\n{told}\n", _table(actions) if actions else "", notes]
+    parts += _subcommands(name, parser, level + "#")
     return "\n".join(filter(None, parts))
+
+
+def _subcommands(name: str, parser: argparse.ArgumentParser, level: str) -> Iterator[str]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for told in action._choices_actions:
+                what = str(told.help)
+                taken = _actions(action.choices[told.dest])
+                yield (f"{level} {name} {told.dest}\n\n{what[0].upper()}{what[1:]}.\n\n"
+                       f"{_table(taken)}")
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:

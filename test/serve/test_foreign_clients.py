@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from websockets.sync.client import connect
 
 from test.serve.conftest import Make
-from test.serve.test_vla_eval import alone, picture
+from test.serve.test_vla_eval import alone, ask, picture
 from test.tiny_policy import TinyPolicy
+from vla_infoentropy_ros.models.adapter import ActionConvention
+from vla_infoentropy_ros.serve.actions import ActionForm
 
 STEPS = 4
 
@@ -76,6 +79,22 @@ def test_vla_evals_runner_plays_an_episode(make: Make, policy: TinyPolicy) -> No
     expected = [session.step([picture(step)]).action.values for step in range(STEPS)]
     for episode in asyncio.run(play()):
         assert np.array_equal(episode, expected)
+
+
+def test_vla_evals_harness_finds_no_mismatch_with_libero(make: Make, service: Any) -> None:
+    """By its own judgement of both specifications, of which it warns."""
+    specs = pytest.importorskip("vla_eval.specs", reason="vla-eval is not installed")
+    service.form = ActionForm("osc_pose", ActionConvention("rpy", "one_is_open", "base", 0.05))
+    with connect(f"ws://127.0.0.1:{make('vla-eval').port}") as link:
+        hello = ask(link, "hello", {"harness_version": "0", "protocol_version": 1})["payload"]
+    action, observation = (
+        {name: specs.DimSpec.from_dict(each) for name, each in hello[part].items()}
+        for part in ("action_spec", "observation_spec")
+    )
+    libero = {"position": specs.POSITION_DELTA, "rotation": specs.ROTATION_AA,
+              "gripper": specs.GRIPPER_CLOSE_POS}
+    seen = {"agentview": specs.IMAGE_RGB, "language": specs.LANGUAGE}
+    assert specs.check_specs(action, libero, observation, seen) == []
 
 
 def test_a_robots_openvla_client_is_answered(make: Make, policy: TinyPolicy) -> None:

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command")
     train = commands.add_parser("train", help="train from scratch (the default)")
     test = commands.add_parser("evaluate", help="closed-loop success on unseen episodes")
-    test.add_argument("--weights", type=Path, default=SHIPPED,
+    test.add_argument("--weights", type=Path,
                       help="folder to read from (default: the package's)")
     frames = commands.add_parser("frames", help="collect the pictures that `flow` learns from")
     frames.add_argument("--shards", type=int, default=120,
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         _run(options)
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -67,11 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     if options.command == "evaluate":
-        result = evaluate(options.weights, options.first_seed, options.episodes, options.workers,
+        weights = options.weights or SHIPPED
+        result = evaluate(weights, options.first_seed, options.episodes, options.workers,
                           options.control).summary()
         print(json.dumps(result, indent=2))
         if options.record:
-            path = options.weights / "training.json"
+            path = weights / "training.json"
             record = json.loads(path.read_text(encoding="utf-8"))
             record.setdefault("evaluation", {})[options.control] = result
             write_text(path, json.dumps(record, indent=2) + "\n")
