@@ -215,6 +215,21 @@ def test_a_message_of_another_definition(tmp_path: Path) -> None:
         list(bag.messages(["/image"]))
 
 
+def test_one_message_that_is_none_is_dropped_and_counted(tmp_path: Path) -> None:
+    """As in the node; the others come."""
+    good = [RawMessage("/image", RAW_IMAGE, s * 10**9, image_message(s, s)) for s in (1, 2, 4)]
+    bad = RawMessage("/image", RAW_IMAGE, 3 * 10**9, good[0].data[:40])
+    with Bag(write_bag(tmp_path / "bag", [*good, bad])) as bag:
+        assert [r.time_ns / 1e9 for r in bag.messages(["/image"])] == [1, 2, 4]
+        assert [str(lost) for lost in bag.shortfalls(["/image"])] == [
+            "/image: 4 messages announced, 3 delivered"]
+        (note,) = bag.notes
+    assert note.startswith("dropped: a message on /image") and "(40 bytes)" in note
+    with (Bag(write_bag(tmp_path / "none", [bad])) as bag,
+          pytest.raises(BagError, match="is no valid sensor_msgs/msg/Image")):
+        list(bag.messages(["/image"]))
+
+
 def test_definitions_and_qos_travel_with_the_bag(tmp_path: Path) -> None:
     path = small_bag(tmp_path / "bag")
     assert "version: 8" in (path / "metadata.yaml").read_text()

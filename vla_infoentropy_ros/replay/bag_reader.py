@@ -47,6 +47,10 @@ class Shortfall:
                 f"{self.delivered} delivered")
 
 
+class _NoMessage(BagError):
+    """Bytes that are none of the type that their topic has."""
+
+
 class Bag:
     """An open bag; use it as a context manager. Raises BagError for a bag nobody can read.
 
@@ -111,8 +115,21 @@ class Bag:
         for raw in in_order(streams):
             if raw.channel.encoding != "cdr":
                 continue
+            try:
+                message = self._parsed(raw)
+            except _NoMessage as error:
+                if not self._delivered[raw.channel.topic]:
+                    raise  # none of them can be read, it seems
+                self._dropped(error)
+                continue
             self._delivered[raw.channel.topic] += 1
-            yield Recorded(raw.time_ns, raw.channel.topic, raw.channel.type_name, self._parsed(raw))
+            yield Recorded(raw.time_ns, raw.channel.topic, raw.channel.type_name, message)
+
+    def _dropped(self, why: _NoMessage) -> None:
+        """One message among good ones, which the node drops as well; `shortfalls` counts it."""
+        note = f"dropped: {why}"
+        if note not in self.notes:
+            self.notes.append(note)
 
     def shortfalls(self, topics: Collection[str]) -> list[Shortfall]:
         """Topics that delivered less, or more, than was announced; after reading all of them."""
@@ -151,9 +168,9 @@ class Bag:
         except BagError as error:
             raise BagError(f"topic {channel.topic} of {self.path}: {error}") from error
         except Exception as error:  # the decoder raises struct, index and unicode errors alike
-            raise BagError(f"a message on {channel.topic} in {self.path} is no valid "
-                           f"{channel.type_name} ({len(data)} bytes): was its definition changed "
-                           "since the recording?") from error
+            raise _NoMessage(f"a message on {channel.topic} in {self.path} is no valid "
+                             f"{channel.type_name} ({len(data)} bytes): was its definition changed "
+                             "since the recording?") from error
 
     def _unpacked(self, raw: Raw) -> bytes:
         """The message of a bag that is compressed message by message; plain ones stay plain."""
