@@ -136,6 +136,29 @@ def test_a_policy_of_others_that_fails_is_told_and_logged_with_where(
     assert any(record.exc_info for record in caplog.records if record.levelname == "ERROR")
 
 
+@pytest.mark.parametrize("kind", ["openvla", "vla-eval"])
+def test_a_selector_of_others_that_cannot_be_made_takes_no_clients_place(
+    make: Make, service: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    sentence = "selector 'mine': making it raised RuntimeError: out (mine.py, line 3)"
+
+    def fails() -> None:
+        raise PluginError(sentence)
+
+    from msgpack import unpackb
+
+    port = make(kind).port
+    with monkeypatch.context() as broken:
+        broken.setattr(service, "_make_session", fails)
+        for _ in range(4):  # three are allowed
+            if kind == "openvla":
+                assert post(port, "/act", request(1)) == (500, {"error": sentence})
+            else:
+                with connect(f"ws://127.0.0.1:{port}") as link:
+                    assert unpackb(link.recv(timeout=20))["payload"] == {"error": sentence}
+    service.open().close()
+
+
 def test_the_token_is_asked_for_before_anything_is_read(make: Make) -> None:
     port = make("openvla", token="a token of some length").port
     assert post(port, "/act", request(1))[0] == 403

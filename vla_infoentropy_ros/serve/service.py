@@ -54,7 +54,7 @@ class Service:
         self._count_lock, self._clients = threading.Lock(), 0
 
     def open(self) -> Client:
-        """A new client. Raises BusyError."""
+        """A new client. Raises BusyError, and what a selector of others raises when it is made."""
         with self._count_lock:
             if self._clients >= self._most:
                 raise BusyError(
@@ -63,7 +63,11 @@ class Service:
                 )
             self._clients += 1
             self.metrics.clients.set(self._clients)
-        return Client(self, self._make_session())
+        try:
+            return Client(self, self._make_session())
+        except BaseException:
+            self._left()
+            raise
 
     def _left(self) -> None:
         with self._count_lock:

@@ -78,7 +78,9 @@ class VlaEvalServer:
     def _serve(self, connection: ServerConnection) -> None:
         try:
             client = self._service.open()
-        except RequestError as error:
+        except UserError as error:
+            if isinstance(error, PluginError):
+                log.exception("the selector failed")
             self._send(connection, *self._refused(str(error)), 0)
             return
         self._connections.add(connection)
