@@ -209,6 +209,20 @@ def test_messages_compressed_one_by_one(tmp_path: Path) -> None:
             next(messages)
 
 
+@pytest.mark.parametrize("mode", ["''", "FILE"])
+def test_messages_are_compressed_though_the_metadata_deny_it(tmp_path: Path, mode: str) -> None:
+    data = zstandard.compress(image_message(1, 5))
+    path = write_bag(tmp_path / "bag", [RawMessage("/image", RAW_IMAGE, 1, data)])
+    place = path / "metadata.yaml"
+    place.write_text(place.read_text().replace(
+        "compression_mode: ''", f"compression_mode: {mode}"))
+    with Bag(path) as bag:
+        (found,) = bag.messages(["/image"])
+        assert int(found.message.data[0]) == 5
+        (note,) = bag.notes
+    assert "are compressed one by one, which no metadata.yaml says: they were unpacked" in note
+
+
 def test_a_message_of_another_definition(tmp_path: Path) -> None:
     path = write_bag(tmp_path / "bag", [RawMessage("/image", RAW_IMAGE, 1, b"\0\1\0\0" + b"\xff")])
     with Bag(path) as bag, pytest.raises(BagError, match="no valid sensor_msgs/msg/Image"):

@@ -127,7 +127,9 @@ class Bag:
 
     def _dropped(self, why: _NoMessage) -> None:
         """One message among good ones, which the node drops as well; `shortfalls` counts it."""
-        note = f"dropped: {why}"
+        self._note(f"dropped: {why}")
+
+    def _note(self, note: str) -> None:
         if note not in self.notes:
             self.notes.append(note)
 
@@ -160,7 +162,7 @@ class Bag:
 
     def _parsed(self, raw: Raw) -> Any:
         channel, data = raw.channel, raw.data
-        if self._by_message:
+        if self._by_message or data.startswith(ZSTD_MAGIC):  # no CDR begins so
             data = self._unpacked(raw)
         try:
             store = store_for(channel.type_name, channel.definition)
@@ -173,13 +175,15 @@ class Bag:
                              "since the recording?") from error
 
     def _unpacked(self, raw: Raw) -> bytes:
-        """The message of a bag that is compressed message by message; plain ones stay plain."""
+        """The message of a bag that is compressed message by message, whatever its metadata say;
+        plain ones stay plain."""
         if not raw.data.startswith(ZSTD_MAGIC):
-            note = (f"metadata.yaml of {self.path} says that messages are compressed, but they are "
-                    "not: they were taken as they are")
-            if note not in self.notes:
-                self.notes.append(note)
+            self._note(f"metadata.yaml of {self.path} says that messages are compressed, but they "
+                       "are not: they were taken as they are")
             return raw.data
+        if not self._by_message:
+            self._note(f"messages of {self.path} are compressed one by one, which no metadata.yaml "
+                       "says: they were unpacked")
         most = limit("bag_chunk_bytes")
         try:
             data = zstandard.ZstdDecompressor().stream_reader(raw.data).read(most + 1)
