@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
+import re
 
 import numpy as np
 import pytest
@@ -111,6 +112,11 @@ def test_a_joint_limit_is_named():
         (urdf().replace('velocity="1"', 'velocity="0"'), "l0", "tool0", "joint j5 .* velocity=0"),
         (urdf().replace('lower="-3.0"', 'lower="low"'), "l0", "tool0", "joint j5 has lower='low'"),
         (urdf().replace('xyz="0 0 0.1"', 'xyz="0 0"'), "l0", "tool0", "xyz='0 0' .* 3 number"),
+        (re.sub("<limit.*?/>", "", urdf()), "l0", "tool0", "joint j5 is revolute and has no limit"),
+        (urdf().replace('axis xyz="0 0 1"', 'axis xyz="0 0 0"'), "l0", "tool0",
+         "joint j5 has axis xyz='0 0 0'"),
+        (urdf().replace("<limit", '<mimic joint="j0"/><limit'), "l0", "tool0",
+         r"joint j5 follows joint j0 \(mimic\)"),
         (urdf().replace('rpy="0 0 0"', 'rpy="0 nan 0"'), "l0", "tool0", "rpy='0 nan 0'"),
     ],
 )

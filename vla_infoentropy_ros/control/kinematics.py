@@ -197,9 +197,24 @@ def _joint(element: ElementTree.Element) -> Joint:
     name, kind = element.get("name", ""), element.get("type", "")
     if kind not in (*_MOVING, "fixed"):
         raise KinematicsError(f"joint {name} is {kind}; the chain may hold {', '.join(_MOVING)}")
-    origin, axis, limit = (element.find(tag) for tag in ("origin", "axis", "limit"))
+    origin, axis, limit, mimic = map(element.find, ("origin", "axis", "limit", "mimic"))
+    if mimic is not None:
+        raise KinematicsError(
+            f"joint {name} follows joint {mimic.get('joint')} (mimic) in robot_description; the "
+            "chain may hold joints that move alone: set command.tool_frame to a link before it"
+        )
+    if limit is None and kind in ("revolute", "prismatic"):
+        raise KinematicsError(
+            f"joint {name} is {kind} and has no limit in robot_description; give its lower, upper "
+            "and velocity, or call it continuous"
+        )
     rpy = _triple(name, origin, "rpy", "0 0 0")
     direction = _triple(name, axis, "xyz", "1 0 0")
+    if kind in _MOVING and not direction.any():
+        raise KinematicsError(
+            f"joint {name} has axis xyz='0 0 0' in robot_description; give the axis that it moves "
+            "about or along"
+        )
     quaternion = rpy_quaternion(rpy)
     bounded = limit is not None and kind != "continuous"
     return Joint(

@@ -180,6 +180,12 @@ class CommandSettings:
                 f"command.workspace_low={list(low)} is not below command.workspace_high="
                 f"{list(high)} on every axis; swap the two"
             )
+        if self.gripper_action and self.gripper_open_position == self.gripper_closed_position:
+            raise SettingError(
+                f"command.gripper_open_position={self.gripper_open_position} is "
+                "command.gripper_closed_position too: the gripper would never move; give what "
+                "its action takes as open and as closed"
+            )
         for name in ("base_frame", "tool_frame"):
             frame = getattr(self, name)
             if not frame or frame.startswith("/") or any(map(str.isspace, frame)):
