@@ -107,7 +107,7 @@ def test_a_name_that_ros_rejects_is_refused(name, text):
 def test_a_gripper_that_would_never_move_is_refused():
     same = {"command.gripper_open_position": 0.0}
     PolicyNodeSettings.from_values(same)  # the topic of the gripper takes 0 .. 1
-    with pytest.raises(SettingError, match="gripper_open_position=0.0 is .*never move"):
+    with pytest.raises(SettingError, match=r"gripper_open_position=0.0 is .*never move"):
         PolicyNodeSettings.from_values(same | {"command.gripper_action": "gripper/cmd"})
 
 
