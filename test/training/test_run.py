@@ -128,3 +128,12 @@ def test_settings_are_checked() -> None:
         evaluate(None, 0, 1, 1, "x")
     with pytest.raises(ValueError, match="count = 0"):
         evaluate(None, 0, 0, 1)
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_what_a_command_would_not_see_is_refused(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--weights", "elsewhere", command])
+    assert f"--weights stands before {command}; write it behind" in capsys.readouterr().err

@@ -56,7 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     test.add_argument("--workers", type=int, default=2)
     test.add_argument("--record", action="store_true",
                       help="add the result to training.json beside the weights")
-    options = parser.parse_args(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = parser.parse_args(arguments)
+    if options.command and arguments[0] != options.command:  # a subcommand's defaults win over it
+        parser.error(f"{arguments[0]} stands before {options.command}; write it behind")
     try:
         _run(options)
     except (UserError, OSError) as error:
