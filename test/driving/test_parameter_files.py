@@ -35,6 +35,8 @@ def test_values_stand_under_full_names_however_they_are_nested(written):
     ("content", "told"),
     [
         ("a: [", "cannot be read as YAML"),
+        ("? [a, b]\n: 1\n", "cannot be read as YAML.*unhashable"),
+        ("!!map a\n", "cannot be read as YAML.*expected a mapping"),
         ("a: &a [1]\nb: *a", "at most 0 are taken"),
         ("[" * 1000, "at most 64 are taken"),
         ("/**:\n  ros__parameters:\n    command.base_frame:\n", "command.base_frame has no value"),

@@ -49,14 +49,16 @@ _PRESETS = {"ur5": "ur5e"}
 _NODE = "servo_node"
 _READY_S = 300.0
 _TOLD = ("seed", "instruction", "steps", "reason")
+Key = tuple[str, str, str, int]
+"""Arm, controller, variant and seed."""
+
+
 class _Logged(Protocol):
     @property
     def revision(self) -> str: ...
 
 
 E = TypeVar("E", bound=_Logged)
-Key = tuple[str, str, str, int]
-"""Arm, controller, variant and seed."""
 
 
 @dataclass(frozen=True)

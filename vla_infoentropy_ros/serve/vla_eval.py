@@ -84,10 +84,12 @@ class VlaEvalServer:
             self._send(connection, *self._refused(str(error)), 0)
             return
         self._connections.add(connection)
-        with client, contextlib.suppress(ConnectionClosed, TimeoutError):
-            while True:
-                self._answer(connection, client, connection.recv(timeout=IDLE_S))
-        self._connections.discard(connection)
+        try:
+            with client, contextlib.suppress(ConnectionClosed, TimeoutError):
+                while True:
+                    self._answer(connection, client, connection.recv(timeout=IDLE_S))
+        finally:
+            self._connections.discard(connection)
 
     def _answer(self, connection: ServerConnection, client: Client, data: str | bytes) -> None:
         number, reply = 0, None
