@@ -100,7 +100,8 @@ def _episodes(job: tuple[str | None, range, str]) -> list[EpisodeResult]:
                 if control == "stale":
                     first.append(image)
                     image = first[0]
-                return policy.act(image, text).values
+                tokens = policy.act_batch(policy.preprocess([image]).image, [text])
+                return policy.nearest_action(tokens[0].tolist()).values  # it may learn still
 
             told = None
             if control == "wrong_instruction":

@@ -22,7 +22,7 @@ from vla_infoentropy_ros.serve.vla_eval import VlaEvalServer
 from vla_infoentropy_ros.training.libero import learner as module
 from vla_infoentropy_ros.training.libero.learner import Learner, act_together
 
-from .test_run import RECIPE
+from .test_run import untrained
 
 TOLD = (INSTRUCTIONS[0], INSTRUCTIONS[3], INSTRUCTIONS[14])  # of different lengths
 
@@ -30,7 +30,7 @@ TOLD = (INSTRUCTIONS[0], INSTRUCTIONS[3], INSTRUCTIONS[14])  # of different leng
 def made(folder: Path, seed: int) -> EmbeddedPolicy:
     """A policy with random weights, written to ``folder``."""
     torch.manual_seed(seed)
-    policy = EmbeddedPolicy(RECIPE.policy_config("made-up"))
+    policy = untrained()
     write_weights(folder / "policy.safetensors", policy.network, "made-up")
     write_text(folder / "policy.json", policy.config.dump())
     return EmbeddedPolicy.load(folder)

@@ -25,6 +25,14 @@ SMALL = Architecture(stem_width=4, vision_width=16, vision_blocks=1, vision_head
 RECIPE = Recipe(steps=40, batch=4, warmup=5, rescan=10, rate=1e-2, average=0.9, architecture=SMALL)
 
 
+def untrained() -> EmbeddedPolicy:
+    """Random weights, of which the head's keep to the actions: a word is no action."""
+    policy = EmbeddedPolicy(RECIPE.policy_config("made-up"))
+    with torch.no_grad():
+        policy.decoder.lm_head.weight[: policy.codec.vocab_size - policy.codec.bins] = 0.0
+    return policy
+
+
 def shard(path: Path, texts: list[str], count: int = 6, seed: int = 0) -> None:
     rng = np.random.default_rng(seed)
     made = Shard(texts, ["a_1", "b_1"], np.array([[0, 1]] * len(texts)))
@@ -153,7 +161,7 @@ def test_the_gripper_opens_with_one(data: Path) -> None:
 
 def test_the_self_test_knows_what_to_tell_it_and_finds_its_actions_sane() -> None:
     # A policy of whole words knows no others, and a server refuses what fails its self-test.
-    policy = EmbeddedPolicy(RECIPE.policy_config("made-up"))
+    policy = untrained()
     assert example_instruction(policy) in INSTRUCTIONS
     checks = {check.name: check for check in run_selftest(policy).checks}
     assert checks["action"].passed and checks["increments"].passed and checks["gripper"].passed
