@@ -127,6 +127,7 @@ def test_an_arm_that_moves_by_poses_stops_where_it_was_last_seen():
 @pytest.mark.parametrize(
     ("frame", "later_s", "told"),
     [
+        ("", 0.0, "ee_pose names no frame: let its publisher set header.frame_id to"),
         ("camera", 0.0, "ee_pose is in frame 'camera', not in command.base_frame='base_link'"),
         ("base_link", -60.0, "ee_pose is 6"),  # its driver died a minute ago
         ("base_link", None, "ee_pose is "),  # a relay repeats the last one

@@ -32,6 +32,7 @@ def ready(robot, node, heard):
 
 def pose(x, y, z):
     message = PoseStamped()
+    message.header.frame_id = "base_link"
     message.pose.position.x, message.pose.position.y, message.pose.position.z = x, y, z
     return message
 

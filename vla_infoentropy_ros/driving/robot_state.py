@@ -156,7 +156,7 @@ class RobotState:
             self._pose_problem = str(error)
             return
         pose = Pose(place.position, place.rotation)
-        self._pose_problem = self._problem(pose, "", place.stamp_ns)
+        self._pose_problem = self._problem(pose, settings.base_frame, place.stamp_ns)
         if not self._pose_problem:
             self._pose = pose, _News(place.arrival_s, place.stamp_ns)
 
@@ -220,7 +220,12 @@ class RobotState:
 
     def _problem(self, pose: Pose, frame: str, stamp_ns: int) -> str:
         base_frame = self._settings.base_frame
-        if frame and frame != base_frame:
+        if not frame:
+            return (
+                "ee_pose names no frame: let its publisher set header.frame_id to "
+                f"command.base_frame={base_frame!r}, if it is in that"
+            )
+        if frame != base_frame:
             return (
                 f"ee_pose is in frame {printable(frame)!r}, not in command.base_frame="
                 f"{base_frame!r}: transform it, or correct the parameter"

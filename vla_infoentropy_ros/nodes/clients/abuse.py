@@ -163,6 +163,7 @@ class AbusedRobot(Node):
         names = [f"joint_{number}" for number in range(600_000)]
         crowd = JointState(name=names, position=array("d", bytes(8 * len(names))))
         nowhere = PoseStamped()
+        nowhere.header.frame_id = "base_link"
         nowhere.pose.position.x = float("nan")
         return shown | {
             "frame_id of 1 MB": lambda: self._show(whole, "f" * 1_000_000),
