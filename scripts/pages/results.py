@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vla_infoentropy_ros.bench.libero_rows import DEFAULT
+
 Record = Mapping[str, Any]
 
 _CHOICES = {  # selector:=, and its row of episodes ("" with drafts, whose tokens are the same)
@@ -122,12 +124,12 @@ def _libero(record: Record) -> str:
     rows = record["rows"]
     table: list[tuple[str, ...]] = [
         ("row", "Spatial", "Object", "both, 95 %", "won, lost against dense", "difference, 95 %",
-         "steps", "tokens", "end to end, ms", "GMACs")
+         "the default won, lost against it", "steps", "tokens", "end to end, ms", "GMACs")
     ]
     for name, of in rows.items():
         parts = [of["suites"].get(f"libero_{suite}") for suite in ("spatial", "object")]
         low, high = of["difference_ci95"]
-        paired = name != "dense"
+        paired, default = name != "dense", of["default_against_it"]
         table.append((
             f"`{name}`",
             *(f"{part['successes']}/{part['episodes']}" if part else "" for part in parts),
@@ -135,6 +137,8 @@ def _libero(record: Record) -> str:
             f"{of['won_against_dense']}, {of['lost_against_dense']} of {of['pairs']}"
             if paired else "",
             f"{100 * low:+.0f} to {100 * high:+.0f} points" if paired else "",
+            f"{default['won']}, {default['lost']} of {default['pairs']}"
+            if paired and name != DEFAULT else "",
             f"{of['steps_mean']:.0f}", f"{of['fresh_mean']:.0f}",
             f"{of['policy_ms_median']:.0f}", f"{of['macs_mean'] / 1e9:.2f}",
         ))

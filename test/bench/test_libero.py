@@ -169,12 +169,16 @@ def test_rows_take_turns_and_those_that_are_finished_are_not_served(
     assert options.rows[4:] == ["random 64"]
 
 
-@pytest.mark.parametrize("preset", ["paper_infoentropy", "paper_vla_cache", "paper_vla_pruner"])
-def test_the_papers_rows_are_the_papers_presets(preset: str) -> None:
+@pytest.mark.parametrize(("preset", "name"), [
+    *((name, name) for name in ("paper_infoentropy", "paper_vla_cache", "paper_vla_pruner")),
+    ("policy", libero.DEFAULT),
+])
+def test_rows_of_presets_are_the_presets(preset: str, name: str) -> None:
     content = yaml.safe_load((ROOT / "config" / f"{preset}.yaml").read_text())
     published = PolicyNodeSettings.from_values(content["/**"]["ros__parameters"])
-    row = libero.ROWS[preset].row
-    assert (row.variant, row.schedule) == (published.node.selector, published.node.schedule)
+    row = libero.ROWS[name].row
+    served = PolicyNodeSettings.from_values({"selector": row.variant, "schedule": row.schedule})
+    assert (served.node, served.session.decode) == (published.node, published.session.decode)
     assert replace(SelectionSettings(), **row.settings) == published.selection
 
 
@@ -312,6 +316,7 @@ def test_rows_are_paired_by_initial_state() -> None:
     assert (figures["pairs"], figures["won_against_dense"], figures["lost_against_dense"]) == (
         2, 1, 1)
     assert figures["successes"] == 2 and figures["macs_mean"] == 1e9
+    assert libero._pairing(dense, ours) == {"pairs": 2, "won": 1, "lost": 1, "sign_test_p": 1.0}
     slow = libero._figures(ours | {("libero_object", 0, 3): outcome(3, False, 9000.0)}, dense)
     assert slow["policy_ms_median"] == 5.0, "one episode beside other work says nothing of a step"
     assert asdict(libero.ROWS["dense, wrong instruction"])["control"] == "wrong_instruction"

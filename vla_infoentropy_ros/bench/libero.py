@@ -30,7 +30,7 @@ import numpy as np
 
 from vla_infoentropy_ros import episode_log
 from vla_infoentropy_ros.bench.episodes import named
-from vla_infoentropy_ros.bench.libero_rows import ROWS, row_of
+from vla_infoentropy_ros.bench.libero_rows import DEFAULT, ROWS, row_of
 from vla_infoentropy_ros.bench.spreading import pin_of, spread
 from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.launch_runner.guardian import die_with_parent
@@ -70,8 +70,10 @@ def main(argv: Sequence[str]) -> int:
         for episodes in range(options.block, options.episodes + options.block, options.block):
             for name in rows:
                 _play_row(name, options, min(episodes, options.episodes))
-    table = {name: _figures(_outcomes(options.out, name), _outcomes(options.out, "dense"))
-             for name in rows}
+    ours = _outcomes(options.out, DEFAULT)
+    table = {name: _figures(played, _outcomes(options.out, "dense"))
+             | {"default_against_it": _pairing(ours, played)}
+             for name in rows for played in [_outcomes(options.out, name)]}
     _print(table)
     record = {"command": "python -m vla_infoentropy_ros bench libero",
               "options": {name: str(value) for name, value in vars(options).items()},
@@ -316,15 +318,14 @@ def _figures(played: Mapping[Key, Outcome], dense: Mapping[Key, Outcome]) -> dic
 
 def _counts(played: Mapping[Key, Outcome], dense: Mapping[Key, Outcome]) -> dict[str, Any]:
     won = sum(each.success for each in played.values())
-    pairs = [(each.success, dense[key].success) for key, each in played.items() if key in dense]
-    gained = sum(ours and not base for ours, base in pairs)
-    lost = sum(base and not ours for ours, base in pairs)
+    pairing = _pairing(played, dense)
+    pairs, gained, lost = pairing["pairs"], pairing["won"], pairing["lost"]
     figures: dict[str, Any] = {
         "successes": won, "episodes": len(played),
         "success_ci95": wilson_interval(won, len(played)),
-        "pairs": len(pairs), "won_against_dense": gained, "lost_against_dense": lost,
-        "difference_ci95": paired_difference(gained, lost, len(pairs)),
-        "sign_test_p": sign_test(gained, lost),
+        "pairs": pairs, "won_against_dense": gained, "lost_against_dense": lost,
+        "difference_ci95": paired_difference(gained, lost, pairs),
+        "sign_test_p": pairing["sign_test_p"],
     }
     # Of times the median: a day on two cores has hours in which something else runs.
     for name, middle in (("steps", np.mean), ("fresh", np.mean), ("macs", np.mean),
@@ -332,6 +333,14 @@ def _counts(played: Mapping[Key, Outcome], dense: Mapping[Key, Outcome]) -> dict
         values = [getattr(each, name) for each in played.values()]
         figures[f"{name}_{middle.__name__}"] = float(middle(values)) if values else 0.0
     return figures
+
+
+def _pairing(ours: Mapping[Key, Outcome], theirs: Mapping[Key, Outcome]) -> dict[str, Any]:
+    """On the initial states that both have played: those that ours alone won, and theirs alone."""
+    pairs = [(each.success, theirs[key].success) for key, each in ours.items() if key in theirs]
+    won = sum(mine and not other for mine, other in pairs)
+    lost = sum(other and not mine for mine, other in pairs)
+    return {"pairs": len(pairs), "won": won, "lost": lost, "sign_test_p": sign_test(won, lost)}
 
 
 def _print(table: Mapping[str, Mapping[str, Any]]) -> None:

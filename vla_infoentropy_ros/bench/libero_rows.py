@@ -46,6 +46,10 @@ ROWS = {
 }
 
 
+DEFAULT = "attention_drift 64 window"
+"""The row of config/policy.yaml."""
+
+
 def row_of(name: str) -> Played:
     """A row of `ROWS`, else what the name says by itself: a variant. Raises SettingError."""
     return ROWS.get(name) or Played(Row(str(Variant.parse(name))))
