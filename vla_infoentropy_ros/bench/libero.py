@@ -70,9 +70,8 @@ def main(argv: Sequence[str]) -> int:
         for episodes in range(options.block, options.episodes + options.block, options.block):
             for name in rows:
                 _play_row(name, options, min(episodes, options.episodes))
-    ours = _outcomes(options.out, DEFAULT)
-    table = {name: _figures(played, _outcomes(options.out, "dense"))
-             | {"default_against_it": _pairing(ours, played)}
+    dense, ours = (_outcomes(options.out, name) for name in ("dense", DEFAULT))
+    table = {name: _figures(played, dense) | {"default_against_it": _pairing(ours, played)}
              for name in rows for played in [_outcomes(options.out, name)]}
     _print(table)
     record = {"command": "python -m vla_infoentropy_ros bench libero",
