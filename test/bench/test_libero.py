@@ -169,6 +169,18 @@ def test_rows_take_turns_and_those_that_are_finished_are_not_served(
     assert options.rows[4:] == ["random 64"]
 
 
+def test_a_run_begins_at_the_initial_state_that_is_asked_for_and_films_it(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(options, "--rows", "dense", "--first", "10", "--block", "2") == 0
+    file = options.out / "dense" / "libero_object-0.jsonl"
+    played = [json.loads(line)["initial_state"] for line in file.read_text().splitlines()]
+    assert played == [10, 11, 12]
+    assert file.with_suffix(".gif").read_bytes() == b"GIF of 10"
+    assert run(options, "--rows", "dense", "--first", "48") == 1
+    assert "error: --first 48: must lie in 0 .. 47" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("preset", "name"), [
     *((name, name) for name in ("paper_infoentropy", "paper_vla_cache", "paper_vla_pruner")),
     ("policy", libero.DEFAULT),
@@ -282,7 +294,9 @@ def test_a_cluster_gives_the_table_of_one_machine(
         assert run(options, *rows, "--block", "2", "--scheduler", cluster) == 0
         there = json.loads((options.out / "table.json").read_text())
         assert there["rows"] == here["rows"]
-    assert len(options.rows) == 12 and set(options.rows[:4]) == {"dense"}
+    # In turns of four, but for one that a worker began while the other still came to its own.
+    assert len(options.rows) == 12 and set(options.rows[:3]) == {"dense"}
+    assert options.rows[:8].count("random 64") >= 3
     assert set(options.revisions) == {"sha256-m"} == {there["options"]["revision"]}
     assert (options.out / "dense" / "libero_object-1.gif").read_bytes() == b"GIF of 0"
 

@@ -67,9 +67,9 @@ def main(argv: Sequence[str]) -> int:
         options.revision = options.revision or pin_of(shared["policy"])
         _play_elsewhere(rows, options)
     elif playing:
-        for episodes in range(options.block, options.episodes + options.block, options.block):
+        for states in _blocks(options):
             for name in rows:
-                _play_row(name, options, min(episodes, options.episodes))
+                _play_row(name, options, states)
     dense, ours = (_outcomes(options.out, name) for name in ("dense", DEFAULT))
     table = {name: _figures(played, dense) | {"default_against_it": _pairing(ours, played)}
              for name in rows for played in [_outcomes(options.out, name)]}
@@ -115,6 +115,10 @@ def _check_numbers(options: argparse.Namespace) -> None:
                        ("servers", options.workers)):
         if not 1 <= getattr(options, name) <= most:
             raise BenchError(f"--{name} {getattr(options, name)}: must lie in 1 .. {most}")
+    last = INITIAL_STATES - options.episodes
+    if not 0 <= options.first <= last:
+        raise BenchError(f"--first {options.first}: must lie in 0 .. {last}, since a task has "
+                         f"{INITIAL_STATES} initial states and --episodes is {options.episodes}")
 
 
 def _check_simulator(python: Path) -> None:
@@ -130,20 +134,27 @@ def _check_simulator(python: Path) -> None:
                          "the Python of another")
 
 
-def _play_row(name: str, options: argparse.Namespace, episodes: int) -> None:
-    """``episodes`` initial states of every task of every suite, ``options.workers`` tasks at a
-    time. What failed is tried once more, by a new server. Raises BenchError."""
+def _blocks(options: argparse.Namespace) -> list[range]:
+    """The initial states of a task that a row plays at a time."""
+    end = options.first + options.episodes
+    return [range(first, min(first + options.block, end))
+            for first in range(options.first, end, options.block)]
+
+
+def _play_row(name: str, options: argparse.Namespace, states: range) -> None:
+    """``states`` of every task of every suite, ``options.workers`` tasks at a time. What failed is
+    tried once more, by a new server. Raises BenchError."""
     said = {(suite, task): "" for suite in options.suites for task in options.tasks}
     for _ in range(2):
-        left = [job for job in said if _left(name, job, range(episodes), options.out)]
+        left = [job for job in said if _left(name, job, states, options.out)]
         if not left:
             return
-        said = dict(zip(left, _play_tasks(name, left, episodes, options), strict=True))
+        said = dict(zip(left, _play_tasks(name, left, states, options), strict=True))
     for sentence in filter(None, said.values()):
         raise BenchError(f"{sentence}; it failed twice. What is finished is kept")
 
 
-def _play_tasks(name: str, jobs: Sequence[tuple[str, int]], episodes: int,
+def _play_tasks(name: str, jobs: Sequence[tuple[str, int]], states: range,
                 options: argparse.Namespace) -> list[str]:
     """Tasks side by side, each with a server that has least to do: of each what `_play_task`
     says."""
@@ -157,7 +168,7 @@ def _play_tasks(name: str, jobs: Sequence[tuple[str, int]], episodes: int,
         def play(job: tuple[str, int]) -> str:
             url = free.get()
             try:
-                return _play_task(name, url, job, episodes, options, stack)
+                return _play_task(name, url, job, states, options, stack)
             finally:
                 free.put(url)
 
@@ -170,28 +181,27 @@ def _left(name: str, job: tuple[str, int], states: range, out: Path) -> list[int
     return [index for index in states if index not in done]
 
 
-def _play_task(name: str, url: str, job: tuple[str, int], episodes: int,
+def _play_task(name: str, url: str, job: tuple[str, int], states: range,
                options: argparse.Namespace, stack: ExitStack) -> str:
     """A suite's task by one worker process, ended with ``stack``; where and with what it failed,
     or ""."""
     file = _file(options.out, name, *job)
     file.parent.mkdir(parents=True, exist_ok=True)
-    told, failure = _simulate(name, url, job, range(episodes), file, options, stack)
+    told, failure = _simulate(name, url, job, states, file, options, stack)
     if not failure:
         print(f"{name}: {job[0]} {job[1]} {told}", flush=True)
         return ""
-    sentence = f"{_named(name, job, _left(name, job, range(episodes), options.out)[0])}: {failure}"
+    sentence = f"{_named(name, job, _left(name, job, states, options.out)[0])}: {failure}"
     print(sentence, file=sys.stderr, flush=True)
     return sentence
 
 
 def _simulate(name: str, url: str, job: tuple[str, int], states: range, file: Path,
-              options: argparse.Namespace, stack: ExitStack, films: bool = True,
-              ) -> tuple[str, str]:
+              options: argparse.Namespace, stack: ExitStack) -> tuple[str, str]:
     """Play what is not in ``file`` yet, until ``stack`` closes: the last that was said of it, and
     why it failed, or ""."""
     suite, task = job
-    filmed = ["--films", str(file.parent)] if films else []
+    filmed = ["--films", str(file.parent)] if states.start == options.first else []
     player = subprocess.Popen(  # noqa: S603 - our own command line
         [str(options.simulator), "-m", "vla_infoentropy_ros.libero.play", str(file),
          "--url", url, "--suites", suite, "--tasks", str(task), "--first", str(states.start),
@@ -225,11 +235,10 @@ def _play_elsewhere(rows: Sequence[str], options: argparse.Namespace) -> None:
     """All that is missing, by the workers of a scheduler. Raises UserError."""
     jobs = [
         Episode(name, job, index, options)
-        for first in range(0, options.episodes, options.block)
+        for states in _blocks(options)
         for name in rows
         for job in ((suite, task) for suite in options.suites for task in options.tasks)
-        for index in _left(name, job, range(first, min(first + options.block, options.episodes)),
-                           options.out)
+        for index in _left(name, job, states, options.out)
     ]
     played = spread(options.scheduler, _play_here, jobs,
                     lambda each: _named(each.row, each.job, each.initial_state))
@@ -250,7 +259,7 @@ def _play_here(each: Episode) -> dict[str, bytes]:
         file = Path(folder) / _file(Path(), each.row, *each.job).name
         states = range(each.initial_state, each.initial_state + 1)
         _, failure = _simulate(each.row, url, each.job, states, file, each.options,
-                               stack, films=each.initial_state == 0)
+                               stack)
         if failure:
             raise BenchError(failure)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
@@ -371,8 +380,10 @@ def _parser() -> argparse.ArgumentParser:
                         default=list(STEP_LIMITS))
     parser.add_argument("--tasks", nargs="+", type=int, choices=range(10), metavar="TASK",
                         default=list(range(10)), help="0 to 9 (default: all)")
+    parser.add_argument("--first", type=int, default=0,
+                        help="initial state of each task to begin with (default: %(default)s)")
     parser.add_argument("--episodes", type=int, default=25,
-                        help="initial states of each task, from the first on, at most 50")
+                        help="initial states of each task, from --first on (default: %(default)s)")
     parser.add_argument("--block", type=int, default=5, help="initial states of each task that a "
                         "row plays before it is the next row's turn (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="simulators at a time")
