@@ -82,6 +82,15 @@ def robot_of(child):
         robot.destroy_node()
 
 
+def graph_of(robot):
+    """What a robot knows of the nodes beside it: who it is met by, and on which topics."""
+    return {
+        "nodes": robot.get_node_names(),
+        "hears words": robot.mouth.get_subscription_count(),
+        "tells statuses": robot.count_publishers("policy_node/status"),
+    }
+
+
 def begin_to_move(robot):
     """It moves, and no step is under way."""
     until(lambda: robot.look() and robot.moving, "does not move", lambda: robot.status)
@@ -119,8 +128,9 @@ def test_a_killed_node_says_nothing_and_the_next_one_waits_for_the_operator():
                 lambda: (
                     runs(heir) and robot.statuses[statuses:] and robot.status.instruction == WORDS
                 ),
-                "the next node does not start",
-                patience_s=STARTING_S,
+                "the next node does not start, or is not met",
+                lambda: (len(robot.statuses) - statuses, robot.status, graph_of(robot)),
+                STARTING_S,
             )
             robot.twists.clear()
             until(lambda: robot.look() and len(robot.actions) > actions, "no action")
