@@ -7,11 +7,21 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from vla_infoentropy_ros.foreign.text import UserError, shown
 
+
+class OfPolicy(Protocol):
+    """An episode that says which policy played it."""
+
+    @property
+    def revision(self) -> str:
+        """Of the policy's weights."""
+
+
 Episode = TypeVar("Episode")
+Weighed = TypeVar("Weighed", bound=OfPolicy)
 
 
 class EpisodeLogError(UserError, ValueError):
@@ -38,6 +48,17 @@ def finished(path: Path | None, of: Callable[[Any], Episode]) -> list[Episode]:
             told = shown(line[:80].decode("utf-8", "replace"))
             raise EpisodeLogError(f"{path}, line {number}: no episode of this command: {told}; "
                                   "name another log") from error
+    return episodes
+
+
+def of_policy(path: Path | None, of: Callable[[Any], Weighed], revision: str) -> list[Weighed]:
+    """As `finished`, of episodes that say their policy. Raises EpisodeLogError where one is of
+    other weights than ``revision``."""
+    episodes = finished(path, of)
+    for each in episodes:
+        if each.revision != revision:
+            raise EpisodeLogError(f"{path} holds episodes of the policy {each.revision}, this is "
+                                  f"{revision}; name another log")
     return episodes
 
 

@@ -14,11 +14,11 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -27,7 +27,6 @@ from vla_infoentropy_ros.arms.models import ARMS
 from vla_infoentropy_ros.demo.cli import FIRST_SEED, count
 from vla_infoentropy_ros.demo.domain import DomainClaim
 from vla_infoentropy_ros.demo.launching import Launch, launch_command
-from vla_infoentropy_ros.episode_log import EpisodeLogError
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.report.machine import hardware, versions
@@ -51,14 +50,6 @@ _READY_S = 300.0
 _TOLD = ("seed", "instruction", "steps", "reason")
 Key = tuple[str, str, str, int]
 """Arm, controller, variant and seed."""
-
-
-class _Logged(Protocol):
-    @property
-    def revision(self) -> str: ...
-
-
-E = TypeVar("E", bound=_Logged)
 
 
 @dataclass(frozen=True)
@@ -88,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
     machine = {"hardware": hardware(), "versions": versions()}  # the load before ours
     revision = load_policy().revision
     played = {each.key: each for each in
-              logged(options.log, lambda line: Outcome(**line), revision)}
+              episode_log.of_policy(options.log, lambda line: Outcome(**line), revision)}
     for arm in options.arms:
         for outcome in run_arm(arm, options, played, revision):
             played[outcome.key] = outcome
@@ -134,17 +125,6 @@ def add_episode_arguments(parser: argparse.ArgumentParser, logs: Path) -> None:
                         help="append each episode to this file, and skip those in it")
     parser.add_argument("--logs", type=Path, default=logs, help="folder of what the nodes print")
     parser.add_argument("--json", metavar="FILE", help="write the table to a file as well")
-
-
-def logged(log: Path | None, of: Callable[[Any], E], revision: str) -> list[E]:
-    """The finished episodes in ``log``, each as ``of`` makes it of its line. Raises EpisodeLogError
-    where one is of other weights than ``revision``."""
-    episodes = episode_log.finished(log, of)
-    for each in episodes:
-        if each.revision != revision:
-            raise EpisodeLogError(f"{log} holds episodes of the policy {each.revision}, this is "
-                                  f"{revision}; name another log")
-    return episodes
 
 
 def _variant(text: str) -> str:

@@ -25,7 +25,7 @@ from statistics import median
 from typing import Any
 
 from vla_infoentropy_ros import episode_log
-from vla_infoentropy_ros.bench.arms import add_episode_arguments, logged, patient_parameters
+from vla_infoentropy_ros.bench.arms import add_episode_arguments, patient_parameters
 from vla_infoentropy_ros.bench.gazebo_truth import GazeboTruth, Poses, release
 from vla_infoentropy_ros.demo.domain import DomainClaim
 from vla_infoentropy_ros.demo.launching import NAMESPACE, Launch, launch_command
@@ -230,7 +230,8 @@ def main(argv: Sequence[str]) -> int:
 def _episodes(options: argparse.Namespace) -> Iterator[dict[str, list[Outcome]]]:
     """All variants on all seeds, in turn: all that ran so far, after each seed."""
     revision = load_policy().revision
-    log = {each.key: each for each in logged(options.log, lambda line: Outcome(**line), revision)}
+    log = {each.key: each for each in
+           episode_log.of_policy(options.log, lambda line: Outcome(**line), revision)}
     paces = dict.fromkeys(options.variants, options.pace)
     outcomes: dict[str, list[Outcome]] = {variant: [] for variant in options.variants}
     for seed in range(options.seed, options.seed + options.episodes):
