@@ -195,6 +195,9 @@ class World:
         self.env.sim.data.set_joint_qpos(joint, pose)
 
     def _settle(self) -> None:
+        # The one thing that the simulator's soft reset leaves as the last episode ended.
+        gripper = self.env.robots[0].gripper
+        gripper.current_action = np.zeros_like(gripper.current_action)
         self.env.sim.forward()
         for _ in range(SETTLING_STEPS):
             self.env.step(STAND_STILL)
