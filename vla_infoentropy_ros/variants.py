@@ -43,5 +43,6 @@ class Variant:
 
 
 RECOMMENDED = Variant("attention_drift", "window")
-"""What runs where nobody says otherwise: the fastest of what was measured to succeed as dense does,
-within a scene in a hundred (docs/results: episodes.json, steps.json)."""
+"""What runs where nobody says otherwise: the fastest of what was measured to succeed as dense does
+on the tabletop, within a scene in a hundred (docs/results: episodes.json, steps.json). On LIBERO it
+wins less often (docs/libero.md)."""

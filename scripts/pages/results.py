@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from adding import added
+
 from vla_infoentropy_ros.bench.libero_rows import DEFAULT
 
 Record = Mapping[str, Any]
@@ -42,8 +44,7 @@ def choosing(root: Path) -> str:
         "under noise": {name.removesuffix(f", {_NOISE}"): _success(of)
                         for name, of in rows.items() if name.endswith(f", {_NOISE}")},
         "on LIBERO": {_ON_LIBERO[name]: _success(of) if name == "dense" else _against_dense(of)
-                      for name, of in _load(root, "libero")["rows"].items()
-                      if name in _ON_LIBERO},
+                      for name, of in _libero_rows(root).items() if name in _ON_LIBERO},
     }
     table: list[tuple[str, ...]] = [
         ("`selector:=`", "speed-up", "milliseconds", "success, 95 %", "steps",
@@ -115,7 +116,13 @@ def _episodes(record: Record) -> str:
 
 def libero(root: Path) -> str:
     """What was played on LIBERO."""
-    return _libero(_load(root, "libero"))
+    return _libero({"rows": _libero_rows(root)})
+
+
+def _libero_rows(root: Path) -> dict[str, dict[str, Any]]:
+    """Of all that was played; times of the table that has most rows, played on one machine."""
+    tables = ("libero_first", "libero_second", "libero")
+    return added(*(_load(root, name)["rows"] for name in tables))
 
 
 def _libero(record: Record) -> str:
@@ -140,7 +147,8 @@ def _libero(record: Record) -> str:
             f"{default['won']}, {default['lost']} of {default['pairs']}"
             if paired and name != DEFAULT else "",
             f"{of['steps_mean']:.0f}", f"{of['fresh_mean']:.0f}",
-            f"{of['policy_ms_median']:.0f}", f"{of['macs_mean'] / 1e9:.2f}",
+            f"{of['policy_ms_median']:.0f}" if of["policy_ms_median"] else "",
+            f"{of['macs_mean'] / 1e9:.2f}",
         ))
     by_task = [
         f"{suite.title()}, by task:\n\n" + _markdown([("row", *map(str, range(10)))] + [
@@ -260,8 +268,9 @@ _TABLES: dict[str, Callable[[Record], str]] = {
     "abuse": _abuse, "abuse_mixed": _abuse, "arms": _arms, "arms_trajectory": _arms,
     "budgets": _episodes, "conditions": _conditions, "demo": _demo, "device": _steps,
     "episodes": _episodes, "flow": _flow, "gazebo": _gazebo, "launches": _launches,
-    "libero": _libero, "long_horizon": _long_horizon, "mutation": _mutation,
-    "mutation_before": _mutation, "selection": _selection, "steps": _steps,
+    "libero": _libero, "libero_first": _libero, "libero_second": _libero,
+    "long_horizon": _long_horizon, "mutation": _mutation, "mutation_before": _mutation,
+    "selection": _selection, "steps": _steps,
 }
 
 
