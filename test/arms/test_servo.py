@@ -97,12 +97,15 @@ def test_what_it_cannot_follow_halts_it(twist, frame, reason) -> None:
 def test_near_a_singular_pose_it_slows_down() -> None:
     """Reaching out: the nearer the elbow is to straight, the slower; never through it."""
     arm = ready("ur5")
-    speeds = [
-        float(drive(arm, [0.2, 0, 0, 0, 0, 0], PERIOD_S)[0]) / PERIOD_S for _ in range(400)
-    ]
-    assert arm.motion.status is ServoStatus.DECELERATE_FOR_APPROACHING_SINGULARITY
-    assert "decelerate for approaching singularity" in arm.problem
-    assert speeds[0] == pytest.approx(0.2, abs=0.01) and abs(speeds[-1]) < 0.02
+    speeds, told = [], []
+    for _ in range(400):
+        speeds.append(float(drive(arm, [0.2, 0, 0, 0, 0, 0], PERIOD_S)[0]) / PERIOD_S)
+        told.append((arm.motion.status, arm.problem))
+    slow = next(step for step, speed in enumerate(speeds) if speed < 0.02)
+    # Later it comes so near to the hard stop that rounding says on which side of it it stands.
+    assert told[slow][0] is ServoStatus.DECELERATE_FOR_APPROACHING_SINGULARITY
+    assert "decelerate for approaching singularity" in told[slow][1]
+    assert speeds[0] == pytest.approx(0.2, abs=0.01) and max(map(abs, speeds[slow:])) < 0.02
     assert arm.positions[2] > 0.1, "the elbow is not straight"
     back = drive(arm, [-0.2, 0, 0, 0, 0, 0], 0.5)
     assert back[0] < -0.01, "the way out is open"

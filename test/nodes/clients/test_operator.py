@@ -232,7 +232,8 @@ def test_a_goal_that_is_taken_up_when_nobody_waits_any_more_is_ended(run, monkey
         code, told = run("instruct", "open the box", "--time-limit", "600")
         assert code == 1 and "does not answer within 5 s" in told
         assert told.endswith("The instruction was ended")
-        assert endings == [(Reason.CANCELED, 0)]
+        ((reason, steps),) = endings
+        assert reason is Reason.CANCELED and steps <= 2  # a frame may come between goal and end
 
 
 def test_of_two_nodes_of_one_name_none_is_enabled(run):
