@@ -228,12 +228,11 @@ def test_a_goal_that_is_taken_up_when_nobody_waits_any_more_is_ended(run, monkey
     monkeypatch.setattr(operator.Operator, "_result", patient_once)
     monkeypatch.setattr(Goals, "_tell", lambda self, pursuit, reason, detail="": (
         endings.append((reason, pursuit.steps)), tell(self, pursuit, reason, detail)))
-    with driven(command__dry_run=True) as (robot, _, rig), robot.streaming(robot.look):
+    with driven(command__dry_run=True) as (_, _, rig):  # no frame comes between goal and end
         code, told = run("instruct", "open the box", "--time-limit", "600")
         assert code == 1 and "does not answer within 5 s" in told
         assert told.endswith("The instruction was ended")
-        ((reason, steps),) = endings
-        assert reason is Reason.CANCELED and steps <= 2  # a frame may come between goal and end
+        assert endings == [(Reason.CANCELED, 0)]
 
 
 def test_of_two_nodes_of_one_name_none_is_enabled(run):
