@@ -13,7 +13,7 @@ MESSAGES = [folder.rstrip("/") for folder in glob("scripts/*_msgs/") + glob("scr
 
 setup(
     name=NAME,
-    version="0.2.0",
+    version="0.3.0",
     description="ROS 2 nodes that run vision-language-action policies with temporally reused "
     "KV caches",
     long_description=Path("README.md").read_text(encoding="utf-8"),

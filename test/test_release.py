@@ -55,7 +55,7 @@ def test_bloom_can_read_it() -> None:
     changelog = get_changelog_from_path(str(SOURCE))
     assert changelog is not None
     releases = [(version, date) for version, date, _ in changelog.foreach_version(reverse=True)]
-    assert [version for version, _ in releases] == ["0.2.0", "0.1.0"]
+    assert [version for version, _ in releases] == ["0.3.0", "0.2.0", "0.1.0"]
     assert releases[0][0] == PACKAGE.version and all(date is not None for _, date in releases)
     PACKAGE.validate()
     assert PACKAGE.licenses and PACKAGE.maintainers and PACKAGE.description

@@ -44,5 +44,5 @@ class Variant:
 
 RECOMMENDED = Variant("attention_drift", "window")
 """What runs where nobody says otherwise: the fastest of what was measured to succeed as dense does
-on the tabletop, within a scene in a hundred (docs/results: episodes.json, steps.json). On LIBERO it
-wins less often (docs/libero.md)."""
+on the tabletop, within a scene in a hundred (docs/results: budgets.json, steps.json), and on LIBERO
+within some points (docs/libero.md)."""

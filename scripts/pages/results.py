@@ -38,7 +38,8 @@ _ABOUT = ("command", "options", "hardware", "versions", "definitions", "limits",
 
 def choosing(root: Path) -> str:
     """Every selector worth choosing, by what was measured."""
-    steps, rows = _load(root, "steps")["variants"], _load(root, "episodes")["rows"]
+    steps = _load(root, "steps")["variants"]
+    rows = _load(root, "episodes")["rows"] | _load(root, "noise")["rows"]
     most = rows | _load(root, "budgets")["rows"]
     elsewhere = {
         "under noise": {name.removesuffix(f", {_NOISE}"): _success(of)
@@ -84,6 +85,8 @@ def _origin(name: str, record: Record) -> str:
     command = record.get("command", "python -m vla_infoentropy_ros " + _UNNAMED.get(name, ""))
     where = record.get("hardware") or record.get("measured_on", {})
     parts = [f"`{command.removeprefix('python -m vla_infoentropy_ros ')}`"]
+    if version := record.get("versions", {}).get("vla_infoentropy_ros"):
+        parts.append(f"version {version}")
     if where:
         parts.append(where.get("gpu") or f"{where['cores']} cores of {where['cpu']}")
         parts.append(f"load at the start {where['load_1min_at_start']}")
@@ -131,7 +134,7 @@ def _libero(record: Record) -> str:
     rows = record["rows"]
     table: list[tuple[str, ...]] = [
         ("row", "Spatial", "Object", "both, 95 %", "won, lost against dense", "difference, 95 %",
-         "the default won, lost against it", "steps", "tokens", "end to end, ms", "GMACs")
+         "the default of its time won, lost", "steps", "tokens", "end to end, ms", "GMACs")
     ]
     for name, of in rows.items():
         parts = [of["suites"].get(f"libero_{suite}") for suite in ("spatial", "object")]

@@ -9,7 +9,7 @@ from test.selection.helpers import N, attended, chosen, input_of
 from vla_infoentropy_ros.selection import SelectionSettings, build_selector
 
 
-def test_attention_drift_is_drift_times_mass_plus_mean():
+def test_attention_drift_is_root_of_drift_times_mass_plus_mean():
     embeddings = torch.ones(N, 3)
     embeddings[2, 0] += 4.0  # drift 4 at mass 1e-3
     embeddings[5, 0] += 1.0  # drift 1 at high mass
@@ -27,6 +27,21 @@ def test_attention_drift_is_drift_times_mass_plus_mean():
     assert chosen(two, input_of(embeddings=embeddings, attention=attention)) == [2, 7]
 
 
+def test_the_exponent_decides_between_what_moved_and_what_is_looked_at():
+    embeddings = torch.ones(N, 3)
+    embeddings[2, 0] += 36.0  # drift 36 at mass 1e-3
+    embeddings[5, 0] += 1.0  # drift 1 at mass a
+    attention = attended({5: 0.4})
+    mass = attention.text.mean((0, 1))
+    ratio = float((mass[5] + mass.mean()) / (mass[2] + mass.mean()))
+    assert 36**0.5 < ratio < 36  # so the root chooses 5, the drift itself 2
+    given = input_of(embeddings=embeddings, attention=attention)
+    for exponent, expected in ((None, [5]), (0.5, [5]), (1.0, [2]), (0.0, [5])):
+        told = {} if exponent is None else {"drift_exponent": exponent}
+        settings = SelectionSettings(fresh_tokens=1, **told)
+        assert chosen(build_selector("attention_drift", settings=settings), given) == expected
+
+
 def test_attention_drift_follows_the_action_rows_only_when_told():
     embeddings = torch.ones(N, 3)
     embeddings[[3, 9], 0] += 1.0  # alike, and alike to the words: the tie would go to 3
@@ -41,7 +56,7 @@ def test_attention_drift_follows_the_action_rows_only_when_told():
 
 def test_attention_drift_adaptive_takes_what_covers_the_score():
     embeddings = torch.ones(N, 3)
-    embeddings[:4, 0] += torch.tensor([8.0, 4.0, 2.0, 1.0])  # uniform mass: score ~ drift
+    embeddings[:4, 0] += torch.tensor([64.0, 16.0, 4.0, 1.0])  # uniform mass: score ~ its root
     given = input_of(embeddings=embeddings)
 
     def fresh(coverage, least=0, most=16):

@@ -117,9 +117,10 @@ ROWS = {
     "attention_drift 32, action rows": _drift(32, drift_rows="text_and_action"),
     "attention_drift 48, expert rows": _drift(48, drift_rows="action"),
     "attention_drift 32, expert rows": _drift(32, drift_rows="action"),
-    "attention_drift 64, root": _drift(64, drift_exponent=0.5),
-    "attention_drift 64 window, root": _drafted(_drift(64, drift_exponent=0.5)),
-    "attention_drift 48, root": _drift(48, drift_exponent=0.5),
+    # The drift itself, the default of version 0.2.0, where its root is now.
+    "attention_drift 64, linear": _drift(64, drift_exponent=1.0),
+    "attention_drift 64 window, linear": _drafted(_drift(64, drift_exponent=1.0)),
+    "attention_drift 48, linear": _drift(48, drift_exponent=1.0),
     **{
         f"random {tokens}": Row("random", settings={"fresh_tokens": tokens})
         for tokens in (64, 48, 32)
@@ -134,7 +135,7 @@ _DISTURBED = {
     "vla_cache": Row("vla_cache"),
     "vla_cache, pixels": Row("vla_cache", settings={"patch_block": 1}),
     "attention_drift 64": _drift(64),
-    "attention_drift 64, root": _drift(64, drift_exponent=0.5),
+    "attention_drift 64, linear": _drift(64, drift_exponent=1.0),
     "attention_drift 48": _drift(48),
 }
 ROWS |= {

@@ -11,7 +11,7 @@ from vla_infoentropy_ros.variants import Variant
 
 _NAMES = (
     "fastv 128", "fastv 64", "attention_drift 64", "attention_drift 64 window",
-    "attention_drift 64 window, root",
+    "attention_drift 64 window, linear",
     "attention_drift 48", "attention_drift 48 window", "attention_drift 32", "attention_drift 24",
     "random 64", "stale",
 )

@@ -40,7 +40,7 @@ _READ_BY: Mapping[str, tuple[str, ...]] = {
     "info_entropy": ("form", "k1", "k2", "horizon", "schedule", "static_cap", "static_threshold",
                      "staleness", "reuse_from_layer", "grey_levels", "attention_mode",
                      "attention_layers", "words"),
-    "attention_drift": ("fresh_tokens", "attention_layers"),
+    "attention_drift": ("fresh_tokens", "drift_exponent", "attention_layers"),
     "random": ("fresh_tokens", "seed"),
     "stale": (),
 }

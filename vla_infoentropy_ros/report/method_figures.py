@@ -50,7 +50,8 @@ _SIGNALS = {  # in the units of TokenSelection.msg, with their source
     "drift, |e - e_ref|": ("attention_drift", "drift"),
 }
 _CLIP = (800, 450)  # pixels
-OF = f"{DRIVES}, {SelectionSettings().fresh_tokens} tokens"
+_OURS = SelectionSettings()
+OF = f"{DRIVES}, {_OURS.fresh_tokens} tokens, drift_exponent {_OURS.drift_exponent}"
 """Which defaults the pictures show; it stands in their files, for whoever changes a default."""
 
 Steps = Mapping[str, Sequence[StepResult]]

@@ -25,10 +25,12 @@ from vla_infoentropy_ros.selection.staleness import drift
 
 
 class AttentionDrift:
-    """The top ``fresh_tokens`` by drift x (m + mean m).
+    """The top ``fresh_tokens`` by drift^p x (m + mean m), p ``drift_exponent``.
 
     m is last step's attention mass on the token: to first order, drift x m is how much the rows
-    that decide the action would change if the token were brought up to date. The mean is added
+    that decide the action would change if the token were brought up to date. A token's keys and
+    values of deeper layers go stale by what changed around it too, of which its own drift tells
+    nothing: so p is below 1, and attention decides more. The mean is added
     so that a token nobody looked at yet still comes to its turn. The budget is fixed: a threshold
     would starve when the arm stalls. With the adaptive schedule it is the fewest tokens that
     hold ``coverage`` of the score, between ``least_tokens`` and ``fresh_tokens``.

@@ -70,8 +70,8 @@ class SelectionSettings:
                            "instruction's and its template's, action = the action tokens fed back "
                            "or the rows of a flow's expert, text_and_action = both",
                            choices=("text", "action", "text_and_action"))
-    drift_exponent: float = knob(1.0, "attention_drift: power of the drift in the score",
-                                 low=0.0, high=4.0)
+    drift_exponent: float = knob(0.5, "attention_drift: power of the drift in the score; the "
+                                 "lower, the more the attention decides", low=0.0, high=4.0)
     coverage: float = knob(0.9, "attention_drift with the adaptive schedule: share of the score "
                            "that the recomputed tokens must hold", low=0.0, high=1.0)
     least_tokens: int = knob(8, "attention_drift with the adaptive schedule: fewest tokens "
