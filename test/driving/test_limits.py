@@ -45,6 +45,10 @@ WIDER = {
     "command.workspace_high": (1.0, 1.0, 1.5),
     "command.base_frame": "world",
     "command.hold_periods": 9.0,
+    "session.accept_bins": 4,
+    # Whoever enabled it enabled a policy that sees.
+    "selector": "stale",
+    "selection.fresh_tokens": 0,
 }
 
 

@@ -44,3 +44,33 @@ def test_a_budget_of_every_token_is_told_where_nothing_is_reused_indeed(
     session.set_instruction(INSTRUCTION)
     reused = [session.step([pictures(1)[0]]).report.reused for _ in range(4)]
     assert (max(reused) == 0) == (bool(named) or selector == "dense")
+
+
+NONE = replace(USUAL, fresh_tokens=0)
+
+
+@pytest.mark.parametrize(("selector", "settings", "told"), [
+    ("stale", USUAL, "selector=stale"),
+    ("attention_drift", NONE, "selection.fresh_tokens=0 with selector=attention_drift"),
+    ("random", NONE, "selection.fresh_tokens=0 with selector=random"),
+    ("info_entropy", replace(NONE, form="half_drift"), "selection.fresh_tokens=0"),
+    ("stale", replace(USUAL, keyframe_every=2), ""),
+    ("attention_drift", replace(NONE, age_limit=3), ""),
+    ("attention_drift", replace(USUAL, fresh_tokens=1), ""),
+    ("info_entropy", NONE, ""),
+    ("vla_cache", replace(USUAL, cache_evicted=0), ""),
+    ("dense", NONE, ""),
+])
+def test_who_acts_on_the_first_picture_throughout_is_told_so(
+    selector: str, settings: SelectionSettings, told: str
+) -> None:
+    policy = tiny_flow_policy()
+    notes = [note for note in notes_on(policy, selector, settings, SessionOptions())
+             if "first picture" in note]
+    assert [note.startswith(told) for note in notes] == [True] * bool(told)
+    session = Session(policy, build_selector(selector, settings=settings))
+    session.set_instruction(INSTRUCTION)
+    first = session.step([pictures(1)[0]])
+    later = [session.step([picture]).report for picture in pictures(4)]
+    assert first.report.fresh > 0
+    assert (max(report.fresh for report in later) == 0) == bool(told)

@@ -107,11 +107,18 @@ class Commander:
             self.interlock.dry_run = settings.dry_run
             if settings.dry_run:
                 self.drain()
-            elif wider and self.interlock.enabled:
-                self.stop()
-                self.interlock.revoke(f"{', '.join(wider)} now allows what it did not")
+            elif wider:
+                self.revoke(f"{', '.join(wider)} now allows what it did not")
             self._ready()
             self._tighten()
+
+    def revoke(self, reason: str) -> None:
+        """Stop an enabled robot, and enable it no more until somebody does: the enable was given
+        for something else. reason: half a sentence."""
+        with self.lock:
+            if self.interlock.enabled:
+                self.stop()
+                self.interlock.revoke(reason)
 
     def _tighten(self) -> None:
         held, settings, aim = self._hold.command, self.settings, self.aim

@@ -177,9 +177,11 @@ class Driver:
     def configure(self, settings: PolicyNodeSettings, changed: set[str]) -> None:
         """Valid new settings; changed: their parameters' names. A selector is exchanged between
         two steps."""
-        self.settings = settings
+        before, self.settings = self.settings, settings
         if any(name.startswith("command.") for name in changed):
             self.commander.configure(settings.command)
+        if reason := settings.looser_than(before):
+            self.commander.revoke(reason)
         runner = self.runner
         if runner is None:
             return

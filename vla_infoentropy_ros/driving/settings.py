@@ -22,7 +22,7 @@ from vla_infoentropy_ros.selection import (
     build_selector,
     selector_names,
 )
-from vla_infoentropy_ros.session import DECODE_MODES, SessionOptions
+from vla_infoentropy_ros.session import DECODE_MODES, SessionOptions, on_blindness
 from vla_infoentropy_ros.variants import RECOMMENDED, Variant
 
 
@@ -171,6 +171,15 @@ class PolicyNodeSettings:
     def build_selector(self) -> Any:
         """The selector these settings describe."""
         return build_selector(self.node.selector, self.node.schedule, self.selection)
+
+    def looser_than(self, other: PolicyNodeSettings) -> str:
+        """Why an enable that was given for the others does not hold for these, half a sentence;
+        empty where it does. Of how the policy runs; limits of commands have their own rule."""
+        blind = on_blindness(self.node.selector, self.selection)
+        if blind and not on_blindness(other.node.selector, other.selection):
+            return blind
+        bins = self.session.accept_bins > other.session.accept_bins
+        return "session.accept_bins now allows what it did not" if bins else ""
 
     def differences(self, other: PolicyNodeSettings) -> set[str]:
         """Names of the parameters whose values differ."""

@@ -59,8 +59,7 @@ def build_selector(
     settings = settings or SelectionSettings()
     build = plugins.builder(name, _BUILDERS) or _BUILDERS[name]
     selector = build(settings, schedule)
-    refreshes = settings.top_up_to or settings.age_limit or settings.keyframe_every
-    return WithRefresh(selector, settings) if selector.reuses and refreshes else selector
+    return WithRefresh(selector, settings) if selector.reuses and settings.refreshes else selector
 
 
 __all__ = [

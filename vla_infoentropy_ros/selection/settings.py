@@ -131,6 +131,11 @@ class SelectionSettings:
                 f"cache_layers={self.cache_layers}: give rising layer numbers, at least one"
             )
 
+    @property
+    def refreshes(self) -> bool:
+        """Whether something is recomputed on top of what the selector chooses."""
+        return bool(self.top_up_to or self.age_limit or self.keyframe_every)
+
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> SelectionSettings:
         """From parameter names and values; unknown names are an error that lists the known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import vla_infoentropy_ros.models  # noqa: F401 - judges the transformers that is installed
 from vla_infoentropy_ros.session.alone import decide_alone
-from vla_infoentropy_ros.session.notes import notes_on
+from vla_infoentropy_ros.session.notes import notes_on, on_blindness
 from vla_infoentropy_ros.session.options import DECODE_MODES, SessionOptions
 from vla_infoentropy_ros.session.report import SelectionReport, StepResult
 from vla_infoentropy_ros.session.session import (
@@ -26,4 +26,5 @@ __all__ = [
     "decide_alone",
     "decoding",
     "notes_on",
+    "on_blindness",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.selection import SelectionSettings
-from vla_infoentropy_ros.selection.budget import budget_of
+from vla_infoentropy_ros.selection.budget import blind, budget_of
 from vla_infoentropy_ros.session.options import SessionOptions
 from vla_infoentropy_ros.session.session import decoding
 
@@ -13,9 +13,20 @@ from vla_infoentropy_ros.session.session import decoding
 def notes_on(
     policy: PolicyAdapter, selector: str, settings: SelectionSettings, options: SessionOptions
 ) -> list[str]:
-    """Of what was asked for and has no effect on this policy."""
+    """Of what was asked for and has no effect on this policy, or the policy none on the robot."""
     return [note for note in (_on_decoding(policy, options),
-                              _on_budget(policy, selector, settings)) if note]
+                              _on_budget(policy, selector, settings),
+                              on_blindness(selector, settings)) if note]
+
+
+def on_blindness(selector: str, settings: SelectionSettings) -> str:
+    """Empty but for what acts on an episode's first picture throughout."""
+    if not blind(selector, settings):
+        return ""
+    asked = (f"selector={selector}" if selector == "stale"
+             else f"selection.fresh_tokens=0 with selector={selector}")
+    return (f"{asked} recomputes nothing after an episode's first picture: a control to compare "
+            "with, which drives a robot blindly")
 
 
 def _on_decoding(policy: PolicyAdapter, options: SessionOptions) -> str:
