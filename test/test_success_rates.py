@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import pytest
 
-from vla_infoentropy_ros.success_rates import paired_difference, sign_test, wilson_interval
+from vla_infoentropy_ros.success_rates import (
+    mean_interval,
+    paired_difference,
+    sign_test,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,3 +54,11 @@ def test_a_paired_difference_has_an_interval(
 def test_more_that_differ_than_there_are_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="need won"):
         paired_difference(2, 2, 3)
+
+
+def test_the_interval_of_a_mean() -> None:
+    """s of 1, 2, 3, 4, 5 is 1.5811; 1.95996 s / sqrt(5) = 1.3859."""
+    assert mean_interval([3, 1, 5, 2, 4]) == pytest.approx((1.6141, 4.3859), abs=1e-4)
+    assert mean_interval([2.0, 2.0]) == (2.0, 2.0)
+    with pytest.raises(ValueError, match="needs two"):
+        mean_interval([1.0])

@@ -45,7 +45,7 @@ OTHER = "another picture"  # what the rest is measured against
 NEXT = "the next picture"  # what keeping keys is measured against
 PARTS = (16, 8, 4, 2)  # one token in so many is recomputed
 # Of what the next picture does, in the mean: a place to begin. With less, the shipped policies that
-# act by flow solve what dense does, in 4 to 15 % more steps (docs/flow.md).
+# act by flow solve what dense does, in 0 to 15 % more steps (docs/flow.md).
 BEARABLE = 0.6
 # Of what another picture does. Below it the rows do not see enough of one another for stale ones
 # to make fresh ones stale.

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from statistics import mean, stdev
 
 _Z95 = 1.959963984540054  # two-sided 95 % of the normal distribution
 
@@ -48,3 +50,11 @@ def paired_difference(won: int, lost: int, pairs: int) -> tuple[float, float]:
     differ, more, count = won + lost + 1, won - lost, pairs + 2
     spread = _Z95 * math.sqrt(differ - more**2 / count) / count
     return max(-1.0, more / count - spread), min(1.0, more / count + spread)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of a mean, by the normal distribution. Raises ValueError below two values."""
+    if len(values) < 2:
+        raise ValueError(f"{len(values)} value(s): an interval needs two")
+    middle, spread = mean(values), _Z95 * stdev(values) / math.sqrt(len(values))
+    return middle - spread, middle + spread

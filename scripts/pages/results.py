@@ -85,7 +85,7 @@ def _origin(name: str, record: Record) -> str:
     command = record.get("command", "python -m vla_infoentropy_ros " + _UNNAMED.get(name, ""))
     where = record.get("hardware") or record.get("measured_on", {})
     parts = [f"`{command.removeprefix('python -m vla_infoentropy_ros ')}`"]
-    if version := record.get("versions", {}).get("vla_infoentropy_ros"):
+    if version := (record.get("versions") or where).get("vla_infoentropy_ros"):
         parts.append(f"version {version}")
     if where:
         parts.append(where.get("gpu") or f"{where['cores']} cores of {where['cpu']}")

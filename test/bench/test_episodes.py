@@ -65,7 +65,8 @@ def played(monkeypatch):
         def map(self, _, jobs):
             for job in jobs:
                 jobs_played.append(job)
-                yield episodes.Outcome(job.instructions * (job.row == "dense"), 10, 48.0, 2.5)
+                steps = 10 if job.row == "dense" else 11 + job.seed % 2
+                yield episodes.Outcome(job.instructions * (job.row == "dense"), steps, 48.0, 2.5)
 
     monkeypatch.setattr(episodes, "ProcessPoolExecutor", Pool)
     return jobs_played
@@ -81,6 +82,8 @@ def test_a_run_goes_on_where_its_log_ends(tmp_path, played):
     table = json.loads(out.read_text())["rows"]
     assert (table["dense"]["successes"], table["dense"]["episodes"]) == (3, 3)
     assert table["attention_drift 48"]["lost_against_dense"] == 3
+    assert table["attention_drift 48"]["steps_beyond_dense_ci95"] == pytest.approx(
+        [0.680, 1.987], abs=1e-3)  # 1, 2, 1
 
 
 def test_passes_are_told(tmp_path, played, capsys):
