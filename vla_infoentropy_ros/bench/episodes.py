@@ -93,7 +93,7 @@ ROWS = {
     "attention_drift 40": _drift(40),
     "attention_drift 32": _drift(32),
     "attention_drift 24": _drift(24),
-    # The score is spread wide: 64 tokens hold less than half of it, so more coverage is 64 throughout.
+    # The score is spread wide: 64 tokens hold less than half, so more coverage is 64 throughout.
     "attention_drift adaptive": replace(_drift(64, coverage=0.4), schedule="adaptive"),
     "attention_drift 32, age 10": _drift(32, age_limit=10),
     **{
