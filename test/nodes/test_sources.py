@@ -2,6 +2,7 @@
 """An input has one source: a second publisher is a fault, seen over the real middleware."""
 
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from geometry_msgs.msg import PoseStamped
@@ -13,6 +14,7 @@ from std_srvs.srv import SetBool
 
 from test.nodes.harness import HELD, driven, image, until
 from test.nodes.policies import LOAD
+from vla_infoentropy_ros.nodes.publishers import NAMELESS, full_names
 from vla_infoentropy_ros.nodes.qos import CAMERA, LATCHED, NEWEST
 
 pytestmark = pytest.mark.usefixtures("ros")
@@ -38,6 +40,16 @@ def stranger():
         yield node
     finally:
         node.destroy_node()
+
+
+def test_a_node_that_is_met_before_its_name_is_called_so():
+    """As rmw_dds_common gives it: a process's publisher may be discovered first."""
+    ends = [
+        SimpleNamespace(node_namespace="_NODE_NAMESPACE_UNKNOWN_", node_name="_NODE_NAME_UNKNOWN_"),
+        SimpleNamespace(node_namespace="/", node_name="policy_node"),
+        SimpleNamespace(node_namespace="/left", node_name="robot"),
+    ]
+    assert full_names(ends) == ("/left/robot", "/policy_node", NAMELESS)
 
 
 @pytest.mark.parametrize("name", ["image", "instruction", "ee_pose"])

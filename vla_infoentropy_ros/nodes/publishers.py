@@ -9,6 +9,8 @@ from typing import Any
 from vla_infoentropy_ros.driving.sources import Crowd
 
 _CLOCK = "/clock"
+_UNKNOWN = "_NODE_NAME_UNKNOWN_"  # of rmw_dds_common, where an end is met before its node
+NAMELESS = "a node that has not told its name yet"
 
 
 def crowd(node: Any, topic: str) -> Crowd | None:
@@ -20,8 +22,15 @@ def crowd(node: Any, topic: str) -> Crowd | None:
 
 
 def full_names(ends: Iterable[Any]) -> tuple[str, ...]:
-    """Of the nodes at the ends of a topic, as often as each is there."""
-    return tuple(sorted(f"{end.node_namespace.rstrip('/')}/{end.node_name}" for end in ends))
+    """Of the nodes at the ends of a topic, as often as each is there; `NAMELESS` for one of which
+    no more is known."""
+    return tuple(sorted(map(_full_name, ends)))
+
+
+def _full_name(end: Any) -> str:
+    if end.node_name == _UNKNOWN:
+        return NAMELESS
+    return f"{end.node_namespace.rstrip('/')}/{end.node_name}"
 
 
 class TopicSources:
