@@ -82,6 +82,23 @@ def test_controls_change_what_is_said_and_shown(url: str, tmp_path: Path) -> Non
     assert len(FakeWorld.shown) == 1
 
 
+def test_grain_is_a_grey_level_and_the_same_again(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[np.ndarray] = []
+    act = PolicyClient.act
+    monkeypatch.setattr(PolicyClient, "act", lambda self, picture, told: (
+        shown.append(picture), act(self, picture, told))[1])
+    for name in ("a", "b"):
+        list(playing.play(tmp_path / name, url, ["libero_object"], [3], range(1), "grain"))
+    first, again = shown[:9], shown[9:]
+    assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
+    for picture, drawn in zip(again, FakeWorld.shown, strict=True):
+        off = picture.astype(int) - drawn
+        assert set(np.unique(off)) == ({-1, 0, 1} if drawn[0, 0, 0] else {0, 1}), "never below 0"
+        assert abs(off.mean()) < 0.1 or not drawn[0, 0, 0]
+
+
 def test_a_server_that_is_gone_costs_no_finished_episode(
     make: Make, url: str, tmp_path: Path  # noqa: F811
 ) -> None:

@@ -44,6 +44,8 @@ ROWS = {
 } | {
     "dense, wrong instruction": Played(TABLETOP_ROWS["dense"], "wrong_instruction"),
     "dense, first picture": Played(TABLETOP_ROWS["dense"], "stale"),
+    # How many episodes end otherwise for no reason at all.
+    "dense, one grey level": Played(TABLETOP_ROWS["dense"], "grain"),
 }
 
 

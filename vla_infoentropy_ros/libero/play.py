@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vla_infoentropy_ros import episode_log
 from vla_infoentropy_ros.episode_log import EpisodeLogError
@@ -27,7 +28,7 @@ from vla_infoentropy_ros.libero.world import RENDERINGS, World
 from vla_infoentropy_ros.video import Picture, write_video
 
 FILM_RATE = 20.0  # pictures per second, as the benchmark's controller steps
-CONTROLS = ("none", "wrong_instruction", "stale")
+CONTROLS = ("none", "wrong_instruction", "stale", "grain")
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,11 @@ def episode(world: World, index: int, control: str, client: PolicyClient | None,
     """The benchmark's initial state ``index``, by a policy or, without a client, the expert.
 
     wrong_instruction: told another of the suite's instructions; stale: shown the first picture
-    throughout. film: takes what the policy was shown.
+    throughout; grain: shown pictures that are off by a grey level. film: takes what the policy was
+    shown.
     """
     seed = seed_of(world.task, index)
+    noise = np.random.default_rng(seed)
     world.reset_to(index, seed)
     told = world.other_instruction(seed) if control == "wrong_instruction" else world.instruction
     waited, steps, done = 0.0, 0, False
@@ -81,6 +84,8 @@ def episode(world: World, index: int, control: str, client: PolicyClient | None,
         else:
             if picture is None or control != "stale":
                 picture = world.render()
+            if control == "grain":
+                picture = grained(picture, noise)
             if film is not None:
                 film.append(picture)
             asked = time.perf_counter()
@@ -94,6 +99,13 @@ def episode(world: World, index: int, control: str, client: PolicyClient | None,
         round(1e3 * waited / steps, 2), _mean(costs, "latency_ms"),
         _mean(costs[1:], "fresh"), _mean(costs, "macs"),
     )
+
+
+def grained(picture: NDArray[np.uint8], noise: np.random.Generator) -> NDArray[np.uint8]:
+    """Each value of a picture less by 1, as it is, or more by 1, at random: nothing that a person
+    or a policy could go by, and yet another picture."""
+    steps = noise.integers(-1, 2, picture.shape, np.int8)
+    return np.clip(picture + steps.astype(np.int16), 0, 255).astype(np.uint8)
 
 
 def _mean(steps: list[dict[str, float]], name: str) -> float:
