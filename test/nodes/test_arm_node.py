@@ -164,7 +164,8 @@ def test_a_second_commander_ends_in_a_standing_arm(scene) -> None:
         until(lambda: scene.status.fault, "no fault", lambda: scene.status)
         assert scene.status.fault_code == "two_commanders"
         reason = scene.status.fault_reason
-        assert "/rival" in reason or NAMELESS in reason, reason
+        others = (f"{name} publish on /twist_command: " for name in ("/rival", NAMELESS))
+        assert reason.startswith(tuple(f"/policy_node and {each}" for each in others)), reason
         scene.stands()
     finally:
         rival.destroy_node()

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said of settings that have no effect on a policy."""
+"""What is said of settings that have no effect on a policy, or of pictures that have none."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from test.models.tiny_flow import tiny_flow_policy
 from test.session.test_flow import INSTRUCTION, pictures
 from test.tiny_policy import TinyPolicy
+from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.selection import SelectionSettings, build_selector
-from vla_infoentropy_ros.session import Session, SessionOptions, notes_on
+from vla_infoentropy_ros.session import SelectionReport, Session, SessionOptions, notes_on
 
 USUAL = SelectionSettings()
 
@@ -22,6 +25,14 @@ def test_a_way_to_decode_that_has_nothing_to_do() -> None:
     assert "has no action tokens" in note
     assert notes_on(tiny_flow_policy(), "attention_drift", few, SessionOptions()) == []
     assert notes_on(TinyPolicy(), "dense", USUAL, window) == []
+
+
+def _stepped(
+    policy: PolicyAdapter, selector: str, settings: SelectionSettings, frames: Sequence[np.ndarray]
+) -> list[SelectionReport]:
+    session = Session(policy, build_selector(selector, settings=settings))
+    session.set_instruction(INSTRUCTION)
+    return [session.step([frame]).report for frame in frames]
 
 
 @pytest.mark.parametrize(("selector", "settings", "named"), [
@@ -40,10 +51,8 @@ def test_a_budget_of_every_token_is_told_where_nothing_is_reused_indeed(
     policy = tiny_flow_policy()
     notes = notes_on(policy, selector, settings, SessionOptions())
     assert [named in note and "16 visual tokens" in note for note in notes] == [True] * bool(named)
-    session = Session(policy, build_selector(selector, settings=settings))
-    session.set_instruction(INSTRUCTION)
-    reused = [session.step([pictures(1)[0]]).report.reused for _ in range(4)]
-    assert (max(reused) == 0) == (bool(named) or selector == "dense")
+    reports = _stepped(policy, selector, settings, pictures(1) * 4)
+    assert (max(report.reused for report in reports) == 0) == (bool(named) or selector == "dense")
 
 
 NONE = replace(USUAL, fresh_tokens=0)
@@ -68,9 +77,6 @@ def test_who_acts_on_the_first_picture_throughout_is_told_so(
     notes = [note for note in notes_on(policy, selector, settings, SessionOptions())
              if "first picture" in note]
     assert [note.startswith(told) for note in notes] == [True] * bool(told)
-    session = Session(policy, build_selector(selector, settings=settings))
-    session.set_instruction(INSTRUCTION)
-    first = session.step([pictures(1)[0]])
-    later = [session.step([picture]).report for picture in pictures(4)]
-    assert first.report.fresh > 0
+    first, *later = _stepped(policy, selector, settings, pictures(5))
+    assert first.fresh > 0
     assert (max(report.fresh for report in later) == 0) == bool(told)

@@ -95,30 +95,23 @@ class Commander:
             self._sink.close()
             self.aim = self.convention = None
 
-    def configure(self, settings: CommandSettings) -> None:
-        """Take over changed settings.
+    def configure(self, settings: CommandSettings, wider: str) -> None:
+        """Take over changed settings. wider: what the node is allowed now that it was not, a
+        sentence's half; empty where nothing.
 
         Becoming a dry run stops the robot. So does whatever allows more than before: the enable
         was given for less. What allows less applies to what is being sent, at once.
         """
         with self.lock:
-            wider = settings.wider_than(self.settings)
             self.settings = settings
             self.interlock.dry_run = settings.dry_run
             if settings.dry_run:
                 self.drain()
-            elif wider:
-                self.revoke(f"{', '.join(wider)} now allows what it did not")
+            elif wider and self.interlock.enabled:
+                self.stop()
+                self.interlock.revoke(wider)
             self._ready()
             self._tighten()
-
-    def revoke(self, reason: str) -> None:
-        """Stop an enabled robot, and enable it no more until somebody does: the enable was given
-        for something else. reason: half a sentence."""
-        with self.lock:
-            if self.interlock.enabled:
-                self.stop()
-                self.interlock.revoke(reason)
 
     def _tighten(self) -> None:
         held, settings, aim = self._hold.command, self.settings, self.aim

@@ -178,10 +178,9 @@ class Driver:
         """Valid new settings; changed: their parameters' names. A selector is exchanged between
         two steps."""
         before, self.settings = self.settings, settings
-        if any(name.startswith("command.") for name in changed):
-            self.commander.configure(settings.command)
-        if reason := settings.looser_than(before):
-            self.commander.revoke(reason)
+        wider = settings.wider_than(before)
+        if wider or any(name.startswith("command.") for name in changed):
+            self.commander.configure(settings.command, wider)
         runner = self.runner
         if runner is None:
             return

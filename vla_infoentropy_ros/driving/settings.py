@@ -172,14 +172,17 @@ class PolicyNodeSettings:
         """The selector these settings describe."""
         return build_selector(self.node.selector, self.node.schedule, self.selection)
 
-    def looser_than(self, other: PolicyNodeSettings) -> str:
+    def wider_than(self, other: PolicyNodeSettings) -> str:
         """Why an enable that was given for the others does not hold for these, half a sentence;
-        empty where it does. Of how the policy runs; limits of commands have their own rule."""
+        empty where it does."""
+        names = self.command.wider_than(other.command)
+        if self.session.accept_bins > other.session.accept_bins:
+            names.append("session.accept_bins")
+        reasons = [f"{', '.join(names)} now allows what it did not"] if names else []
         blind = on_blindness(self.node.selector, self.selection)
         if blind and not on_blindness(other.node.selector, other.selection):
-            return blind
-        bins = self.session.accept_bins > other.session.accept_bins
-        return "session.accept_bins now allows what it did not" if bins else ""
+            reasons.append(blind)
+        return "; ".join(reasons)
 
     def differences(self, other: PolicyNodeSettings) -> set[str]:
         """Names of the parameters whose values differ."""

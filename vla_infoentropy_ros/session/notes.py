@@ -13,7 +13,7 @@ from vla_infoentropy_ros.session.session import decoding
 def notes_on(
     policy: PolicyAdapter, selector: str, settings: SelectionSettings, options: SessionOptions
 ) -> list[str]:
-    """Of what was asked for and has no effect on this policy, or the policy none on the robot."""
+    """Of what was asked for and has no effect on this policy, and of pictures that have none."""
     return [note for note in (_on_decoding(policy, options),
                               _on_budget(policy, selector, settings),
                               on_blindness(selector, settings)) if note]
