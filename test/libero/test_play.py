@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from test.serve.conftest import Make, make, policy, service  # noqa: F401
+from test.tiny_policy import TinyPolicy
 from vla_infoentropy_ros.libero import play as playing
 from vla_infoentropy_ros.libero.client import PolicyClient, PolicyGone
+from vla_infoentropy_ros.serve.service import Answer, Client
 
 WORDS = "open the box"
 
@@ -22,7 +25,7 @@ class FakeWorld:
     shown: list[np.ndarray]
     actions: list[np.ndarray]
 
-    def __init__(self, suite: str, task: int, rendering: str) -> None:
+    def __init__(self, suite: str, task: int, rendering: str, cameras: Sequence[str]) -> None:
         self.suite, self.task, self.instruction, self.max_steps = suite, task, WORDS, 11
         self.resets: list[tuple[int, int]] = []
         FakeWorld.shown, FakeWorld.actions = [], []
@@ -34,9 +37,12 @@ class FakeWorld:
     def other_instruction(self, seed: int) -> str:
         return "close the box"
 
-    def render(self) -> np.ndarray:
+    def render(self, camera: str) -> np.ndarray:
         self.shown.append(np.full((16, 16, 3), len(self.shown), np.uint8))
         return self.shown[-1]
+
+    def state(self) -> np.ndarray:
+        return np.linspace(0.0, 0.1, 8) * len(self.actions)
 
     def step(self, action: np.ndarray) -> bool:
         self.actions.append(action)
@@ -82,13 +88,42 @@ def test_controls_change_what_is_said_and_shown(url: str, tmp_path: Path) -> Non
     assert len(FakeWorld.shown) == 1
 
 
+@pytest.mark.parametrize("control", ["none", "stale"])
+def test_a_policy_is_sent_what_it_takes(
+    make: Make, url: str, policy: TinyPolicy, tmp_path: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch, control: str,
+) -> None:
+    """A second picture and the robot's state, where it says so; a control of sight leaves the
+    robot its sense of itself."""
+    taken: list[tuple[list[int], np.ndarray | None]] = []
+
+    def act(self: Client, pictures: list[Any], told: str, stamp: Any = None, *,
+            state: np.ndarray | None) -> Answer:
+        taken.append(([int(each.rgb()[0, 0, 0]) for each in pictures], state))
+        return Answer(np.zeros(7), 0, 0.0, 0)
+
+    monkeypatch.setattr(Client, "act", act)
+    list(playing.play(tmp_path / "a", url, ["libero_object"], [9], range(1), control))
+    assert [numbers for numbers, _ in taken] == ([[0]] * 3 if control == "stale"
+                                                 else [[0], [1], [2]])
+    assert all(state is None for _, state in taken)
+    taken.clear()
+    monkeypatch.setattr(policy, "views", 2)
+    monkeypatch.setattr(policy, "proprioception", "a state")
+    list(playing.play(tmp_path / "b", url, ["libero_object"], [9], range(1), control))
+    assert [numbers for numbers, _ in taken] == ([[0, 1]] * 3 if control == "stale"
+                                                 else [[0, 1], [2, 3], [4, 5]])
+    for number, (_, state) in enumerate(taken):
+        assert np.allclose(state, np.linspace(0.0, 0.1, 8) * number)
+
+
 def test_grain_is_a_grey_level_and_the_same_again(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[np.ndarray] = []
     act = PolicyClient.act
-    monkeypatch.setattr(PolicyClient, "act", lambda self, picture, told: (
-        shown.append(picture), act(self, picture, told))[1])
+    monkeypatch.setattr(PolicyClient, "act", lambda self, seen, told, state: (
+        shown.extend(seen.values()), act(self, seen, told, state))[1])
     for name in ("a", "b"):
         list(playing.play(tmp_path / name, url, ["libero_object"], [3], range(1), "grain"))
     first, again = shown[:9], shown[9:]
@@ -134,7 +169,7 @@ def test_a_server_that_leaves_in_mid_episode_costs_that_episode_alone(
 def test_a_refusal_says_what_the_server_said(make: Make) -> None:  # noqa: F811
     with PolicyClient(f"ws://127.0.0.1:{make('vla-eval').port}") as client, pytest.raises(
             PolicyGone, match="say what to do"):
-        client.act(np.zeros((16, 16, 3), np.uint8), " ")
+        client.act({"agentview": np.zeros((16, 16, 3), np.uint8)}, " ")
 
 
 def test_the_first_episode_of_each_task_is_filmed_and_stays(url: str, tmp_path: Path) -> None:

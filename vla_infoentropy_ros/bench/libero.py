@@ -394,8 +394,9 @@ def _parser() -> argparse.ArgumentParser:
                         help="of dask.distributed: its workers play, instead of --workers here, "
                         "by the bytes of the policy here")
     parser.add_argument("--rendering", choices=("fast", "stock"), default="fast",
-                        help="stock: as the benchmark; fast: without reflections, shadows and "
-                        "multisampling, as the policies were trained (default: %(default)s)")
+                        help="stock: the benchmark's own pictures, for policies of others; fast: "
+                        "without reflections, shadows and multisampling, as embedded_libero was "
+                        "trained (default: %(default)s)")
     parser.add_argument("--table-only", action="store_true", help="play nothing")
     add_load_arguments(parser)
     parser.set_defaults(model="embedded_libero")

@@ -11,7 +11,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -25,9 +25,9 @@ from vla_infoentropy_ros.libero.expert import CLOSE, Scene, delivered, expert_ac
 from vla_infoentropy_ros.libero.goals import Goal
 from vla_infoentropy_ros.libero.shards import Shard, compress
 from vla_infoentropy_ros.libero.suites import STEP_LIMITS, SuiteError
-from vla_infoentropy_ros.libero.world import World
+from vla_infoentropy_ros.libero.world import CAMERA, World
 
-Driver = Callable[[NDArray[np.uint8], str], NDArray[np.float64]]
+Driver = Callable[[Mapping[str, NDArray[np.uint8]], str], NDArray[np.float64]]
 """A learner: picture and instruction to an action (7,) in the benchmark's convention."""
 
 NOISE = np.array([0.25, 0.25, 0.2])  # of a full command, per step
@@ -107,7 +107,7 @@ class Episode:
                 if len(shard) >= how.frames:
                     return
             if driver is not None and not expert_drives:
-                action = driver(picture, self.goal.instruction)
+                action = driver({CAMERA: picture}, self.goal.instruction)
             if self.world.step(self._disturbed(action)):
                 return
 

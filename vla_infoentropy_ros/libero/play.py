@@ -12,6 +12,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from vla_infoentropy_ros.interrupting import interruptible
 from vla_infoentropy_ros.libero.client import PolicyClient, PolicyGone
 from vla_infoentropy_ros.libero.expert import expert_action
 from vla_infoentropy_ros.libero.suites import STEP_LIMITS, SuiteError
-from vla_infoentropy_ros.libero.world import RENDERINGS, World
+from vla_infoentropy_ros.libero.world import CAMERA, RENDERINGS, World
 from vla_infoentropy_ros.video import Picture, write_video
 
 FILM_RATE = 20.0  # pictures per second, as the benchmark's controller steps
@@ -74,7 +75,7 @@ def episode(world: World, index: int, control: str, client: PolicyClient | None,
     world.reset_to(index, seed)
     told = world.other_instruction(seed) if control == "wrong_instruction" else world.instruction
     waited, steps, done = 0.0, 0, False
-    picture = None
+    pictures: dict[str, Picture] = {}
     costs: list[dict[str, float]] = []
     if client is not None:
         client.begin(told)
@@ -82,14 +83,15 @@ def episode(world: World, index: int, control: str, client: PolicyClient | None,
         if client is None:
             action = expert_action(world.scene(), world.goals[0].what, world.goals[0].where)
         else:
-            if picture is None or control != "stale":
-                picture = world.render()
+            if not pictures or control != "stale":
+                pictures = {camera: world.render(camera) for camera in client.cameras}
             if control == "grain":
-                picture = grained(picture, noise)
+                pictures = {camera: grained(picture, noise) for camera, picture in pictures.items()}
             if film is not None:
-                film.append(picture)
+                film.append(pictures[CAMERA])
+            state = world.state() if client.wants_state else None
             asked = time.perf_counter()
-            action = client.act(picture, told)
+            action = client.act(pictures, told, state)
             waited += time.perf_counter() - asked
             costs.append(client.step)
         done = world.step(np.array([*action[:6], 1.0 if action[6] >= 0 else -1.0]))
@@ -131,8 +133,11 @@ def play(path: Path, url: str, suites: Sequence[str], tasks: Sequence[int], epis
             left = [index for index in episodes if (suite, task, index, control) not in done]
             if not left:
                 continue
-            with World(suite, task, rendering=rendering if url else "none") as world:
-                client = PolicyClient(url) if url else None
+            with ExitStack() as stack:
+                client = stack.enter_context(PolicyClient(url)) if url else None
+                world = stack.enter_context(
+                    World(suite, task, rendering=rendering, cameras=client.cameras) if client
+                    else World(suite, task, rendering="none"))
                 for index in left:
                     film: list[Picture] | None = [] if films and index == episodes.start else None
                     outcome = episode(world, index, control, client, film)
@@ -140,8 +145,6 @@ def play(path: Path, url: str, suites: Sequence[str], tasks: Sequence[int], epis
                         write_video(film, films / f"{suite}-{task}", FILM_RATE)
                     episode_log.add(path, asdict(outcome))
                     yield outcome
-                if client:
-                    client.close()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -19,6 +19,8 @@ from vla_infoentropy_ros.libero.goals import goals_of
 from vla_infoentropy_ros.libero.suites import STEP_LIMITS, SuiteError, load_suite
 
 CAMERA = "agentview"
+CAMERAS = {CAMERA: CAMERA, "wrist": "robot0_eye_in_hand"}
+"""What vla-eval's protocol calls the benchmark's pictures, and what the simulator does."""
 PICTURE = 256
 """Pixels, as the benchmark's harnesses render it."""
 SETTLING_STEPS = 10
@@ -27,8 +29,13 @@ STAND_STILL = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 
 
 RENDERINGS = ("stock", "fast", "none")
-"""As the benchmark renders; without reflections, shadows and multisampling, which is two to three
-times as fast in software; or not at all."""
+"""As the benchmark does; without reflections, shadows and multisampling, which is two to three
+times as fast in software; or not at all.
+
+And when: the benchmark's environment observes in the first 2 ms of a control step of 50 ms, so its
+pictures and its state are 48 ms old when the step returns. Stock ones are these; fast ones are of
+the step's end.
+"""
 
 
 class World:
@@ -40,7 +47,7 @@ class World:
     """
 
     def __init__(self, suite: str, task: int, *, rendering: str = "fast",
-                 hard_reset: bool = False) -> None:
+                 cameras: Sequence[str] = (CAMERA,), hard_reset: bool = False) -> None:
         os.environ.setdefault("MUJOCO_GL", "egl")
         self._suite = load_suite(suite)
         if not 0 <= task < self._suite.n_tasks:
@@ -55,13 +62,17 @@ class World:
         file = os.path.join(get_libero_path("bddl_files"), described.problem_folder,
                             described.bddl_file)
         self._rendering = rendering
-        self._wrapper = ControlEnv(bddl_file_name=file, use_camera_obs=False, hard_reset=hard_reset,
+        self._stock = rendering == "stock"
+        self._wrapper = ControlEnv(bddl_file_name=file, use_camera_obs=self._stock,
+                                   hard_reset=hard_reset,
                                    has_offscreen_renderer=rendering != "none",
-                                   camera_names=[CAMERA], camera_heights=PICTURE,
+                                   camera_names=[CAMERAS[camera] for camera in cameras],
+                                   camera_heights=PICTURE,
                                    camera_widths=PICTURE, horizon=10**9)
         self.env = self._wrapper.env
         self.goals = goals_of(self._suite, task, list(self.env.objects_dict))
         self._points: dict[str, tuple[int, Array]] = {}
+        self._observed: dict[str, Any] = {}  # by the benchmark's own environment
         self._tune()
 
     def reset(self, seed: int) -> None:
@@ -121,14 +132,28 @@ class World:
 
     def step(self, action: NDArray[np.float64]) -> bool:
         """One control step of 50 ms with ``action`` (7,); whether the task is done."""
-        _, _, done, _ = self.env.step(action)
+        self._observed, _, done, _ = self.env.step(action)
         return bool(done)
 
-    def render(self) -> NDArray[np.uint8]:
-        """The camera's picture (256, 256, 3) RGB, turned by 180 degrees as the benchmark's
-        harnesses turn it."""
-        picture = self.env.sim.render(camera_name=CAMERA, width=PICTURE, height=PICTURE)
+    def render(self, camera: str = CAMERA) -> NDArray[np.uint8]:
+        """The picture (256, 256, 3) RGB of one of ``cameras``, turned by 180 degrees as the
+        benchmark's harnesses turn it."""
+        name = CAMERAS[camera]
+        picture = (self._observed[f"{name}_image"] if self._stock else
+                   self.env.sim.render(camera_name=name, width=PICTURE, height=PICTURE))
         return np.ascontiguousarray(picture[::-1, ::-1])
+
+    def state(self) -> NDArray[np.float64]:
+        """The robot's (8,), as LIBERO's recordings hold it and policies were trained with it:
+        position of the hand [m] and its rotation vector [rad], world frame, and where the two
+        fingers are [m]."""
+        from robosuite.utils.transform_utils import quat2axisangle
+
+        seen = (self._observed if self._stock else
+                self.env._get_observations(force_update=True))
+        turn = np.array(seen["robot0_eef_quat"])  # a copy, for that function clips its own
+        return np.concatenate([seen["robot0_eef_pos"], quat2axisangle(turn),
+                               seen["robot0_gripper_qpos"]])
 
     def project(self, points: Array) -> Array:
         """World points (N, 3) to (N, 2) columns and rows of the turned picture, as shares of its
@@ -200,7 +225,7 @@ class World:
         gripper.current_action = np.zeros_like(gripper.current_action)
         self.env.sim.forward()
         for _ in range(SETTLING_STEPS):
-            self.env.step(STAND_STILL)
+            self.step(STAND_STILL)
 
     def _tune(self) -> None:
         """Rendering flags; the context must be made anew where multisampling changes."""

@@ -40,6 +40,10 @@ def pictures() -> np.ndarray:
     return np.random.default_rng(5).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
 
 
+def seen(picture: np.ndarray) -> dict[str, np.ndarray]:
+    return {"agentview": picture}
+
+
 def test_together_is_as_alone(tmp_path: Path) -> None:
     policy, images = made(tmp_path, 1), pictures()
     prompts = [policy.tokenize(text).token_ids for text in TOLD]
@@ -58,15 +62,15 @@ def test_simulators_are_served_and_new_weights_are_read(tmp_path: Path,
     threading.Thread(target=server.serve_forever, daemon=True).start()
     clients = [PolicyClient(f"ws://127.0.0.1:{server.port}") for _ in TOLD]
     with ThreadPoolExecutor(3) as threads:
-        answers = list(threads.map(PolicyClient.act, clients, images, TOLD))
+        answers = list(threads.map(PolicyClient.act, clients, map(seen, images), TOLD))
     for image, text, answer in zip(images, TOLD, answers, strict=True):
         assert np.allclose(answer, learner.form.write(policy.act(image, text)))
     time.sleep(0.02)  # a file's time has steps
     other = made(tmp_path, 2)
-    assert np.allclose(clients[0].act(images[0], TOLD[0]),
+    assert np.allclose(clients[0].act(seen(images[0]), TOLD[0]),
                        learner.form.write(other.act(images[0], TOLD[0])))
     with pytest.raises(PolicyGone, match="does not know"):
-        clients[1].act(images[1], "juggle")
+        clients[1].act(seen(images[1]), "juggle")
     for client in clients:
         client.close()
     server.close()
