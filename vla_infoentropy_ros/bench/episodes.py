@@ -357,7 +357,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m vla_infoentropy_ros bench episodes",
                                      description=__doc__)
     parser.add_argument("--episodes", type=int, default=100, help="seeds, each by every row")
-    known = ", ".join(ROWS).replace("%", "%%")  # argparse formats its help
+    known = "; ".join(ROWS).replace("%", "%%")  # argparse formats its help
     parser.add_argument("--rows", nargs="+", type=named(row_of), metavar="ROW",
                         help="which rows (default: all of these): a selector of a plug-in, with "
                         f"+window if so wanted, or of {known}")
