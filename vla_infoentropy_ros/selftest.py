@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vla_infoentropy_ros.control.conventions import FRAMES, ROTATIONS
 from vla_infoentropy_ros.foreign.text import MESSAGE, UserError, one_line, printable
 from vla_infoentropy_ros.models.adapter import Action, PolicyAdapter, PolicyError
 from vla_infoentropy_ros.models.json_fields import Fields
@@ -148,6 +149,9 @@ class _Probe:
         convention = self.policy.convention
         if convention.gripper not in GRIPPER_CONVENTIONS:
             raise _Failed(f"gripper={convention.gripper!r}; known: {GRIPPER_CONVENTIONS}")
+        for part, known in (("frame", FRAMES), ("rotation", ROTATIONS)):
+            if getattr(convention, part) not in known:
+                raise _Failed(f"{part}={getattr(convention, part)!r}; known: {known}")
         if not 0.0 < convention.control_period_s <= 10.0:
             raise _Failed(f"control_period_s={convention.control_period_s}")
         return (

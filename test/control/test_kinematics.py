@@ -129,3 +129,14 @@ def test_continuous_joints_have_no_limits():
     free = Chain.from_urdf(urdf(limit=0.0).replace("revolute", "continuous"), "l0", "tool0")
     assert math.isinf(free.joints[0].upper)
     free.step(BENT, np.full(6, 0.001), PERIOD_S)
+
+
+def test_a_continuous_joint_needs_no_speed_limit():
+    text = urdf().replace('type="revolute"', 'type="continuous"', 1).replace(
+        '<limit lower="-3.0" upper="3.0" effort="1" velocity="1"/>', "", 1)
+    arm = Chain.from_urdf(text, "l0", "tool0")
+    motion = np.array([0.0, 0.004, 0.0, 0.0, 0.0, 0.0])
+    after = arm.step(BENT, motion, PERIOD_S)
+    np.testing.assert_allclose(after, ARM.step(BENT, motion, PERIOD_S))
+    fast = arm.step(BENT, 50 * motion, 0.05)
+    assert np.isfinite(fast).all() and np.abs(fast - BENT).max() <= 0.05 + 1e-9

@@ -73,6 +73,23 @@ def test_a_goal_ends_after_its_time(pursued):
     rests(pursued)
 
 
+def test_a_goal_that_takes_anothers_place_is_not_ended_for_it(pursued):
+    """It begins while the command timer looks at the one before."""
+    goals = pursued.goals
+    pursued.begin()
+    before = goals._pursuit.goal
+
+    def canceled():
+        pursued.begin("put it up")
+        return True
+
+    object.__setattr__(before, "canceled", canceled)
+    goals.tick()
+    assert pursued.reasons == [Reason.SUPERSEDED]
+    pursued.periods(2, look=True)
+    assert pursued.progress and goals._pursuit.goal.instruction == "put it up"
+
+
 def test_a_goal_that_nobody_wants_any_more_ends(pursued):
     pursued.begin()
     pursued.periods(2, look=True)

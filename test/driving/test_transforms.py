@@ -23,14 +23,15 @@ SETTINGS = CommandSettings(
 )
 
 
-def step(parent: str, turn=STRAIGHT, place=(0.0, 0.0, 0.0), stamp_ns=NOW_NS, arrival_s=0.0):
-    return Transform(parent, turn, np.array(place), stamp_ns, arrival_s)
+def step(parent: str, turn=STRAIGHT, place=(0.0, 0.0, 0.0), stamp_ns=NOW_NS, arrival_s=0.0,
+         static=False):
+    return Transform(parent, turn, np.array(place), stamp_ns, arrival_s, static)
 
 
 def arm() -> Transforms:
     """base, turned to the left at link, and 0.5 m along its x the tip, which is fixed to it."""
     transforms = Transforms()
-    transforms.hear("tip", step("link", place=(0.5, 0.0, 0.0), stamp_ns=0))
+    transforms.hear("tip", step("link", place=(0.5, 0.0, 0.0), static=True))
     transforms.hear("link", step("base", LEFT, (1.0, 0.0, 0.2)))
     return transforms
 
@@ -107,6 +108,20 @@ def test_transforms_that_arrived_long_ago_are_old_where_their_clock_stands() -> 
     clock.pass_s(0.6)
     robot.transforms.hear("link", step("base", LEFT, stamp_ns=NOW_NS + 600_000_000))
     assert isinstance(robot.pose(0.5), Fault), "it arrived at the beginning"
+
+
+def test_a_moving_transform_without_a_stamp_is_as_old_as_its_arrival() -> None:
+    clock = SetClock(NOW_NS)
+    robot = state(clock)
+    robot.transforms.hear("link", step("base", LEFT, stamp_ns=0, arrival_s=clock.steady_s()))
+    assert not isinstance(robot.pose(0.5), Fault)
+    clock.pass_s(0.6)
+    fault = robot.pose(0.5)
+    assert isinstance(fault, Fault) and "is 0.60 s old" in fault.reason
+    robot.clock_jumped()
+    assert robot.transforms.find("link", "tip"), "what is fixed still holds"
+    with pytest.raises(TransformError):
+        robot.transforms.find("base", "tip")
 
 
 @pytest.mark.parametrize(

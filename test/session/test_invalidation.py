@@ -126,7 +126,8 @@ def test_the_node_tells_its_cameras_apart():
             pixels = frames(4)[number]
             height, width, _ = pixels.shape
             picture = RawPicture("rgb8", width, height, 3 * width, pixels.tobytes())
-            runner.post(Frame((picture,), number * SECOND // 10, camera, number, 0))
+            runner.post(Frame(
+                (picture,), number * SECOND // 10, camera, number, 0, number * SECOND // 10))
             answers.append(told.results.get(timeout=20))
     finally:
         runner.close()

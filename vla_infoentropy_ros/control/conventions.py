@@ -16,6 +16,7 @@ _GRIPPER = {
     "one_is_closed": lambda value: 1.0 - value,
 }
 ROTATIONS = ("rpy", "axis_angle")
+FRAMES = ("base", "end_effector")
 
 
 class ConventionError(UserError, ValueError):

@@ -143,7 +143,7 @@ class Chain:
             after = after + self._change(after, motion / pieces)
         speeds = np.abs(after - positions) / period_s
         limits = np.array([joint.speed for joint in self.movable])
-        share = float(np.min(limits / np.maximum(speeds, limits)))
+        share = 1.0 / max(1.0, float(np.max(speeds / limits)))  # a limit may be infinite
         after = positions + share * (after - positions)
         self._check(positions, after, float(np.linalg.norm(motion[:3])))
         return after

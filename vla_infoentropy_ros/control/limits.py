@@ -98,12 +98,15 @@ def keep_inside(
     position: NDArray[np.float64],
     settings: CommandSettings,
     hold_s: float,
+    gone: NDArray[np.float64] | float = 0.0,
 ) -> NDArray[np.float64]:
     """Clip each axis so that the hand cannot leave the workspace while the command is held.
 
-    velocity: (3,) m/s, position: (3,) m, both in the base frame. Axis by axis, so that a hand at a
-    wall still slides along it; a hand outside may stay or come back, never go further.
+    velocity: (3,) m/s, position: (3,) m, both in the base frame. gone: (3,) m, how far the hand
+    may have come since. Axis by axis, so that a hand at a wall still slides along it; a hand
+    outside may stay or come back, never go further.
     """
-    room_up = np.maximum(np.array(settings.workspace_high) - position, 0.0) / hold_s
-    room_down = np.minimum(np.array(settings.workspace_low) - position, 0.0) / hold_s
+    highest, lowest = position + np.maximum(gone, 0.0), position + np.minimum(gone, 0.0)
+    room_up = np.maximum(np.array(settings.workspace_high) - highest, 0.0) / hold_s
+    room_down = np.minimum(np.array(settings.workspace_low) - lowest, 0.0) / hold_s
     return np.clip(velocity, room_down, room_up)

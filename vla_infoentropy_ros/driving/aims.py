@@ -8,12 +8,13 @@ so errors do not add up. To stop is to ask for where the arm is now.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_infoentropy_ros.control.conventions import multiply, rotate
+from vla_infoentropy_ros.control.conventions import FRAMES, ConventionError, multiply, rotate
 from vla_infoentropy_ros.control.faults import NO_SOLUTION, STALE_STATE, Fault
 from vla_infoentropy_ros.control.kinematics import Chain, KinematicsError
 from vla_infoentropy_ros.control.limits import keep_inside
@@ -21,6 +22,7 @@ from vla_infoentropy_ros.control.resampling import Command
 from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.driving.robot_state import Pose, RobotState
 
+_REMEMBERED = 1024  # commands: seconds at any rate
 _STOP_S = 0.1  # time an arm is given to stand still where it is
 
 
@@ -54,17 +56,41 @@ class JointPositions(Target):
     duration_s: float
 
 
+class _Way:
+    """How far the velocities that were sent lately have carried the hand."""
+
+    def __init__(self) -> None:
+        self._sent: deque[tuple[float, NDArray[np.float64]]] = deque(maxlen=_REMEMBERED)
+
+    def send(self, now_s: float, velocity: NDArray[np.float64]) -> None:
+        """From now on ``velocity`` (3,) m/s."""
+        self._sent.append((now_s, velocity))
+
+    def since(self, now_s: float, age_s: float) -> NDArray[np.float64]:
+        """(3,) m within the last ``age_s``."""
+        gone, until_s, begin_s = np.zeros(3), now_s, now_s - age_s
+        for at_s, velocity in reversed(self._sent):
+            gone += velocity * max(0.0, until_s - max(at_s, begin_s))
+            until_s = at_s
+            if at_s <= begin_s:
+                break
+        return gone
+
+
 class TwistAim:
     """Velocities, and the workspace, which is the same for all."""
 
     def __init__(self, state: RobotState) -> None:
-        self._state = state
+        self._state, self._way = state, _Way()
         self.frame_id = self.base_frame = ""
         self.end_effector_frame = False
 
     def set_frame(self, frame_convention: str, settings: CommandSettings) -> None:
-        """frame_convention: "base" or "end_effector"; gives commands their TF name."""
-        self.end_effector_frame = frame_convention != "base"
+        """frame_convention: one of `FRAMES`; gives commands their TF name. Raises
+        ConventionError."""
+        if frame_convention not in FRAMES:
+            raise ConventionError(f"frame={frame_convention!r} is not among {', '.join(FRAMES)}")
+        self.end_effector_frame = frame_convention == "end_effector"
         self.base_frame = settings.base_frame
         self._state.configure(settings)
         self.frame_id = settings.tool_frame if self.end_effector_frame else settings.base_frame
@@ -72,16 +98,20 @@ class TwistAim:
     def prepare(self, settings: CommandSettings) -> None:
         """Whatever takes long and needs no command: called before `plan`, and without its lock."""
 
-    def plan(self, command: Command, settings: CommandSettings) -> Fault | None:
-        """Aim for a new command; the fault that forbids it, if any."""
+    def plan(self, command: Command, settings: CommandSettings, now_s: float) -> Fault | None:
+        """Aim for a new command; the fault that forbids it, if any. now_s: as commands last."""
         return None
 
-    def target(self, command: Command) -> Target | None:
+    def target(self, command: Command, now_s: float) -> Target | None:
         """What to send for a command that was planned, or for zero; None: nothing is known."""
+        self._way.send(now_s, command.twist[:3])
+        return self._target(command, now_s)
+
+    def _target(self, command: Command, now_s: float) -> Target | None:
         return Velocity(self.frame_id, command.twist)
 
     def inside_workspace(
-        self, twist: NDArray[np.float64], settings: CommandSettings, hold_s: float
+        self, twist: NDArray[np.float64], settings: CommandSettings, hold_s: float, now_s: float
     ) -> NDArray[np.float64] | Fault:
         """The twist (6,), cut so that the hand stays in the workspace; a fault without a pose."""
         if not settings.limit_workspace:
@@ -89,12 +119,13 @@ class TwistAim:
         pose = self._state.pose(settings.pose_timeout_s)
         if isinstance(pose, Fault):
             return pose
+        gone = self._way.since(now_s, self._state.pose_age_s)
         if not self.end_effector_frame:
-            line = keep_inside(twist[:3], pose.position, settings, hold_s)
+            line = keep_inside(twist[:3], pose.position, settings, hold_s, gone)
         else:
             w, x, y, z = pose.orientation
-            in_base = rotate(pose.orientation, twist[:3])
-            kept = keep_inside(in_base, pose.position, settings, hold_s)
+            in_base, gone = (rotate(pose.orientation, each) for each in (twist[:3], gone))
+            kept = keep_inside(in_base, pose.position, settings, hold_s, gone)
             line = rotate((w, -x, -y, -z), kept)
         return np.concatenate([line, twist[3:]])
 
@@ -106,7 +137,7 @@ class PoseAim(TwistAim):
         super().__init__(state)
         self._goal: Pose | None = None
 
-    def plan(self, command: Command, settings: CommandSettings) -> Fault | None:
+    def plan(self, command: Command, settings: CommandSettings, now_s: float) -> Fault | None:
         here = self._state.pose(settings.pose_timeout_s)
         if isinstance(here, Fault):
             return here
@@ -119,7 +150,7 @@ class PoseAim(TwistAim):
         self._goal = Pose(here.position + line, after)
         return None
 
-    def target(self, command: Command) -> Target | None:
+    def _target(self, command: Command, now_s: float) -> Target | None:
         goal = self._goal if command.period_s else self._state.last_pose
         return None if goal is None else HandPose(self.base_frame, goal)
 
@@ -130,9 +161,10 @@ class JointAim(TwistAim):
     def __init__(self, state: RobotState) -> None:
         super().__init__(state)
         self._described: tuple[str, str, str] | None = None
-        self._chain: Chain | None = None
-        self._goal: NDArray[np.float64] | None = None
-        self._problem = Fault(
+        self._chain: Chain | None = None  # the last that could be read: an arm is stopped by it
+        self._goal = JointPositions("", (), np.empty(0), 0.0)
+        self._due_s = self._least_s = 0.0  # when the goal is to be reached; a turn of the timer
+        self._problem: Fault | None = Fault(
             STALE_STATE,
             "robot_description never arrived; start robot_state_publisher, or use "
             "command.output twist or pose",
@@ -144,13 +176,13 @@ class JointAim(TwistAim):
             return
         self._described = described
         try:
-            self._chain = Chain.from_urdf(*described)
+            self._chain, self._problem = Chain.from_urdf(*described), None
         except KinematicsError as error:
-            self._chain, self._problem = None, Fault(NO_SOLUTION, str(error))
+            self._problem = Fault(NO_SOLUTION, str(error))
 
-    def plan(self, command: Command, settings: CommandSettings) -> Fault | None:
+    def plan(self, command: Command, settings: CommandSettings, now_s: float) -> Fault | None:
         chain = self._chain
-        if chain is None:
+        if chain is None or self._problem is not None:
             return self._problem
         positions = self._state.joints(chain.names, settings.pose_timeout_s)
         if isinstance(positions, Fault):
@@ -160,20 +192,23 @@ class JointAim(TwistAim):
             if self.end_effector_frame:
                 turn, _ = chain.forward(positions)
                 motion = np.concatenate([turn @ motion[:3], turn @ motion[3:]])
-            self._goal = chain.step(positions, motion, command.period_s)
+            goal = chain.step(positions, motion, command.period_s)
         except KinematicsError as error:
             return Fault(NO_SOLUTION, str(error))
+        self._goal = JointPositions(self.frame_id, chain.names, goal, command.period_s)
+        self._due_s, self._least_s = now_s + command.period_s, 1.0 / settings.rate_hz
         return None
 
-    def target(self, command: Command) -> Target | None:
+    def _target(self, command: Command, now_s: float) -> Target | None:
+        if command.period_s:
+            # A controller sets out anew with each message: what is repeated has less time left.
+            return replace(self._goal, duration_s=max(self._due_s - now_s, self._least_s))
         if self._chain is None:
             return None
-        names, moving = self._chain.names, command.period_s > 0.0
-        positions = self._goal if moving else self._state.last_joints(names)
-        if positions is None:
-            return None
-        duration_s = command.period_s if moving else _STOP_S
-        return JointPositions(self.frame_id, names, positions, duration_s)
+        names = self._chain.names
+        positions = self._state.last_joints(names)
+        return None if positions is None else JointPositions(
+            self.frame_id, names, positions, _STOP_S)
 
 
 AIMS: dict[str, type[TwistAim]] = {"twist": TwistAim, "pose": PoseAim, "trajectory": JointAim}

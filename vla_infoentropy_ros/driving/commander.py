@@ -123,7 +123,7 @@ class Commander:
         hold_s, now_s = held.period_s * settings.hold_periods, self._motion.now_s()
         twist, sent = (
             aim.inside_workspace(
-                limit_speed(each, held.period_s, settings).twist, settings, hold_s
+                limit_speed(each, held.period_s, settings).twist, settings, hold_s, now_s
             )
             for each in (held.twist, self._hold.sent)
         )
@@ -149,18 +149,21 @@ class Commander:
             aim.prepare(self.settings)
 
     def issue(
-        self, chunk: NDArray[np.float64], generation: int, stamp_ns: int, age_s: float
+        self, chunk: NDArray[np.float64], generation: int, stamp_ns: int, age_s: float, *,
+        oldest_s: float = 0.0, renewed_s: float = 0.0,
     ) -> Issued | None:
         """Turn a chunk of actions (H, 7) into commands; that of the action due now is sent.
 
-        stamp_ns: ROS time now. age_s: of the observation. None: the chunk was dropped.
+        stamp_ns: ROS time now. age_s: of the first camera's image. oldest_s: of the oldest
+        camera's. renewed_s: of the newest image of which the policy saw anything new. None: the
+        chunk was dropped.
         """
         with self.lock:
             in_time = self.watchdog.step_ends(self._clock.steady_s(), self.settings)
             if generation != self.generation:
                 self.counters.actions_dropped += 1
                 return None
-            fault = self._objection(chunk, in_time, age_s)
+            fault = self._objection(chunk, in_time, max(age_s, oldest_s), renewed_s)
             if fault is not None or (not in_time and self.interlock.may_move):
                 self.counters.actions_dropped += 1
                 self.stop(fault)
@@ -197,7 +200,9 @@ class Commander:
         with self.lock:
             self._chunks.clear()
 
-    def _objection(self, chunk: NDArray[np.float64], in_time: bool, age_s: float) -> Fault | None:
+    def _objection(
+        self, chunk: NDArray[np.float64], in_time: bool, age_s: float, renewed_s: float
+    ) -> Fault | None:
         if chunk.shape[1:] != (7,) or not np.isfinite(chunk).all():
             return Fault(
                 faults.INVALID_ACTION,
@@ -214,6 +219,14 @@ class Commander:
                 f"the image was {age_s:.3f} s old when its action was ready ({limit}); check the "
                 "camera's delay and the clocks",
             )
+        if renewed_s > self.settings.max_observation_age_s:
+            limit = f"command.max_observation_age_s={self.settings.max_observation_age_s}"
+            return Fault(
+                faults.STALE_OBSERVATION,
+                "the selector recomputes no visual token, so the action is based on what was seen "
+                f"earlier than allowed ({limit}); choose another selector, or settings of "
+                "selection.* by which it recomputes some",
+            )
         return self._crowd_fault()
 
     def _send(self, values: NDArray[np.float64], stamp_ns: int, row: int = 0) -> Issued:
@@ -224,11 +237,12 @@ class Commander:
         hold_s = period_s * settings.hold_periods
         wanted = step_to_twist(values, period_s, convention.rotation)
         limited = limit_twist(wanted, self._hold.twist, period_s, settings)
-        inside = aim.inside_workspace(limited.twist, settings, hold_s)
+        now_s = self._motion.now_s()
+        inside = aim.inside_workspace(limited.twist, settings, hold_s, now_s)
         if isinstance(inside, Fault):
             return self._refuse(inside, row)
         # A wall is no matter of acceleration: what is being sent must not run into it either.
-        sent = aim.inside_workspace(self._hold.sent, settings, hold_s)
+        sent = aim.inside_workspace(self._hold.sent, settings, hold_s, now_s)
         if isinstance(sent, Fault):
             return self._refuse(sent, row)
         if not np.isfinite(inside).all():
@@ -238,10 +252,9 @@ class Commander:
         cut = np.any(np.abs(inside - limited.twist) > 1e-9)
         opening = gripper_opening(values[6], convention.gripper)
         command = Command(inside, opening, period_s)
-        fault = self._sink.fault() or aim.plan(command, settings)
+        fault = self._sink.fault() or aim.plan(command, settings, now_s)
         if fault is not None:
             return self._refuse(fault, row)
-        now_s = self._motion.now_s()
         self._hold.put(command, now_s, hold_s, sent)
         self.watchdog.arm()
         self._repeat(now_s, stamp_ns)
@@ -273,7 +286,7 @@ class Commander:
         command = self._hold.sample(now_s, self._clock.steady_s(), self.settings)
         if command is None:
             return False
-        target = None if self.aim is None else self.aim.target(command)
+        target = None if self.aim is None else self.aim.target(command, now_s)
         if target is not None:
             self._sink.send(target, stamp_ns)
         return True
@@ -322,11 +335,13 @@ class Commander:
             self._chunks.clear()
             self._pace.pause()
             self._hold.stop()
-            if was_sending:
-                self._repeat(self._motion.now_s(), self._clock.now_ns())
-            self._sink.forget_grip()
-            if fault is not None and latched:
-                self._on_fault(fault)
+            try:
+                if was_sending:
+                    self._repeat(self._motion.now_s(), self._clock.now_ns())
+                self._sink.forget_grip()
+            finally:  # a fault is told even where the zero could not be sent
+                if fault is not None and latched:
+                    self._on_fault(fault)
 
     def saw(self, arrival_s: float, usable: bool) -> None:
         """An image arrived; usable: as far as can be seen without decoding it."""

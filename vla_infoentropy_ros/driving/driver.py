@@ -117,6 +117,7 @@ class Driver:
         self.slow = ""  # what is to be known of a policy slower than its control period
         self._stepped_s = self._offered_s = 0.0
         self._wanted = settings.node.instruction
+        self._seen_ns = 0  # when the newest image was taken of which a token was recomputed
 
     # Beginning and end
 
@@ -178,6 +179,8 @@ class Driver:
         """Valid new settings; changed: their parameters' names. A selector is exchanged between
         two steps."""
         before, self.settings = self.settings, settings
+        if "instruction" in changed:  # while unconfigured alone
+            self._wanted = settings.node.instruction
         wider = settings.wider_than(before)
         if wider or any(name.startswith("command.") for name in changed):
             self.commander.configure(settings.command, wider)
@@ -252,8 +255,8 @@ class Driver:
 
     def rest(self) -> None:
         """Stop, and do nothing until there is an instruction again."""
+        self.finish()  # first: an image after the stop would else be acted on once more
         self.commander.stop()
-        self.finish()
 
     def finish(self) -> None:
         """No more steps until there is an instruction again; the last command is carried out."""
@@ -349,9 +352,14 @@ class Driver:
     def step_done(self, frame: Frame, result: StepResult, instruction: str) -> None:
         commander = self.commander
         stamp_ns = max(frame.stamp_ns, self.clock.now_ns())
-        age_s = (stamp_ns - frame.stamp_ns) / 1e9
+        if result.report.fresh:
+            self._seen_ns = frame.stamp_ns
         commander.prepare()
-        issued = commander.issue(result.action.chunk, frame.generation, stamp_ns, age_s)
+        issued = commander.issue(
+            result.action.chunk, frame.generation, stamp_ns, (stamp_ns - frame.stamp_ns) / 1e9,
+            oldest_s=(stamp_ns - frame.oldest_ns) / 1e9,
+            renewed_s=(stamp_ns - self._seen_ns) / 1e9,
+        )
         if issued is None:
             self._audience.changed()
             return
@@ -360,6 +368,10 @@ class Driver:
         step = Step(frame, result, issued, stamp_ns, instruction, waited_ms)
         self.last = step
         self._audience.stepped(step)
+
+    def change_failed(self, error: Exception) -> None:
+        fault = Fault(faults.POLICY_EXCEPTION, f"{type(error).__name__}: {error}")
+        self.commander.failed(fault)
 
     def step_failed(self, frame: Frame, error: Exception) -> None:
         code = faults.INVALID_ACTION if isinstance(error, StepError) else faults.POLICY_EXCEPTION

@@ -110,7 +110,8 @@ class Goals:
             self._tell(pursuit, Reason.REJECTED, problem)
             return
         driver.follow(goal.instruction.strip())
-        self._pursuit = pursuit
+        with self._lock:
+            self._pursuit = pursuit
 
     def stepped(self, step: Step) -> None:
         """A step gave an action."""
@@ -130,21 +131,24 @@ class Goals:
             return
         limit_s = pursuit.goal.time_limit_s
         if pursuit.goal.canceled():
-            self.end(Reason.CANCELED)
+            self.end(Reason.CANCELED, only=pursuit)
         elif hindrance := self._hindrance(pursuit):
-            self.end(*hindrance)
+            self.end(*hindrance, only=pursuit)
         elif pursuit.exhausted and not self._driver.commander.moving:
-            self.end(Reason.STEP_LIMIT)
+            self.end(Reason.STEP_LIMIT, only=pursuit)
         elif 0.0 < limit_s <= self._driver.clock.steady_s() - pursuit.began_s:
-            self.end(Reason.TIME_LIMIT)
+            self.end(Reason.TIME_LIMIT, only=pursuit)
 
-    def end(self, reason: Reason, detail: str = "") -> None:
-        """End the goal, if there is one, and stop the robot."""
+    def end(self, reason: Reason, detail: str = "", only: _Pursuit | None = None) -> None:
+        """End the goal, if there is one, and stop the robot. only: this one, not one that has
+        begun since it was looked at."""
         with self._lock:
-            pursuit, self._pursuit = self._pursuit, None
-        if pursuit is not None:
-            self._driver.rest()
-            self._tell(pursuit, reason, detail)
+            pursuit = self._pursuit
+            if pursuit is None or (only is not None and pursuit is not only):
+                return
+            self._pursuit = None
+        self._driver.rest()
+        self._tell(pursuit, reason, detail)
 
     def _tell(self, pursuit: _Pursuit, reason: Reason, detail: str = "") -> None:
         duration_s = self._driver.clock.steady_s() - pursuit.began_s

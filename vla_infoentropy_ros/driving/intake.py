@@ -30,7 +30,8 @@ class Frame:
 
     pictures: one per view. stamp_ns: ROS time of the first. frame_id: of its camera. arrival_s:
     steady time. generation: of the episode it belongs to; a result of an older one must not move
-    the robot. state: the robot's when it arrived, (S,), for a policy that takes one.
+    the robot. oldest_ns: ROS time of the oldest picture. state: the robot's when it arrived, (S,),
+    for a policy that takes one.
     """
 
     pictures: tuple[Picture, ...]
@@ -38,6 +39,7 @@ class Frame:
     frame_id: str
     arrival_s: float
     generation: int
+    oldest_ns: int
     state: NDArray[np.float64] | None = None
 
     def decode(self) -> Sequence[NDArray[np.uint8]]:
@@ -134,7 +136,10 @@ class Intake:
             _check(picture, frame_id)
             with self._lock:  # held for no call of the listener, who may wait for a log
                 problem = self._stamp_problem(stamp_ns, command.max_clock_skew_s)
-                pictures = () if problem else self._complete(picture, stamp_ns)
+                pictures: tuple[Picture, ...] = ()
+                oldest_ns = stamp_ns
+                if not problem:
+                    pictures, oldest_ns = self._complete(picture, stamp_ns)
         except ImageError as error:
             self.reject("image", str(error))
             return None
@@ -144,7 +149,7 @@ class Intake:
             self._listener.dropped(problem)
             return None
         self._unfit = ""
-        return Frame(pictures, stamp_ns, frame_id, arrival_s, generation)
+        return Frame(pictures, stamp_ns, frame_id, arrival_s, generation, oldest_ns)
 
     def further_image(
         self, view: str, picture: Picture, stamp_ns: int, frame_id: str = ""
@@ -193,9 +198,9 @@ class Intake:
             raise ImageError(verdict.reason)
         return verdict.reason
 
-    def _complete(self, picture: Picture, stamp_ns: int) -> tuple[Picture, ...]:
-        """The pictures that make one observation."""
-        pictures = [picture]
+    def _complete(self, picture: Picture, stamp_ns: int) -> tuple[tuple[Picture, ...], int]:
+        """The pictures that make one observation, and when the oldest was taken."""
+        pictures, oldest_ns = [picture], stamp_ns
         for view in VIEWS[1 : self._views]:
             if view not in self._further:
                 raise ImageError(
@@ -209,7 +214,8 @@ class Intake:
                     f"(sync_tolerance_s={self._tolerance_s})"
                 )
             pictures.append(further)
-        return tuple(pictures)
+            oldest_ns = min(oldest_ns, taken_ns)
+        return tuple(pictures), oldest_ns
 
 
 def _check(picture: Picture, frame_id: str) -> None:

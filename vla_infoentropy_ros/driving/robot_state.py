@@ -168,6 +168,11 @@ class RobotState:
         return "ee_pose"
 
     @property
+    def pose_age_s(self) -> float:
+        """Of the newest pose, which was asked for before; 0 without one."""
+        return 0.0 if self._pose is None else max(0.0, self._pose[1].age_s(self._clock))
+
+    @property
     def last_pose(self) -> Pose | None:
         """The newest pose, however old; to stop by."""
         self._look_up()

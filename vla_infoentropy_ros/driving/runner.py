@@ -35,6 +35,7 @@ class StepListener(Protocol):
     def step_done(self, frame: Frame, result: StepResult, instruction: str) -> None: ...
     def frame_rejected(self, frame: Frame, reason: str) -> None: ...
     def step_failed(self, frame: Frame, error: Exception) -> None: ...
+    def change_failed(self, error: Exception) -> None: ...
     def state_changed(self) -> None: ...
 
 
@@ -66,6 +67,7 @@ class PolicyRunner:
         self.instruction = ""
         self.rejected = ""
         self._traced = ""  # what the log has said last of code that failed
+        self._not_in_force: dict[str, Exception] = {}  # what was asked for, and why it is not
 
     @property
     def alive(self) -> bool:
@@ -128,19 +130,27 @@ class PolicyRunner:
     def set_selector(self, settings: PolicyNodeSettings) -> None:
         """Choose tokens by other settings from the next step on."""
         selector = settings.build_selector()
-        self._request(lambda session: session.set_selector(selector))
+        self._request(lambda session: session.set_selector(selector), "the selector")
 
     def set_options(self, settings: PolicyNodeSettings) -> None:
         """Run by other session options from the next step on."""
-        self._request(lambda session: session.set_options(settings.session))
+        self._request(lambda session: session.set_options(settings.session), "the options")
 
-    def _request(self, act: Callable[[Session], None]) -> None:
+    def _request(self, act: Callable[[Session], None], what: str = "a request") -> None:
+        """what: is changed by it. Where that fails no step is taken until it has been changed: the
+        old one is not what was asked for."""
         session, worker = self._session, self._worker
         if session is None:
             return
 
         def run() -> None:
-            act(session)
+            try:
+                act(session)
+                self._not_in_force.pop(what, None)
+            except Exception as error:  # a policy or a selector may raise anything
+                self._trace(f"{what} could not be changed", error)
+                self._not_in_force[what] = error
+                self._listener.change_failed(error)
             self._listener.state_changed()
 
         if worker is None:
@@ -168,20 +178,21 @@ class PolicyRunner:
         if self._session is None or not self.instruction:
             return
         self._listener.step_begins(frame)
+        for error in self._not_in_force.values():
+            self._listener.step_failed(frame, error)
+            return
         try:
             images = frame.decode()
             self._listener.decoded(frame)
             result = self._session.step(
                 images, frame.stamp_ns, frame.frame_id, frame.state
             )
+            self._listener.step_done(frame, result, self._session.instruction)
         except ImageError as error:
             self._listener.frame_rejected(frame, str(error))
-            return
         except Exception as error:  # a policy may raise anything; the robot must stop for it
             self._trace("step failed", error)
             self._listener.step_failed(frame, error)
-            return
-        self._listener.step_done(frame, result, self._session.instruction)
 
     def _trace(self, what: str, error: Exception) -> None:
         """Log where an exception that is being handled comes from: of code that failed, not of

@@ -25,7 +25,8 @@ class TransformError(UserError, ValueError):
 class Transform:
     """Of a frame in its parent: rotation (w, x, y, z), unit; translation (3,) m.
 
-    stamp_ns: ROS time, 0 where it holds for all times. arrival_s: steady; meaningless then.
+    stamp_ns: ROS time, 0 where the sender gives none. arrival_s: steady. static: it holds for all
+    times, whatever these say.
     """
 
     parent: str
@@ -33,6 +34,7 @@ class Transform:
     translation: NDArray[np.float64]
     stamp_ns: int
     arrival_s: float
+    static: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def transforms_in(
             np.array([at.x, at.y, at.z]),
             0 if static else int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec),
             arrival_s,
+            static,
         )
 
 
@@ -84,7 +87,7 @@ class Transforms:
 
     def forget(self) -> None:
         """ROS time begins anew: what may change is to be heard again."""
-        self._of = {child: each for child, each in self._of.items() if not each.stamp_ns}
+        self._of = {child: each for child, each in self._of.items() if each.static}
 
     def find(self, base: str, tip: str) -> Place:
         """Where ``tip`` is in ``base``, which is one of the frames above it.
@@ -107,8 +110,9 @@ class Transforms:
                 )
             position = step.translation + rotate(step.rotation, position)
             rotation = multiply(step.rotation, rotation)
-            if step.stamp_ns:
-                stamp_ns = min(stamp_ns or step.stamp_ns, step.stamp_ns)
+            if not step.static:
                 arrival_s = min(arrival_s, step.arrival_s)
+                if step.stamp_ns:
+                    stamp_ns = min(stamp_ns or step.stamp_ns, step.stamp_ns)
             frame = step.parent
         raise TransformError(f"TF goes round in circles at {printable(frame)!r}")

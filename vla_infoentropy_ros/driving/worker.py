@@ -31,8 +31,8 @@ class Worker(Generic[T]):
     """Runs requests in order and, between them, the newest job: a mailbox of one.
 
     A request (a reset, a new instruction) is therefore applied at a step boundary, never in the
-    middle of a step. ``work`` and the requests must not raise: what they raise ends the thread,
-    which `alive` tells.
+    middle of a step; those that wait when it is stopped are run before it ends. ``work`` and the
+    requests must not raise: what they raise ends the thread, which `alive` tells.
     """
 
     def __init__(self, work: Callable[[T], None], name: str = "inference") -> None:
@@ -40,7 +40,7 @@ class Worker(Generic[T]):
         self._job: T | None = None
         self._requests: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
-        self._stopping = False
+        self._stopping = self._ended = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -59,11 +59,15 @@ class Worker(Generic[T]):
         return replaced
 
     def call(self, request: Callable[[], None]) -> None:
-        """Run ``request`` in the thread before the next job; a job not yet begun is dropped."""
+        """Run ``request`` in the thread before the next job, or here where the thread was stopped;
+        a job not yet begun is dropped."""
         with self._wake:
             self._job = None
-            self._requests.append(request)
-            self._wake.notify()
+            if not self._ended:
+                self._requests.append(request)
+                self._wake.notify()
+                return
+        request()
 
     def stop(self, timeout_s: float) -> bool:
         """End the thread after the step in progress; false if it did not end in time."""
@@ -79,9 +83,10 @@ class Worker(Generic[T]):
             with self._wake:
                 while not (self._stopping or self._requests or self._job is not None):
                     self._wake.wait()
-                if self._stopping:
-                    return
                 request = self._requests.popleft() if self._requests else None
+                if self._stopping and request is None:
+                    self._ended = True
+                    return
                 if request is None:
                     job, self._job = self._job, None
             if request is not None:

@@ -7,6 +7,7 @@ So the command timer, with watchdog and expiry, and the operator's services are 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import traceback
 from collections.abc import Callable
@@ -86,4 +87,5 @@ class StopLine:
             except Exception:  # whatever a callback raises, stopping must go on
                 told = quoted_lines(traceback.format_exc())
                 self._logger.error(f"an error in the stop line:\n{told}")
-                self._on_error()
+                with contextlib.suppress(Exception):  # to stop may fail by what has just failed
+                    self._on_error()

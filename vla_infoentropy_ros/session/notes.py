@@ -26,7 +26,7 @@ def on_blindness(selector: str, settings: SelectionSettings) -> str:
     asked = (f"selector={selector}" if selector == "stale"
              else f"selection.fresh_tokens=0 with selector={selector}")
     return (f"{asked} recomputes nothing after an episode's first picture: a control to compare "
-            "with, which drives a robot blindly")
+            "with; a node stops the robot for it (stale_observation)")
 
 
 def _on_decoding(policy: PolicyAdapter, options: SessionOptions) -> str:
