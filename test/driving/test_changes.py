@@ -37,7 +37,8 @@ def session(rig: Bench) -> Any:
 
 def test_what_was_asked_for_before_a_deactivation_is_in_force_after_it() -> None:
     """A change waits for the step in progress, and the node is deactivated meanwhile."""
-    rig = Bench(BLIND | PATIENT | {"session.decode": "window", "session.accept_bins": 4}, make_worker=Worker)
+    drafts = {"session.decode": "window", "session.accept_bins": 4}
+    rig = Bench(BLIND | PATIENT | drafts, make_worker=Worker)
     try:
         within(20, lambda: rig.driver.runner.instruction == WORDS)
         policies.SCRIPT.delay_s = 0.5

@@ -116,13 +116,13 @@ class Watched(PolicyNode):
         return publisher
 
     def _turn(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def turn(*arguments: Any) -> Any:
+        def turn(*arguments: Any, **named: float) -> Any:
             with self.driver.commander.lock:
-                causes = self._causes(method.__name__, arguments)
+                causes = self._causes(method.__name__, arguments, named)
                 self.tape.judge(causes)
                 watchdog = self.driver.commander.watchdog
                 begin, misses = len(self.tape.entries), watchdog.deadline_misses
-                result = method(*arguments)
+                result = method(*arguments, **named)
                 missed = watchdog.deadline_misses > misses
                 if missed and faults.DEADLINE not in causes:  # it passed within this turn
                     self.tape.entries.insert(begin, Entry("due", faults.DEADLINE))
@@ -138,7 +138,7 @@ class Watched(PolicyNode):
     def _on_instruction(self, text: str) -> None:
         self._turn(super()._on_instruction)(text)
 
-    def _causes(self, turn: str, arguments: Any) -> set[str]:
+    def _causes(self, turn: str, arguments: Any, named: dict[str, float]) -> set[str]:
         """What there is now that the robot must not move with."""
         settings, watchdog = self.driver.commander.settings, self.driver.commander.watchdog
         now_s, now_ns = time.monotonic(), self.driver.clock.now_ns()
@@ -146,6 +146,7 @@ class Watched(PolicyNode):
         age_s, values = 0.0, np.zeros(7)
         if turn == "issue":
             values, _, _, age_s = arguments
+            age_s = max(age_s, *named.values())
         causes = {
             faults.CAMERA_SILENT: now_s - watchdog._arrival_s > settings.camera_timeout_s,
             faults.CAMERA_FROZEN: now_s - watchdog._fresh_s > settings.camera_timeout_s,
