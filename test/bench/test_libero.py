@@ -69,12 +69,14 @@ print("played")
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
     rows: list[str] = []
     revisions: list[str] = []
+    gone: list[str] = []
 
     @contextmanager
-    def served(name: str, options: argparse.Namespace) -> Iterator[str]:
+    def served(name: str, options: argparse.Namespace) -> Iterator[libero.Served]:
         rows.append(name)
         revisions.append(options.revision)
-        yield f"ws://{len(rows)}"
+        url = f"ws://{len(rows)}"
+        yield libero.Served(url, lambda: url in gone)
 
     def load(model: str, _: object) -> SimpleNamespace:
         return SimpleNamespace(revision=f"sha256-{model}")
@@ -85,7 +87,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespa
     player.write_text(PLAYER.format(python=sys.executable, broken=str(tmp_path / "broken")))
     player.chmod(0o755)
     return argparse.Namespace(player=str(player), out=tmp_path / "out", broken=tmp_path / "broken",
-                              rows=rows, revisions=revisions)
+                              rows=rows, revisions=revisions, gone=gone)
 
 
 def run(options: argparse.Namespace, *more: str) -> int:
@@ -116,6 +118,40 @@ def test_what_dies_is_tried_once_more_by_a_new_server(
         capsys.readouterr().err)
     table = json.loads((options.out / "table.json").read_text())
     assert table["rows"]["dense"]["episodes"] == 6
+
+
+def test_a_server_that_has_ended_is_given_to_nobody(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options.gone.append("ws://1")
+    options.broken.write_text("ws://1")
+    assert run(options, "--rows", "dense", "--workers", "1") == 0
+    assert not capsys.readouterr().err
+    told = {json.loads(line)["told"] for file in options.out.rglob("*.jsonl")
+            for line in file.read_text().splitlines()}
+    assert told == {"ws://2"} and options.rows == ["dense", "dense"]
+
+
+def test_a_simulator_that_crashes_as_it_ends_costs_nothing(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    player = Path(options.player)
+    player.write_text(player.read_text().replace(
+        'print("played")', 'sys.stderr.write("segmentation fault\\n"); sys.exit(139)'))
+    assert run(options, "--rows", "dense", "--workers", "1") == 0
+    assert "all is played, and then: segmentation fault" in capsys.readouterr().err
+    table = json.loads((options.out / "table.json").read_text())
+    assert table["rows"]["dense"]["episodes"] == 6
+    each = libero.Episode("dense", ("libero_object", 0), 2, libero._parser().parse_args(
+        ["--simulator", options.player]))
+    assert list(libero._play_here(each)) == ["libero_object-0.jsonl"]
+
+
+def test_the_token_of_another_server_is_not_asked_of_its_own(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLA_INFOENTROPY_TOKEN", "x" * 32)
+    assert "VLA_INFOENTROPY_TOKEN" not in libero._environment()
 
 
 def test_an_interrupt_ends_those_who_play_and_keeps_what_is_finished(

@@ -121,3 +121,24 @@ def test_a_worker_that_would_play_two_at_a_time_is_refused() -> None:
                       dashboard_address=":0", silence_logs=50) as cluster:
         assert "has 2 threads, and plays one at a time: start it with --nthreads 1" in run(
             cluster.scheduler_address, [(0, "")])[1]
+
+
+def test_a_job_longer_than_a_look_is_waited_for(
+    scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Python 3.11 what distributed raises then is not the built-in TimeoutError."""
+    import distributed
+
+    class OfOldPython(Exception): ...
+
+    wait, looks = distributed.wait, []
+
+    def look(*given: object, **named: object) -> object:
+        looks.append(given)
+        if len(looks) < 3:
+            raise OfOldPython
+        return wait(*given, **named)
+
+    monkeypatch.setattr(distributed, "TimeoutError", OfOldPython)
+    monkeypatch.setattr(distributed, "wait", look)
+    assert run(scheduler, [(3, "")]) == ({3: 9}, "")

@@ -166,6 +166,12 @@ def test_a_server_that_leaves_in_mid_episode_costs_that_episode_alone(
         out, url, ["libero_object"], [3], range(3))] == [1, 2]
 
 
+def test_a_token_is_not_told() -> None:
+    with pytest.raises(PolicyGone) as told:
+        PolicyClient("127.0.0.1:8000?token=s3cret-s3cret")
+    assert "s3cret" not in str(told.value) and "no policy answers" in str(told.value)
+
+
 def test_a_refusal_says_what_the_server_said(make: Make) -> None:  # noqa: F811
     with PolicyClient(f"ws://127.0.0.1:{make('vla-eval').port}") as client, pytest.raises(
             PolicyGone, match="say what to do"):

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import socket
 import struct
+import time
 import urllib.error
 import urllib.request
 from typing import Any
@@ -20,6 +22,11 @@ from test.serve.test_vla_eval import alone, ask, observation, picture
 from test.tiny_policy import TinyPolicy
 from vla_infoentropy_ros.foreign.budgets import limit
 from vla_infoentropy_ros.plugins import PluginError
+
+pytest.importorskip("prometheus_client", reason="the extra 'serve' is not installed")
+
+from vla_infoentropy_ros.serve import openvla  # noqa: E402
+from vla_infoentropy_ros.serve.openvla import SPARE_BODIES  # noqa: E402
 
 
 def request(seed: int, **more: Any) -> dict[str, Any]:
@@ -177,4 +184,96 @@ def test_a_client_that_has_gone_is_no_error_of_ours(
         link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         link.close()  # by a reset
         assert post(port, "/act", request(1))[0] == 200
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_refusal_reaches_whoever_sends_a_large_picture(make: Make) -> None:
+    """The rest of the body is let in before the connection is closed."""
+    port = make("openvla", token="a token of some length").port
+    large = request(1) | {"more": "x" * 12_000_000}
+    for path in ("/act", "/elsewhere"):
+        status, reply = post(port, path, large)
+        assert status == 403 and "token is missing" in reply["error"]
+    own = {"Authorization": "Bearer a token of some length"}
+    assert post(port, "/elsewhere", large, **own)[0] == 404
+
+
+def test_bodies_beyond_the_room_for_them_are_refused(make: Make, service: Any) -> None:
+    port, links = make("openvla").port, []
+    try:
+        for _ in range(service.most_clients + SPARE_BODIES):
+            links.append(socket.create_connection(("127.0.0.1", port)))
+            links[-1].sendall(b"POST /act HTTP/1.1\r\nContent-Length: 99\r\n\r\n{")
+        end = time.monotonic() + 20
+        while (told := post(port, "/act", request(1)))[0] == 200:
+            assert time.monotonic() < end
+        assert told[0] == 503 and "start the server with a larger --clients" in told[1]["error"]
+    finally:
+        for link in links:
+            link.close()
+    end = time.monotonic() + 20
+    while post(port, "/act", request(1))[0] != 200:
+        assert time.monotonic() < end
+
+
+def test_a_body_that_does_not_end_is_left(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvla, "BODY_S", 0.3)
+    with socket.create_connection(("127.0.0.1", make("openvla").port), timeout=20) as link:
+        link.sendall(b"POST /act HTTP/1.1\r\nContent-Length: 99\r\n\r\n")
+        for _ in range(5):
+            link.sendall(b"{")
+            time.sleep(0.15)
+        told = link.recv(4096)
+    assert told.startswith(b"HTTP/1.1 400 ") and b"of 99 that were announced" in told
+
+
+def test_answers_on_one_connection_do_not_wait_for_each_other(make: Make) -> None:
+    link = http.client.HTTPConnection("127.0.0.1", make("openvla").port, timeout=20)
+    times = []
+    for _ in range(30):
+        asked = time.perf_counter()
+        link.request("POST", "/reset?session=a", b"{}")
+        link.getresponse().read()
+        times.append(time.perf_counter() - asked)
+    link.close()
+    assert min(times[10:]) < 0.02, "a header waits 40 ms for its acknowledgement"
+
+
+def test_a_request_of_nobody_runs_the_vision_tower_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, passes = make("openvla").port, []
+    embed = TinyPolicy.embed_vision
+    monkeypatch.setattr(TinyPolicy, "embed_vision",
+                        lambda self, pixels: (passes.append(1), embed(self, pixels))[1])
+    post(port, "/act", request(1))  # the first counts what it costs
+    passes.clear()
+    for seed in range(3):
+        post(port, "/act", request(seed))
+    assert len(passes) == 3
+
+
+def test_pictures_that_would_be_taken_for_others_are_refused(
+    make: Make, policy: TinyPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "views", 2)
+    monkeypatch.setattr(policy, "camera_names", ("wrist", "front"), raising=False)
+    port, array = make("openvla").port, request(1)["image"]
+    status, reply = post(port, "/act", request(1, wrist_image=array))
+    assert status == 400 and "trained with wrist, front; send them under these" in reply["error"]
+    own = {"wrist": array, "front": array, "instruction": "open the box"}
+    assert post(port, "/act", own)[0] == 200
+
+
+@pytest.mark.parametrize("kind", ["openvla", "vla-eval"])
+def test_an_address_that_is_none_gets_a_sentence(
+    make: Make, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = make(kind, token="a token of some length").port
+    for method in ("GET", "POST") if kind == "openvla" else ("GET",):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
+            link.sendall(f"{method} http://[/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
+                         "Connection: close\r\n\r\n".encode())
+            told = link.recv(4096)
+        assert told.startswith(b"HTTP/1.1 400 ") and b"is no address of a page" in told
     assert "Traceback" not in capsys.readouterr().err

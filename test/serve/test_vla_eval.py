@@ -90,8 +90,8 @@ def test_hello_says_what_is_needed_and_given(make: Make) -> None:
 
 
 @pytest.mark.parametrize(("views", "state", "asked"), [
-    (1, None, set()), (2, None, {"send_wrist_image"}), (1, "state", {"send_state"}),
-    (2, "state", {"send_wrist_image", "send_state"}),
+    (1, None, set()), (2, None, {"send_wrist_image"}), (1, "state", {"send_state", "quat_no_antipodal"}),
+    (2, "state", {"send_wrist_image", "send_state", "quat_no_antipodal"}),
 ])
 def test_hello_asks_the_harness_for_what_the_policy_looks_at(
     make: Make, policy: TinyPolicy, monkeypatch: pytest.MonkeyPatch, views: int,
@@ -163,10 +163,10 @@ def test_pictures_that_would_be_taken_for_others_are_refused(
 def shown_to(cameras: tuple[str, ...], sent: list[str]) -> list[str]:
     """Of a policy of two views."""
     pytest.importorskip("prometheus_client", reason="the extra 'serve' is not installed")
-    from vla_infoentropy_ros.serve import vla_eval
+    from vla_infoentropy_ros.serve import cameras as chosen
 
     policy: Any = SimpleNamespace(views=2, camera_names=cameras)
-    return vla_eval.shown_to(policy, sent)
+    return chosen.shown_to(policy, sent)
 
 
 @pytest.mark.parametrize("data", [
@@ -225,6 +225,42 @@ def test_beyond_this_machine_only_with_the_token(make: Make) -> None:
         assert act(link, 1).shape == (7,)
 
 
+def test_what_waits_to_be_served_is_bounded(make: Make, policy: TinyPolicy,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that does not wait for answers waits to be rid of its messages."""
+    begun, going_on = threading.Event(), threading.Event()
+    preprocess = TinyPolicy.preprocess
+
+    def held(self: TinyPolicy, images: Any) -> Any:
+        begun.set()
+        assert going_on.wait(20)
+        return preprocess(self, images)
+
+    with connect(f"ws://127.0.0.1:{make('vla-eval').port}", compression=None) as link:
+        act(link, 1)
+        monkeypatch.setattr(TinyPolicy, "preprocess", held)
+        send(link, "observation", observation(2))
+        assert begun.wait(20)
+        large = {"images": {"agentview": raw(np.zeros((1600, 1600, 3), np.uint8))},
+                 "task_description": "open the box"}
+        sent: list[int] = []
+
+        def flood() -> None:
+            for number in range(8):
+                send(link, "observation", large, number)
+                sent.append(number)
+
+        sending = threading.Thread(target=flood)
+        sending.start()
+        sending.join(1.0)
+        waiting = len(sent)
+        going_on.set()
+        for _ in range(9):
+            link.recv(timeout=20)
+        sending.join(20)
+        assert waiting < 4 and len(sent) == 8
+
+
 def test_a_web_page_is_not_answered(make: Make) -> None:
     with pytest.raises(InvalidStatus, match="403"):
         connect(f"ws://127.0.0.1:{make('vla-eval').port}", origin="https://example.org")
@@ -235,8 +271,17 @@ def test_health_and_metrics(make: Make, service: Any, kind: str) -> None:
     url = f"http://127.0.0.1:{make(kind).port}"
     with closing(urllib.request.urlopen(f"{url}/health", timeout=20)) as reply:
         assert reply.read() == b'{"status": "ok"}'
-    with service.open() as client:
-        client.begin()
+    if kind == "openvla":
+        from test.serve.test_openvla import post, request
+
+        for name in ("a", "a", "b"):
+            post(int(url.rpartition(":")[2]), f"/act?session={name}", request(1))
+    else:
+        with connect(url.replace("http", "ws")) as link:
+            for words in ("open the box", "open the box", "close it"):
+                act(link, 1, words)
+        time.sleep(0.2)  # its end is seen
     with closing(urllib.request.urlopen(f"{url}/metrics", timeout=20)) as reply:
         text = reply.read().decode()
-    assert "vla_infoentropy_episodes_total 1.0" in text and "vla_infoentropy_clients 0.0" in text
+    assert "vla_infoentropy_episodes_total 2.0" in text
+    assert f"vla_infoentropy_clients {2.0 if kind == 'openvla' else 0.0}" in text

@@ -17,13 +17,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +41,7 @@ from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_argume
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.report.libero_page import libero_page
 from vla_infoentropy_ros.report.machine import hardware, versions
+from vla_infoentropy_ros.serve.access import TOKEN_VARIABLE
 from vla_infoentropy_ros.success_rates import paired_difference, sign_test, wilson_interval
 
 ROOT = Path(__file__).parents[2]
@@ -161,16 +163,24 @@ def _play_tasks(name: str, jobs: Sequence[tuple[str, int]], states: range,
     # The pool waits for its workers, so those whom an interrupt finds playing are ended before it.
     with ThreadPoolExecutor(options.workers) as pool, ExitStack() as stack:
         servers = [stack.enter_context(_served(name, options)) for _ in range(options.servers)]
-        free: SimpleQueue[str] = SimpleQueue()
+        free: SimpleQueue[int] = SimpleQueue()
         for index in range(options.workers):
-            free.put(servers[index % options.servers])
+            free.put(index % options.servers)
+        renewing = Lock()
+
+        def url_of(index: int) -> str:
+            """One that has died would take the first try of every task that comes to it."""
+            with renewing:
+                if servers[index].ended():
+                    servers[index] = stack.enter_context(_served(name, options))
+                return servers[index].url
 
         def play(job: tuple[str, int]) -> str:
-            url = free.get()
+            index = free.get()
             try:
-                return _play_task(name, url, job, states, options, stack)
+                return _play_task(name, url_of(index), job, states, options, stack)
             finally:
-                free.put(url)
+                free.put(index)
 
         return list(pool.map(play, jobs))
 
@@ -191,7 +201,12 @@ def _play_task(name: str, url: str, job: tuple[str, int], states: range,
     if not failure:
         print(f"{name}: {job[0]} {job[1]} {told}", flush=True)
         return ""
-    sentence = f"{_named(name, job, _left(name, job, states, options.out)[0])}: {failure}"
+    left = _left(name, job, states, options.out)
+    if not left:  # simulators may crash as they end
+        print(f"note: {name}: {job[0]} {job[1]}: all is played, and then: {failure}",
+              file=sys.stderr, flush=True)
+        return ""
+    sentence = f"{_named(name, job, left[0])}: {failure}"
     print(sentence, file=sys.stderr, flush=True)
     return sentence
 
@@ -254,19 +269,26 @@ def _play_elsewhere(rows: Sequence[str], options: argparse.Namespace) -> None:
 
 def _play_here(each: Episode) -> dict[str, bytes]:
     """On a worker: the files that the episode leaves, by name. Raises BenchError."""
-    with (TemporaryDirectory() as folder, _served(each.row, each.options) as url,
+    with (TemporaryDirectory() as folder, _served(each.row, each.options) as server,
           ExitStack() as stack):
         file = Path(folder) / _file(Path(), each.row, *each.job).name
         states = range(each.initial_state, each.initial_state + 1)
-        _, failure = _simulate(each.row, url, each.job, states, file, each.options,
+        _, failure = _simulate(each.row, server.url, each.job, states, file, each.options,
                                stack)
-        if failure:
+        if failure and not finished(file):
             raise BenchError(failure)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
+class Served(NamedTuple):
+    """A server: where it answers, and whether its process has ended."""
+
+    url: str
+    ended: Callable[[], bool]
+
+
 @contextmanager
-def _served(name: str, options: argparse.Namespace) -> Iterator[str]:
+def _served(name: str, options: argparse.Namespace) -> Iterator[Served]:
     """The row's server, on a port of its own choice."""
     command = [sys.executable, "-m", "vla_infoentropy_ros", "serve", "--port", "0",
                "--model", options.model, *_flags(LoadOptions.from_arguments(options)),
@@ -280,14 +302,16 @@ def _served(name: str, options: argparse.Namespace) -> Iterator[str]:
             if " on " not in line:
                 raise BenchError(f"{name}: the server did not start; why stands above, or in "
                                  "the worker's log")
-            yield f"ws://{line.split(' on ')[1]}"
+            yield Served(f"ws://{line.split(' on ')[1]}", lambda: server.poll() is not None)
         finally:
             server.terminate()
 
 
 def _environment() -> dict[str, str]:
-    """Both sides import this package from here, and compute with one thread each."""
-    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1"}
+    """Both sides import this package from here, and compute with one thread each. They meet on
+    loopback alone, where no token is asked for."""
+    own = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
+    return own | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1"}
 
 
 def _file(out: Path, name: str, suite: str, task: int) -> Path:

@@ -84,7 +84,7 @@ class _Begun:
 
         try:
             ended = wait(list(self.running), timeout=_LOOK_S, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
+        except _gave_up():
             return
         for future in ended:
             job, tries = self.running.pop(future)
@@ -131,11 +131,18 @@ def _told(error: BaseException) -> str:
         f"{type(error).__name__}: {error}")
 
 
+def _gave_up() -> tuple[type[BaseException], ...]:
+    """What distributed raises after a time-out: before Python 3.11 it is not the built-in one."""
+    import distributed
+
+    return TimeoutError, distributed.TimeoutError
+
+
 def _workers(client: Any, scheduler: str) -> int:
     """How many there are; waits a while for the first. Raises SpreadError without any."""
     try:
         client.wait_for_workers(1, timeout=_PATIENCE_S)
-    except TimeoutError as error:
+    except _gave_up() as error:
         raise SpreadError(f"--scheduler {scheduler}: no worker for {_PATIENCE_S:.0f} s; start some "
                           f"by 'dask worker {scheduler} --nthreads 1'") from error
     return len(client.nthreads())

@@ -41,7 +41,9 @@ class PolicyClient:
             self._link = self._open.enter_context(
                 connect(url, compression=None, max_size=None, ping_interval=None))
         except self._errors as error:
-            raise PolicyGone(f"{url.partition('?')[0]}: no policy answers ({error})") from error
+            address, _, secret = url.partition("?")
+            told = str(error).replace(f"?{secret}", "") if secret else str(error)
+            raise PolicyGone(f"{address}: no policy answers ({told})") from error
         wanted = self._asked("hello", {"harness_version": NAME, "protocol_version": 1,
                                        "capabilities": {}}).get("observation_params", {})
         self.cameras = ("agentview", "wrist") if wanted.get("send_wrist_image") else ("agentview",)

@@ -91,7 +91,7 @@ def _believed_as_plans(selector: Selector, told: str) -> Selector:
 
     def looked_through(given: SelectionInput) -> Selection:
         selection = select(given)
-        if wrong := _misplanned(selection, given):
+        if wrong := _misplanned(selection, given, selector.reuses):
             raise PluginError(f"{told}: select gave {wrong}")
         return replace(selection, plan=_contained_choice(selection.plan, told))
 
@@ -99,7 +99,7 @@ def _believed_as_plans(selector: Selector, told: str) -> Selector:
     return selector
 
 
-def _misplanned(selection: Selection, given: SelectionInput) -> str:
+def _misplanned(selection: Selection, given: SelectionInput, reuses: bool) -> str:
     """What is wrong with a plan and what is told of it, or ""."""
     count, plan = given.embeddings.shape[0], selection.plan
     reasons = selection.reasons
@@ -113,6 +113,9 @@ def _misplanned(selection: Selection, given: SelectionInput) -> str:
         if wrong := _no_tokens(stage.fresh, left):
             return f"layer {stage.layer} {wrong}"
         left = set(stage.fresh.tolist())
+    if not reuses and plan.stages[0].fresh.shape[0] < count:
+        return (f"a plan that keeps {count - plan.stages[0].fresh.shape[0]} tokens of the last "
+                "step, though it says reuses = False")
     try:
         plan.rows_per_layer(given.depth)
     except PlanError as error:

@@ -8,7 +8,7 @@ import ipaddress
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from vla_infoentropy_ros.foreign.text import UserError
 
@@ -53,7 +53,7 @@ class Access:
             return ""
         scheme, _, given = (headers.get("Authorization") or "").partition(" ")
         if scheme.lower() != "bearer":
-            given = parse_qs(urlsplit(path).query).get("token", [""])[0]
+            given = parse_qs(path.partition("?")[2]).get("token", [""])[0]
         if hmac.compare_digest(given.encode(), self.token.encode()):
             return ""
         return "the token is missing or wrong; send it as 'Authorization: Bearer ...' or ?token=..."

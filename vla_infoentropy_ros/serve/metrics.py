@@ -19,7 +19,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         own = self.registry
         self.clients = Gauge(f"{_PREFIX}_clients", "clients that are served now", registry=own)
-        self.episodes = Counter(f"{_PREFIX}_episodes", "episodes begun by clients", registry=own)
+        self.episodes = Counter(f"{_PREFIX}_episodes", "episodes that had a step", registry=own)
         self.refused = Counter(f"{_PREFIX}_refused", "requests answered by an error", registry=own)
         self._tokens = Counter(f"{_PREFIX}_visual_tokens", "visual tokens, by what became of them",
                                ["fate"], registry=own)
@@ -27,7 +27,9 @@ class Metrics:
                                buckets=_SECONDS, registry=own)
 
     def stepped(self, result: StepResult) -> None:
-        """Count one step."""
+        """Count one step, and the episode that it begins."""
+        if result.t == 0:
+            self.episodes.inc()
         self._step.observe(result.latency_ms / 1e3)
         report = result.report
         for fate in ("fresh", "reused", "pruned"):

@@ -9,6 +9,7 @@ that holds the request once more as a text is answered by a text.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -20,21 +21,26 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from vla_infoentropy_ros.foreign.budgets import limit
 from vla_infoentropy_ros.foreign.text import UserError, one_line, shown
 from vla_infoentropy_ros.plugins import PluginError
 from vla_infoentropy_ros.serve.access import Access
 from vla_infoentropy_ros.serve.arrays import numpy_json, picture_of, state_of
-from vla_infoentropy_ros.serve.pages import JSON, page
+from vla_infoentropy_ros.serve.cameras import own_or
+from vla_infoentropy_ros.serve.pages import JSON, page, parts_of
 from vla_infoentropy_ros.serve.service import BusyError, Client, RequestError, Service
 
 PICTURES = ("image", "wrist_image", "third_image")
 PATHS = ("/act", "/reset")
 SILENCE_S = 30.0  # a client that says nothing for so long in mid-request is left
+BODY_S = 60.0  # and one whose body takes so long
+LINGER_S = 2.0  # for a body that nobody reads
+SPARE_BODIES = 4  # that wait beside those of the clients who are served
 NAME_CHARACTERS = 64
 _LONGEST_NUMBER = 18  # digits
+_PIECE = 1 << 16  # bytes that are read at a time
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +90,7 @@ class OpenVlaServer:
     def __init__(self, service: Service, access: Access, port: int) -> None:
         handler = type("Handler", (_Handler,), {
             "service": service, "access": access, "episodes": Episodes(service),
+            "room": threading.BoundedSemaphore(service.most_clients + SPARE_BODIES),
         })
         listener = type("Listener", (_Listener,), {"address_family": access.family})
         self._server = listener((access.host, port), handler)
@@ -110,8 +117,10 @@ class _Handler(BaseHTTPRequestHandler):
     service: Service
     access: Access
     episodes: Episodes
+    room: threading.BoundedSemaphore
     protocol_version = "HTTP/1.1"
     timeout = SILENCE_S
+    disable_nagle_algorithm = True  # else a body waits 40 ms for its header to be acknowledged
 
     def do_GET(self) -> None:
         refusal = self._refusal()
@@ -123,15 +132,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         status, sentence = HTTPStatus.BAD_REQUEST, ""
+        self._whole = False  # its body has been read
         try:
-            where = urlsplit(self.path)
+            where = parts_of(self.path)
             sentence = self._refusal()
             if sentence:
                 status = HTTPStatus.FORBIDDEN
             elif where.path not in PATHS:
                 status, sentence = HTTPStatus.NOT_FOUND, f"POST knows {' and '.join(PATHS)}"
             else:
-                body = self._answer(where.path, _name(where.query), self._body())
+                body = self._served(where.path, where.query)
         except BusyError as error:
             status, sentence = HTTPStatus.SERVICE_UNAVAILABLE, str(error)
         except PluginError as error:  # no fault of the request
@@ -150,6 +160,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.service.metrics.refused.inc()
             self.close_connection = True  # part of its body may not have been read
             self._reply(status, _error(sentence))
+            if not self._whole:
+                self._linger()
         else:
             self._reply(HTTPStatus.OK, body)
 
@@ -158,6 +170,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refusal(self) -> str:
         return self.access.refusal(self.path, self.headers)  # type: ignore[arg-type]
+
+    def _served(self, path: str, query: str) -> bytes:
+        """Bodies may be large: no more wait at a time than there is room for."""
+        if not self.room.acquire(blocking=False):
+            raise BusyError("too many requests at once; try again later, or start the server with "
+                            "a larger --clients")
+        try:
+            name, body = _name(query), self._body()
+            return self._answer(path, name, body)
+        finally:
+            self.room.release()
 
     def _answer(self, path: str, name: str, body: bytes) -> bytes:
         if path == "/reset":
@@ -173,7 +196,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise RequestError(
                 f"unnorm_key={shown(key)}: this policy un-normalises by {policy.norm_key!r}"
             )
-        pictures = [picture_of(request.get(field), field) for field in PICTURES[: policy.views]]
+        fields = own_or(policy, request.keys(), PICTURES[: policy.views])
+        pictures = [picture_of(request.get(field), field) for field in fields]
         with self.episodes.client(name) as client:
             answer = client.act(pictures, request.get("instruction", ""), time.monotonic_ns(),
                                 state_of(request.get("state")))
@@ -188,10 +212,26 @@ class _Handler(BaseHTTPRequestHandler):
             raise RequestError(
                 f"Content-Length={shown(length)}: say how many bytes come, at most {most:,}"
             )
-        data = self.rfile.read(int(length))
-        if len(data) < int(length):
-            raise RequestError(f"{len(data)} bytes came of {length} that were announced")
-        return data
+        data, until_s = bytearray(), time.monotonic() + BODY_S
+        while len(data) < int(length):
+            some = self.rfile.read1(min(int(length) - len(data), _PIECE))
+            if not some or time.monotonic() > until_s:
+                raise RequestError(f"{len(data)} bytes came of {length} that were announced")
+            data += some
+        self._whole = True
+        return bytes(data)
+
+    def _linger(self) -> None:
+        """Drop what still comes, a while: a connection that is closed with bytes unread is cut
+        before its client has read the answer."""
+        left, until_s = limit("request_bytes"), time.monotonic() + LINGER_S
+        self.connection.settimeout(LINGER_S)
+        with contextlib.suppress(OSError):
+            while left > 0 and time.monotonic() < until_s:
+                some = self.rfile.read1(min(left, _PIECE))
+                if not some:
+                    return
+                left -= len(some)
 
     def _reply(self, status: HTTPStatus, body: bytes, kind: str = JSON) -> None:
         self.send_response(status)

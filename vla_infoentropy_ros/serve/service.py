@@ -49,14 +49,14 @@ class Service:
         metrics: Metrics, most_clients: int = 16,
     ) -> None:
         self.policy, self.form, self.metrics = policy, form, metrics
-        self._make_session, self._most = make_session, most_clients
+        self._make_session, self.most_clients = make_session, most_clients
         self._turn = threading.Lock()
         self._count_lock, self._clients = threading.Lock(), 0
 
     def open(self) -> Client:
         """A new client. Raises BusyError, and what a selector of others raises when it is made."""
         with self._count_lock:
-            if self._clients >= self._most:
+            if self._clients >= self.most_clients:
                 raise BusyError(
                     f"{self._clients} clients are served, the most allowed; try again later, or "
                     "start the server with a larger --clients"
@@ -102,7 +102,6 @@ class Client:
     def begin(self) -> None:
         """A new episode: nothing that came before is used again."""
         self._session.reset("reset")
-        self._service.metrics.episodes.inc()
 
     def act(self, pictures: Sequence[Picture], instruction: str,
             stamp_ns: int | None = None, state: NDArray[np.float64] | None = None) -> Answer:

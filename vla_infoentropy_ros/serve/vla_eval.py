@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -22,11 +22,10 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from vla_infoentropy_ros.foreign.budgets import limit
 from vla_infoentropy_ros.foreign.text import UserError, one_line, shown
-from vla_infoentropy_ros.models.adapter import PolicyAdapter
-from vla_infoentropy_ros.models.lerobot.features import short_name
 from vla_infoentropy_ros.plugins import PluginError
 from vla_infoentropy_ros.serve.access import Access
 from vla_infoentropy_ros.serve.arrays import ndarray_message, picture_of, state_of
+from vla_infoentropy_ros.serve.cameras import WRIST, shown_to
 from vla_infoentropy_ros.serve.pages import page
 from vla_infoentropy_ros.serve.service import Answer, Client, RequestError, Service
 
@@ -34,7 +33,6 @@ PROTOCOL_VERSION = 1
 NAME = "vla_infoentropy_ros"
 FIELDS = ("type", "payload", "seq", "timestamp")
 IDLE_S = 900.0  # a benchmark may load scenes for minutes between two observations
-WRIST = "wrist"
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +45,8 @@ class VlaEvalServer:
         self._connections: set[ServerConnection] = set()
         self._server: Server = serve(
             self._serve, access.host, port, process_request=self._before, compression=None,
-            max_size=limit("request_bytes"), ping_interval=None, family=access.family,
+            max_size=limit("request_bytes"), max_queue=1, ping_interval=None,
+            family=access.family,
         )
         self.port = int(self._server.socket.getsockname()[1])
 
@@ -145,8 +144,11 @@ class VlaEvalServer:
     def _hello(self) -> dict[str, Any]:
         policy = self._service.policy
         views = ("agentview", WRIST) if policy.views > 1 else ("agentview",)
-        sent = {"send_wrist_image": policy.views > 1,
-                "send_state": policy.proprioception is not None}
+        state = policy.proprioception is not None
+        # LIBERO's recordings turn a hand that points down by +pi and never by -pi; its harness
+        # does unless it is told.
+        sent = {"send_wrist_image": policy.views > 1, "send_state": state,
+                "quat_no_antipodal": state}
         return {
             "harness_version": NAME, "protocol_version": PROTOCOL_VERSION, "model_server": NAME,
             "capabilities": {}, "policy": {"name": policy.name, "revision": policy.revision},
@@ -164,24 +166,6 @@ class VlaEvalServer:
         connection.send(msgpack.packb(
             dict(zip(FIELDS, (kind, payload, number, time.time()), strict=True))
         ))
-
-
-def shown_to(policy: PolicyAdapter, names: Sequence[str]) -> list[str]:
-    """Which of the pictures ``names`` the policy is shown, in the order of its views: those of its
-    own cameras' names where all are there, else a wrist's behind the others.
-
-    Raises RequestError where it was trained with them in another order.
-    """
-    cameras = [short_name(name) for name in getattr(policy, "camera_names", ())]
-    if cameras and set(cameras) <= set(names):
-        return cameras
-    taken = sorted(names, key=lambda name: WRIST in name)[: policy.views]
-    if any(WRIST in camera for camera in cameras) and any(
-            (WRIST in camera) != (WRIST in name)
-            for camera, name in zip(cameras, taken, strict=False)):  # how many, the policy judges
-        raise RequestError(f"images of {shown(list(names))}: this policy was trained with "
-                           f"{', '.join(cameras)}; send them under these names")
-    return taken
 
 
 def _unpacked(data: str | bytes) -> dict[str, Any]:

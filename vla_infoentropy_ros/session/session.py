@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -77,7 +79,7 @@ class Session:
 
         Raises PolicyError for a text the policy cannot follow; the old one then stays in force.
         """
-        if text == self.instruction:
+        if self._prompt is not None and text == self.instruction:
             return
         prompt = self.policy.tokenize(text)
         if self._prompt is None or not prompt.same_as(self._prompt):
@@ -155,9 +157,12 @@ class Session:
         watch.lap("select")
         decoded = self._act(decoder, visual, selection.plan, state, watch)
         cost = Cost()
-        if self._unsure(decoded) and selection.plan.fresh.shape[0] < self._visual:
-            cost = self.policy.head.cost(decoder, selection.plan, decoded)
-            selection, invalidated = self._everything(visual), "entropy_gate"
+        plan = selection.plan
+        partial = plan.pruning is not None or plan.fresh.shape[0] < self._visual
+        if partial and self._unsure(decoded):
+            cost = self.policy.head.cost(decoder, plan, decoded)
+            selection = replace(self._everything(visual), state=selection.state)
+            invalidated = "entropy_gate"
             decoded = self._act(decoder, visual, selection.plan, state, watch)
         memory = self._remember(decoder, selection, visual, patches, decoded.next_draft())
         # Of the picture too: a token that is kept today is not read, and its NaN would not show.
@@ -279,11 +284,7 @@ class Session:
 
     def _measure(self, decoder: PartialDecoder, selector: Selector) -> None:
         """What depends on the machine or has no closed form; once, before the first step."""
-        if not self._vision_flops:
-            blank = [np.zeros((224, 224, 3), dtype=np.uint8)] * self.policy.views
-            with torch.inference_mode():
-                pixels = self.policy.preprocess(blank).pixels
-                self._vision_flops = measure_flops(lambda: self.policy.embed_vision(pixels))
+        self._vision_flops = self._vision_flops or _vision_flops_of(self.policy)
         wanted = isinstance(selector, WithRefresh) and selector.wants_ridge
         self._ridge = ridge_of(decoder) if wanted else 0
 
@@ -296,6 +297,27 @@ class Session:
         elif last is not None and stamp_ns - last > self.options.frame_gap_limit_s * 1e9:
             self._episode.invalid = self._episode.invalid or "frame_gap"
         self._episode.stamp_ns = stamp_ns
+
+
+_VISION_FLOPS: WeakKeyDictionary[PolicyAdapter, int] = WeakKeyDictionary()
+
+
+def _vision_flops_of(policy: PolicyAdapter) -> int:
+    """Counted once for all sessions of a policy: a server makes one for each client."""
+    try:
+        known = _VISION_FLOPS.get(policy, 0)
+    except TypeError:  # a policy of others that cannot be a key
+        return _counted_vision_flops(policy)
+    if not known:
+        known = _VISION_FLOPS[policy] = _counted_vision_flops(policy)
+    return known
+
+
+def _counted_vision_flops(policy: PolicyAdapter) -> int:
+    blank = [np.zeros((224, 224, 3), dtype=np.uint8)] * policy.views
+    with torch.inference_mode():
+        pixels = policy.preprocess(blank).pixels
+        return measure_flops(lambda: policy.embed_vision(pixels))
 
 
 def decoding(policy: PolicyAdapter, options: SessionOptions) -> str:
