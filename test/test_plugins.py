@@ -307,6 +307,19 @@ def test_a_selectors_plan_is_looked_at_before_rows_are_taken_by_it(
         session.step([picture])
 
 
+def test_a_selector_that_says_it_reuses_nothing_may_keep_nothing(
+    install: Callable[..., None]
+) -> None:
+    """Its first step would read a cache that nothing was written into."""
+    install("theirs", "chess", PLANNING.replace(
+        "PLANNED", "replace(found, plan=TokenPlan.reuse(some, n))").replace(
+        "class make(Random):", "class make(Random):\n    reuses = False\n", 1))
+    session = Session(TinyPolicy(), build_selector("chess"))
+    session.set_instruction("pick up")
+    with pytest.raises(PluginError, match="keeps 12 tokens of the last step, though it says reuse"):
+        session.step([np.zeros((16, 16, 3), dtype=np.uint8)])
+
+
 def test_a_name_of_ours_is_taken(install: Callable[..., None]) -> None:
     install("theirs", "dense", GOOD)
     assert selector_names() == SELECTORS

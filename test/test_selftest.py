@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from test.models.tiny_openvla import write_tiny_openvla
+from test.trees import SOURCE
+from vla_infoentropy_ros.engine.heads import TokenHead
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.loading import load_policy
@@ -45,7 +47,7 @@ def test_a_working_checkpoint_passes_again_and_again(folder: Path, dtype: str) -
     for _ in range(2):
         report = run_selftest(policy)
         assert report.passed, report.reason
-        assert len(report.checks) == 14 and report.reason == ""
+        assert len(report.checks) == 15 and report.reason == ""
 
 
 @pytest.mark.parametrize("gripper", ["one_is_open", "one_is_closed", "minus_one_is_open"])
@@ -59,6 +61,34 @@ def test_every_gripper_convention_passes(folder: Path, gripper: str) -> None:
 def test_the_embedded_policy_passes() -> None:
     report = run_selftest(load_policy("embedded"))
     assert report.passed, report.reason
+
+
+@pytest.mark.parametrize(("model", "more", "passes"), [
+    ("Llama", {}, True), ("Qwen2", {}, True), ("Mistral", {"sliding_window": None}, True),
+    ("Mistral", {"sliding_window": 8}, False), ("Qwen3", {}, False), ("Granite", {}, False),
+])
+def test_a_backbone_that_is_more_than_a_llama_is_not_run_as_one(
+    model: str, more: dict[str, Any], passes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(SOURCE / "examples"))
+    import own_model
+    import transformers
+
+    policy = own_model.OwnPolicy()
+    config = getattr(transformers, f"{model}Config")(
+        vocab_size=own_model.LETTERS + own_model.BINS, hidden_size=64, intermediate_size=96,
+        num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=4, pad_token_id=0,
+        initializer_range=0.3, **more, **({"head_dim": 16} if model == "Qwen3" else {}),
+        **({"residual_multiplier": 0.2} if model == "Granite" else {}))
+    torch.manual_seed(0)
+    policy.decoder = getattr(transformers, f"{model}ForCausalLM")(config).eval()
+    policy.decoder.requires_grad_(False)
+    policy.backbone = policy.decoder.model
+    policy.head = TokenHead(policy.decoder.lm_head, 7)
+    found = {check.name: check for check in run_selftest(policy).checks}
+    assert found["layers"].passed == passes, found["layers"].reason
+    if not passes:
+        assert "more than a Llama's" in found["layers"].reason
 
 
 def test_a_blind_policy(policy: OpenVLAPolicy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.control.conventions import FRAMES, ROTATIONS
+from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
+from vla_infoentropy_ros.engine.plan import TokenPlan
 from vla_infoentropy_ros.foreign.text import MESSAGE, UserError, one_line, printable
 from vla_infoentropy_ros.models.adapter import Action, PolicyAdapter, PolicyError
 from vla_infoentropy_ros.models.json_fields import Fields
@@ -39,6 +41,10 @@ from vla_infoentropy_ros.models.motion_sense import (
 )
 from vla_infoentropy_ros.selection import build_selector
 from vla_infoentropy_ros.session import Session, decide_alone
+from vla_infoentropy_ros.session.alone import embed_prompt
+
+# How far the engine's hidden states may be from the model's own, as a share of the largest.
+_SAME, _SAME_HALF = 1e-2, 1e-1
 
 # Tried in this order for a policy that names no example of its own.
 INSTRUCTIONS = (
@@ -109,8 +115,9 @@ def run_selftest(policy: PolicyAdapter, instruction: str = "") -> SelfTestReport
     probe = _Probe(policy, instruction or example_instruction(policy))
     questions: tuple[Callable[[], str], ...] = (
         probe.norm_key, probe.convention, probe.training_set, probe.prompt, probe.vocabulary,
-        probe.vision, probe.image_matters, probe.instruction_matters, probe.state_matters,
-        probe.repeatable, probe.tower_calls, probe.action, probe.increments, probe.gripper,
+        probe.vision, probe.layers, probe.image_matters, probe.instruction_matters,
+        probe.state_matters, probe.repeatable, probe.tower_calls, probe.action, probe.increments,
+        probe.gripper,
     )
     checks: list[Check] = []
     for question in questions:
@@ -203,6 +210,36 @@ class _Probe:
         if not bool(torch.isfinite(visual).all()):
             raise _Failed("visual embeddings hold NaN or infinity; try dtype=bfloat16 or float32")
         return f"{rows} embeddings of width {wanted[1]}"
+
+    def layers(self) -> str:
+        """The engine runs a Llama's layers by itself: a model with more in them passes unseen."""
+        policy, head = self.policy, self.policy.head
+        if not head.reads_output:
+            return "not asked: the action is not read from the language model's output"
+        visual, device = self._embed(0), policy.backbone.device
+        ids = policy.tokenize(self.instruction).token_ids.to(device)
+        layout = head.layout(visual.shape[0], ids.shape[0])
+        with torch.inference_mode():
+            bos, text = embed_prompt(policy, layout, ids)
+            sequence = torch.cat((bos, visual, text))[None]
+            try:
+                own = policy.backbone(inputs_embeds=sequence, use_cache=False).last_hidden_state
+            except (TypeError, AttributeError):
+                return "not asked: the backbone cannot be run by itself on inputs_embeds"
+            engine = PartialDecoder(policy.backbone, layout, ()).prefill(
+                sequence, TokenPlan.dense(visual.shape[0], device))
+        own = own[:, layout.tail :]
+        if not bool(torch.isfinite(own).all()):
+            return "not asked: the backbone's own hidden states are not finite"
+        most = _SAME if own.dtype == torch.float32 else _SAME_HALF
+        difference = float((engine - own).abs().max() / own.abs().max())
+        if not difference <= most:
+            raise _Failed(
+                f"the engine's hidden states differ from the backbone's own by {difference:.2g} of "
+                "the largest: its layers are more than a Llama's (a sliding window, norms of "
+                "queries and keys, scaled residuals), and would be run without that"
+            )
+        return f"the engine's hidden states are the backbone's own within {difference:.1g}"
 
     def image_matters(self) -> str:
         black, white = self._answer(0), self._answer(255)

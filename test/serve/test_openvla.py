@@ -25,8 +25,8 @@ from vla_infoentropy_ros.plugins import PluginError
 
 pytest.importorskip("prometheus_client", reason="the extra 'serve' is not installed")
 
-from vla_infoentropy_ros.serve import openvla  # noqa: E402
-from vla_infoentropy_ros.serve.openvla import SPARE_BODIES  # noqa: E402
+from vla_infoentropy_ros.serve import openvla
+from vla_infoentropy_ros.serve.openvla import SPARE_BODIES
 
 
 def request(seed: int, **more: Any) -> dict[str, Any]:

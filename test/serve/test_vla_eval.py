@@ -90,7 +90,8 @@ def test_hello_says_what_is_needed_and_given(make: Make) -> None:
 
 
 @pytest.mark.parametrize(("views", "state", "asked"), [
-    (1, None, set()), (2, None, {"send_wrist_image"}), (1, "state", {"send_state", "quat_no_antipodal"}),
+    (1, None, set()), (2, None, {"send_wrist_image"}),
+    (1, "state", {"send_state", "quat_no_antipodal"}),
     (2, "state", {"send_wrist_image", "send_state", "quat_no_antipodal"}),
 ])
 def test_hello_asks_the_harness_for_what_the_policy_looks_at(

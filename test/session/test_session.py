@@ -17,9 +17,12 @@ from test.session.helpers import (
     started,
 )
 from test.tiny_policy import TinyPolicy, frames
+from vla_infoentropy_ros.engine.plan import TokenPlan
+from vla_infoentropy_ros.engine.probe import AttentionNeeds
 from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.selection import (
     SELECTORS,
+    Selection,
     SelectionSettings,
     build_selector,
     reasons,
@@ -168,6 +171,49 @@ def test_several_views_have_budgets_of_their_own(selector, views):
         for bit, (moved, rested) in PER_VIEW[selector].items():
             claimed = ((report.reasons.reshape(views, 16) & bit) != 0).sum(1).tolist()
             assert claimed == [moved] + [rested] * (views - 1)
+
+
+class Counts:
+    """Reuses everything, and counts in what it is given back."""
+
+    name, reuses, prunes = "counts", True, False
+
+    def __init__(self):
+        self.given = []
+
+    def needs(self, depth):
+        return AttentionNeeds()
+
+    def select(self, given):
+        self.given.append(given.state)
+        nothing = torch.zeros(0, dtype=torch.int64)
+        return Selection(TokenPlan.reuse(nothing, 16), torch.zeros(16, dtype=torch.uint8),
+                         state=(given.state or 0) + 1)
+
+
+def test_entropy_gate_leaves_the_selector_what_it_remembers():
+    selector = Counts()
+    session = Session(TinyPolicy(), selector, SessionOptions(entropy_gate=1e-9))
+    session.set_instruction("pick up")
+    gated = [session.step([frame]).invalidated for frame in frames(5, changed=300)]
+    assert gated == ["first_frame", *["entropy_gate"] * 4]
+    assert selector.given == [None, 1, 2, 3]
+
+
+def test_entropy_gate_runs_a_pruned_step_again_in_full():
+    session = Session(TinyPolicy(), build_selector("fastv"), SessionOptions(entropy_gate=1e-9))
+    session.set_instruction("pick up")
+    for frame in frames(3, changed=300):
+        result = session.step([frame])
+        assert result.invalidated == "entropy_gate"
+        assert (result.report.fresh, result.report.pruned) == (16, 0)
+        assert result.action.token_ids == first_result(frame).action.token_ids
+
+
+def test_no_words_are_refused_from_the_beginning():
+    session = Session(TinyPolicy(), build_selector("dense"))
+    with pytest.raises(PolicyError):
+        session.set_instruction("")
 
 
 def test_entropy_gate_runs_an_unsure_step_again_in_full():

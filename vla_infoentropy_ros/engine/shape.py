@@ -29,6 +29,6 @@ class LlamaShape:
             layers=int(config.num_hidden_layers),
             heads=heads,
             key_heads=int(config.num_key_value_heads or heads),
-            head_width=int(config.head_dim or config.hidden_size // heads),
+            head_width=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
             vocabulary=int(config.vocab_size),
         )

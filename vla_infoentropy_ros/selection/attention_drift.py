@@ -55,9 +55,11 @@ class AttentionDrift:
         mass = attention_mass(given.last_attention, settings.drift_rows)
         change = drift(given.embeddings, given.reference_embeddings)
         score = given.per_view(change**settings.drift_exponent * (mass + mass.mean()))
-        fresh = top(score, settings.fresh_tokens)
+        # Of a picture that stands still all drift is 0: then the oldest take turns.
+        ages = given.per_view(given.ages)
+        fresh = top(score, settings.fresh_tokens, ages)
         if self.schedule:
-            fresh &= covering(score, settings.coverage) | top(score, settings.least_tokens)
+            fresh &= covering(score, settings.coverage) | top(score, settings.least_tokens, ages)
             (chosen,) = found(fresh.view(1, -1))
         else:
             chosen = indices(fresh, top_count(score, settings.fresh_tokens))

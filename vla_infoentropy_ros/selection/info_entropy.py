@@ -101,7 +101,7 @@ class InfoEntropy:
         change = given.per_view(drift(given.embeddings, given.reference_embeddings))
         important = by_texture | by_attention
         # The important come first, so that drift fills exactly what is left of the budget.
-        fresh = top(torch.where(important, float("inf"), change), total)
+        fresh = top(torch.where(important, float("inf"), change), total, given.per_view(given.ages))
         return Selection(
             TokenPlan.reuse(indices(fresh, top_count(change, total)), fresh.numel()),
             with_bits(

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Top-k that is the same on every machine: ties go to the lower token index."""
+"""Top-k that is the same on every machine: ties go to the older token where ages are given, else,
+and among equals, to the lower token index."""
 
 from __future__ import annotations
 
@@ -8,20 +9,27 @@ from collections.abc import Sequence
 import torch
 
 
-def best_first(scores: torch.Tensor) -> torch.Tensor:
-    """Indices (..., n) of the highest score first, NaN last."""
+def best_first(scores: torch.Tensor, ages: torch.Tensor | None = None) -> torch.Tensor:
+    """Indices (..., n) of the highest score first, NaN last. ages: (..., n), of equal scores the
+    higher comes first."""
     # A sort puts NaN at the upper end, which must be the far one.
-    return (-scores).sort(dim=-1, stable=True).indices
+    if ages is None:
+        return (-scores).sort(dim=-1, stable=True).indices
+    oldest = (-ages).sort(dim=-1, stable=True).indices
+    order = (-scores.gather(-1, oldest)).sort(dim=-1, stable=True).indices
+    return oldest.gather(-1, order)
 
 
-def top(scores: torch.Tensor, k: int | Sequence[int]) -> torch.Tensor:
+def top(
+    scores: torch.Tensor, k: int | Sequence[int], ages: torch.Tensor | None = None
+) -> torch.Tensor:
     """Mask of the k highest scores along the last axis; NaN ranks last.
 
     scores: (..., n). k: for all alike, or a number for each along the first axis (one sort of
-    several scores costs hardly more than that of one). Returns bool (..., n), min(k, n) true in
-    each row.
+    several scores costs hardly more than that of one). ages: see `best_first`. Returns bool
+    (..., n), min(k, n) true in each row.
     """
-    order = best_first(scores)
+    order = best_first(scores, ages)
     mask = torch.zeros_like(scores, dtype=torch.bool)
     if isinstance(k, int):
         return mask.scatter_(-1, order[..., : max(k, 0)], True)
