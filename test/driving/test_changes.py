@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from test.driving.rig import WORDS, Bench
+from test.driving.rig import WORDS, Arm, Bench
 from test.nodes import policies
 from vla_infoentropy_ros.control.conventions import ConventionError
 from vla_infoentropy_ros.driving import runner as running
@@ -208,3 +208,38 @@ def posed(position: np.ndarray) -> Any:
     from vla_infoentropy_ros.driving.robot_state import Pose
 
     return Pose(position.copy(), (1.0, 0.0, 0.0, 0.0))
+
+
+class Sags(Arm):
+    """Goes where it is told within a turn, and hangs 4 mm below."""
+
+    hand = np.array([0.3, 0.0, 0.3])
+
+    def send(self, target: Any, stamp_ns: int) -> None:
+        super().send(target, stamp_ns)
+        self.hand = target.pose.position - np.array([0.0, 0.0, 0.004])
+
+
+@pytest.mark.parametrize("motion", [0.0, -0.02])
+def test_an_arm_that_sags_goes_no_lower_than_it_is_told(motion: float) -> None:
+    floor = 0.25
+    rig = Bench({"command.output": "pose", "command.limit_workspace": True,
+                 "command.workspace_low": (-1.0, -1.0, floor)}, make_arm=Sags)
+    try:
+        policies.SCRIPT.values = (0.0, 0.0, motion, 0.0, 0.0, 0.0, 1.0)
+        lowest = 1.0
+        for turn in range(300):
+            rig.clock.pass_s(1.0 / rig.driver.settings.command.rate_hz)
+            rig.driver.robot.hear_pose(posed(rig.arm.hand), "base_link", rig.clock.now_ns())
+            if not turn:
+                assert rig.driver.enable(True)[0]
+            if turn % 6 == 0:
+                rig.look(seed=turn)
+            rig.driver.tick()
+            lowest = min(lowest, rig.arm.hand[2])
+        assert not rig.heard.faults
+        told = 0.3 if not motion else floor
+        assert told - 0.0085 < lowest <= told
+    finally:
+        rig.close()
+        policies.SCRIPT.values = policies.STEP

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an arm is told so that it moves as a command says: a velocity, a pose, or joint positions.
 
-The target of an action as a position is reckoned from where the arm is when the action is issued,
-so errors do not add up. To stop is to ask for where the arm is now.
+The target of an action as joint positions is reckoned from where the arm is when the action is
+issued, as a pose from where it should be; so errors do not add up. To stop is to ask for where the
+arm is now.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.driving.robot_state import Pose, RobotState
 
 _REMEMBERED = 1024  # commands: seconds at any rate
+_SAG, _SAG_TURN = 0.02, 0.1  # m, rad: how far a hand may be from where it should be
 _STOP_S = 0.1  # time an arm is given to stand still where it is
 
 
@@ -131,28 +133,54 @@ class TwistAim:
 
 
 class PoseAim(TwistAim):
-    """The next pose of the end effector, in the base frame."""
+    """The next pose of the end effector, in the base frame.
+
+    Reckoned on from where the last command should have brought it by now, as long as it is about
+    there: an arm that sags a little below what it is told would else sink with every action.
+    """
 
     def __init__(self, state: RobotState) -> None:
         super().__init__(state)
+        self._begun: tuple[Pose, Command, float] | None = None  # from where, by what, since when
         self._goal: Pose | None = None
 
     def plan(self, command: Command, settings: CommandSettings, now_s: float) -> Fault | None:
         here = self._state.pose(settings.pose_timeout_s)
         if isinstance(here, Fault):
             return here
-        motion = command.twist * command.period_s
-        line, spin = motion[:3], _quaternion(motion[3:])
-        if self.end_effector_frame:
-            line, after = rotate(here.orientation, line), multiply(here.orientation, spin)
-        else:
-            after = multiply(spin, here.orientation)
-        self._goal = Pose(here.position + line, after)
+        start = self._reckoned(now_s)
+        if start is None or not _near(start, here):
+            start = here
+        self._begun = start, command, now_s
+        goal = self._moved(start, command.twist * command.period_s)
+        if settings.limit_workspace:  # a hand that is outside already goes no further
+            low = np.minimum(settings.workspace_low, here.position)
+            high = np.maximum(settings.workspace_high, here.position)
+            goal = replace(goal, position=np.clip(goal.position, low, high))
+        self._goal = goal
         return None
 
+    def _reckoned(self, now_s: float) -> Pose | None:
+        if self._begun is None:
+            return None
+        start, command, since_s = self._begun
+        return self._moved(start, command.twist * min(now_s - since_s, command.period_s))
+
+    def _moved(self, start: Pose, motion: NDArray[np.float64]) -> Pose:
+        """After a motion (6,) m, rad in the frame that commands are in."""
+        line, spin = motion[:3], _quaternion(motion[3:])
+        if self.end_effector_frame:
+            line, after = rotate(start.orientation, line), multiply(start.orientation, spin)
+        else:
+            after = multiply(spin, start.orientation)
+        return Pose(start.position + line, after)
+
     def _target(self, command: Command, now_s: float) -> Target | None:
-        goal = self._goal if command.period_s else self._state.last_pose
-        return None if goal is None else HandPose(self.base_frame, goal)
+        if command.period_s:
+            return None if self._goal is None else HandPose(self.base_frame, self._goal)
+        self._begun = None
+        here = self._state.last_pose
+        return None if here is None else HandPose(self.base_frame, here)
 
 
 class JointAim(TwistAim):
@@ -213,6 +241,13 @@ class JointAim(TwistAim):
 
 AIMS: dict[str, type[TwistAim]] = {"twist": TwistAim, "pose": PoseAim, "trajectory": JointAim}
 """By command.output."""
+
+
+def _near(one: Pose, other: Pose) -> bool:
+    alike = abs(float(np.dot(one.orientation, other.orientation)))
+    turned = 2.0 * math.acos(min(1.0, alike))
+    return (float(np.linalg.norm(one.position - other.position)) <= _SAG
+            and turned <= _SAG_TURN)
 
 
 def _quaternion(turn: NDArray[np.float64]) -> tuple[float, float, float, float]:
