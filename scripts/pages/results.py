@@ -33,6 +33,7 @@ _ON_LIBERO = {  # the same on LIBERO, where the papers' rows are their presets
 _DECISIVE = ("`selector:=`", "speed-up", "success, 95 %", "same actions as dense", "on LIBERO")
 _NOISE = "noise 10"
 _RESULTS = Path("docs/results")
+_LONG = 50  # episodes
 _ABOUT = ("command", "options", "hardware", "versions", "definitions", "limits", "measured_on")
 
 
@@ -123,9 +124,14 @@ def libero(root: Path) -> str:
 
 
 def _libero_rows(root: Path) -> dict[str, dict[str, Any]]:
-    """Of all that was played; times of the table that has most rows, played on one machine."""
-    tables = ("libero_first", "libero_second", "libero")
-    return added(*(_load(root, name)["rows"] for name in tables))
+    """Of all that was played, each initial state of a row once: of dense the newest table has all
+    that the older ones have. Times of rows that played long beside dense."""
+    newest = _load(root, "libero")["rows"]
+    older = ({name: of for name, of in _load(root, table)["rows"].items() if name != "dense"}
+             for table in ("libero_second", "libero_first"))
+    long = {name for name, of in newest.items() if of["episodes"] >= _LONG}
+    return {name: of if name in long else of | {"policy_ms_median": None}
+            for name, of in added(newest, *older).items()}
 
 
 def _libero(record: Record) -> str:
