@@ -244,3 +244,11 @@ def test_bad_settings_name_parameter_value_and_range(values, message):
 def test_unknown_schedule_lists_the_known_ones():
     with pytest.raises(SettingError, match="schedule='cubic' is unknown; choose one of linear"):
         budgets("cubic", 0, SelectionSettings())
+
+
+def test_all_of_a_sum_is_every_entry_but_the_zeros() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.zeros(300, 256)
+    scores[:, :200] = torch.rand(300, 200, generator=generator) + 1e-4
+    wanted = covering(scores[:, torch.randperm(256, generator=generator)], 1.0)
+    assert (wanted.sum(-1) == 200).all()

@@ -60,6 +60,7 @@ def covering(scores: torch.Tensor, share: float) -> torch.Tensor:
     scores: (..., n) >= 0. A row of zeros needs none.
     """
     ranked, order = scores.sort(dim=-1, descending=True, stable=True)
-    before = ranked.cumsum(-1) - ranked
-    wanted = before < share * ranked.sum(-1, keepdim=True)
+    ranked = ranked.double()  # in float32 a sum hangs on its order, and the last entries with it
+    reached = ranked.cumsum(-1)
+    wanted = reached - ranked < share * reached[..., -1:]
     return torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, order, wanted)
