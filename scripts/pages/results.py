@@ -278,6 +278,7 @@ _TABLES: dict[str, Callable[[Record], str]] = {
     "budgets": _episodes, "conditions": _conditions, "demo": _demo, "device": _steps,
     "episodes": _episodes, "flow": _flow, "gazebo": _gazebo, "launches": _launches,
     "libero": _libero, "libero_first": _libero, "libero_second": _libero,
+    "libero_stock": _libero,
     "long_horizon": _long_horizon, "mutation": _mutation, "mutation_before": _mutation,
     "selection": _selection, "steps": _steps,
 }
