@@ -195,7 +195,7 @@ def test_the_stream_of_velocities_keeps_to_the_acceleration_limit():
 
 @pytest.mark.parametrize("text", ["", "   ", "123"])
 def test_an_instruction_that_cannot_be_followed_stops(text):
-    with driven(command__hold_periods=10.0) as (robot, _, _):
+    with driven(command__hold_periods=10.0) as (robot, node, _):
         robot.drive()
         robot.say(text)
         until(lambda: not robot.status.instruction, "still instructed")
@@ -203,7 +203,10 @@ def test_an_instruction_that_cannot_be_followed_stops(text):
         assert robot.status.state == InferenceStatus.WAITING
         assert "instruction rejected" in robot.status.detail
         actions = len(robot.actions)
+        counted = node.driver.intake.counters
+        received = counted.frames_received
         robot.look()
+        until(lambda: counted.frames_received > received, "the image does not arrive")
         robot.say(WORDS)
         until(lambda: robot.status.instruction == WORDS, "not instructed again")
         assert robot.act().step == 0 and len(robot.actions) == actions + 1
