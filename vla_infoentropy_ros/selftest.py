@@ -19,8 +19,6 @@ import torch
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.control.conventions import FRAMES, ROTATIONS
-from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
-from vla_infoentropy_ros.engine.plan import TokenPlan
 from vla_infoentropy_ros.foreign.text import MESSAGE, UserError, one_line, printable
 from vla_infoentropy_ros.models.adapter import Action, PolicyAdapter, PolicyError
 from vla_infoentropy_ros.models.json_fields import Fields
@@ -41,7 +39,7 @@ from vla_infoentropy_ros.models.motion_sense import (
 )
 from vla_infoentropy_ros.selection import build_selector
 from vla_infoentropy_ros.session import Session, decide_alone
-from vla_infoentropy_ros.session.alone import embed_prompt
+from vla_infoentropy_ros.session.alone import NoOwnPass, run_twice
 
 # How far the engine's hidden states may be from the model's own, as a share of the largest.
 _SAME, _SAME_HALF = 1e-2, 1e-1
@@ -216,19 +214,11 @@ class _Probe:
         policy, head = self.policy, self.policy.head
         if not head.reads_output:
             return "not asked: the action is not read from the language model's output"
-        visual, device = self._embed(0), policy.backbone.device
-        ids = policy.tokenize(self.instruction).token_ids.to(device)
-        layout = head.layout(visual.shape[0], ids.shape[0])
-        with torch.inference_mode():
-            bos, text = embed_prompt(policy, layout, ids)
-            sequence = torch.cat((bos, visual, text))[None]
-            try:
-                own = policy.backbone(inputs_embeds=sequence, use_cache=False).last_hidden_state
-            except (TypeError, AttributeError):
-                return "not asked: the backbone cannot be run by itself on inputs_embeds"
-            engine = PartialDecoder(policy.backbone, layout, ()).prefill(
-                sequence, TokenPlan.dense(visual.shape[0], device))
-        own = own[:, layout.tail :]
+        ids = policy.tokenize(self.instruction).token_ids
+        try:
+            own, engine = run_twice(policy, self._embed(0), ids)
+        except NoOwnPass:
+            return "not asked: the backbone cannot be run by itself on inputs_embeds"
         if not bool(torch.isfinite(own).all()):
             return "not asked: the backbone's own hidden states are not finite"
         most = _SAME if own.dtype == torch.float32 else _SAME_HALF

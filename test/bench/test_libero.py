@@ -23,6 +23,7 @@ from distributed import LocalCluster
 
 from vla_infoentropy_ros import bench
 from vla_infoentropy_ros.bench import libero
+from vla_infoentropy_ros.bench.libero_table import figures_of, pairing
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.interrupting import terminable
 from vla_infoentropy_ros.libero.play import Outcome
@@ -362,12 +363,12 @@ def outcome(index: int, success: bool, answer_ms: float = 5.0) -> Outcome:
 def test_rows_are_paired_by_initial_state() -> None:
     dense = {each.key[:3]: each for each in (outcome(0, True), outcome(1, False))}
     ours = {each.key[:3]: each for each in (outcome(1, True), outcome(0, False), outcome(2, True))}
-    figures = libero._figures(ours, dense)
+    figures = figures_of(ours, dense)
     assert (figures["pairs"], figures["won_against_dense"], figures["lost_against_dense"]) == (
         2, 1, 1)
     assert figures["successes"] == 2 and figures["macs_mean"] == 1e9
-    assert libero._pairing(dense, ours) == {"pairs": 2, "won": 1, "lost": 1, "sign_test_p": 1.0}
-    slow = libero._figures(ours | {("libero_object", 0, 3): outcome(3, False, 9000.0)}, dense)
+    assert pairing(dense, ours) == {"pairs": 2, "won": 1, "lost": 1, "sign_test_p": 1.0}
+    slow = figures_of(ours | {("libero_object", 0, 3): outcome(3, False, 9000.0)}, dense)
     assert slow["policy_ms_median"] == 5.0, "one episode beside other work says nothing of a step"
     assert asdict(libero.ROWS["dense, wrong instruction"])["control"] == "wrong_instruction"
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from vla_infoentropy_ros import bench
-from vla_infoentropy_ros.bench import libero
+from vla_infoentropy_ros.bench import libero, libero_table
 from vla_infoentropy_ros.libero.play import Outcome
 from vla_infoentropy_ros.libero.suites import STEP_LIMITS
 
@@ -27,8 +27,8 @@ Episodes = dict[tuple[str, int, int], Outcome]
 
 def table(rows: dict[str, Episodes]) -> dict[str, dict[str, Any]]:
     dense, ours = rows["dense"], rows[libero.DEFAULT]
-    return {name: libero._figures(played, dense)
-            | {"default_against_it": libero._pairing(ours, played)}
+    return {name: libero_table.figures_of(played, dense)
+            | {"default_against_it": libero_table.pairing(ours, played)}
             for name, played in rows.items()}
 
 

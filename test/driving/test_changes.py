@@ -78,6 +78,7 @@ def test_a_selector_that_cannot_be_had_is_one_fault_and_nothing_runs_by_the_old_
     assert not rig.arm.moving
     fault, = rig.heard.faults
     assert (fault.code, fault.reason) == ("policy_exception", "RuntimeError: out of memory")
+    assert not rig.driver.commander.counters.actions_dropped
     steps = len(rig.heard.steps)
     for _ in range(2):  # the arm is enabled once more, and the old selector not used for it
         rig.driver.commander.clear_fault()

@@ -17,7 +17,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields, replace
@@ -25,13 +25,12 @@ from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from vla_infoentropy_ros import episode_log
 from vla_infoentropy_ros.bench.episodes import named
 from vla_infoentropy_ros.bench.libero_rows import DEFAULT, ROWS, row_of
+from vla_infoentropy_ros.bench.libero_table import Key, figures_of, pairing, show
 from vla_infoentropy_ros.bench.spreading import pin_of, spread
 from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.launch_runner.guardian import die_with_parent
@@ -42,12 +41,10 @@ from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.report.libero_page import libero_page
 from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.serve.access import TOKEN_VARIABLE
-from vla_infoentropy_ros.success_rates import paired_difference, sign_test, wilson_interval
 
 ROOT = Path(__file__).parents[2]
 INITIAL_STATES = 50  # of each task
 SIMULATOR = Path(".venv-libero/bin/python")
-Key = tuple[str, int, int]
 
 
 class BenchError(UserError, RuntimeError):
@@ -73,9 +70,9 @@ def main(argv: Sequence[str]) -> int:
             for name in rows:
                 _play_row(name, options, states)
     dense, ours = (_outcomes(options.out, name) for name in ("dense", DEFAULT))
-    table = {name: _figures(played, dense) | {"default_against_it": _pairing(ours, played)}
+    table = {name: figures_of(played, dense) | {"default_against_it": pairing(ours, played)}
              for name in rows for played in [_outcomes(options.out, name)]}
-    _print(table)
+    show(table)
     record = {"command": "python -m vla_infoentropy_ros bench libero",
               "options": {name: str(value) for name, value in vars(options).items()},
               "of": shared, "hardware": hardware(), "versions": versions(),
@@ -330,63 +327,6 @@ def _outcomes(out: Path, name: str) -> dict[Key, Outcome]:
     found = {(each.suite, each.task, each.initial_state): each
              for file in files for each in finished(file)}
     return dict(sorted(found.items()))  # so that means do not hang on who was first
-
-
-def _figures(played: Mapping[Key, Outcome], dense: Mapping[Key, Outcome]) -> dict[str, Any]:
-    """Of all suites together, and the counts of each suite and task."""
-    all_of_it = _counts(played, dense)
-    parts: dict[str, dict[str, Any]] = {}
-    for suite in STEP_LIMITS:
-        here = {key: value for key, value in played.items() if key[0] == suite}
-        if here:
-            parts[suite] = _counts(here, dense)
-            parts[suite]["tasks"] = {
-                str(task): f"{sum(each.success for each in of)}/{len(of)}"
-                for task in sorted({key[1] for key in here})
-                for of in [[each for key, each in here.items() if key[1] == task]]
-            }
-    return all_of_it | {"suites": parts}
-
-
-def _counts(played: Mapping[Key, Outcome], dense: Mapping[Key, Outcome]) -> dict[str, Any]:
-    won = sum(each.success for each in played.values())
-    pairing = _pairing(played, dense)
-    pairs, gained, lost = pairing["pairs"], pairing["won"], pairing["lost"]
-    figures: dict[str, Any] = {
-        "successes": won, "episodes": len(played),
-        "success_ci95": wilson_interval(won, len(played)),
-        "pairs": pairs, "won_against_dense": gained, "lost_against_dense": lost,
-        "difference_ci95": paired_difference(gained, lost, pairs),
-        "sign_test_p": pairing["sign_test_p"],
-    }
-    # Of times the median: a day on two cores has hours in which something else runs.
-    for name, middle in (("steps", np.mean), ("fresh", np.mean), ("macs", np.mean),
-                         ("policy_ms", np.median), ("step_ms", np.median)):
-        values = [getattr(each, name) for each in played.values()]
-        figures[f"{name}_{middle.__name__}"] = float(middle(values)) if values else 0.0
-    return figures
-
-
-def _pairing(ours: Mapping[Key, Outcome], theirs: Mapping[Key, Outcome]) -> dict[str, Any]:
-    """On the initial states that both have played: those that ours alone won, and theirs alone."""
-    pairs = [(each.success, theirs[key].success) for key, each in ours.items() if key in theirs]
-    won = sum(mine and not other for mine, other in pairs)
-    lost = sum(other and not mine for mine, other in pairs)
-    return {"pairs": len(pairs), "won": won, "lost": lost, "sign_test_p": sign_test(won, lost)}
-
-
-def _print(table: Mapping[str, Mapping[str, Any]]) -> None:
-    print(f"{'row':26} {'success':>9} {'95 %':>10} {'against dense':>22} {'steps':>6} {'fresh':>6} "
-          f"{'ms':>7} {'end to end':>10} {'GMACs':>6}")
-    for name, of in table.items():
-        low, high = of["success_ci95"]
-        worst, best = of["difference_ci95"]
-        against = (f"+{of['won_against_dense']} -{of['lost_against_dense']} "
-                   f"[{worst:+.1%}, {best:+.1%}]") if of["pairs"] else ""
-        print(f"{name:26} {of['successes']:4}/{of['episodes']:<4} {low:4.0%}-{high:4.0%} "
-              f"{against:>22} {of['steps_mean']:6.1f} {of['fresh_mean']:6.1f} "
-              f"{of['step_ms_median']:7.1f} {of['policy_ms_median']:10.1f} "
-              f"{of['macs_mean'] / 1e9:6.2f}")
 
 
 def _parser() -> argparse.ArgumentParser:

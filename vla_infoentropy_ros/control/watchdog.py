@@ -9,6 +9,7 @@ from vla_infoentropy_ros.control.faults import (
     CAMERA_FROZEN,
     CAMERA_SILENT,
     DEADLINE,
+    STALE_OBSERVATION,
     Fault,
 )
 from vla_infoentropy_ros.control.settings import CommandSettings
@@ -178,3 +179,23 @@ class Watchdog:
             f"images arrive, but none that can be used for {silent_s:.2f} s ({limit}): they are "
             "rejected, or their stamps repeat or run backwards; see the log",
         )
+
+
+def observation_fault(age_s: float, renewed_s: float, settings: CommandSettings) -> Fault | None:
+    """The fault to latch for an action that is based on what was seen too long ago. age_s: of the
+    oldest image. renewed_s: of the newest image of which the policy saw anything new."""
+    limit = f"command.max_observation_age_s={settings.max_observation_age_s}"
+    if age_s > settings.max_observation_age_s:
+        return Fault(
+            STALE_OBSERVATION,
+            f"the image was {age_s:.3f} s old when its action was ready ({limit}); check the "
+            "camera's delay and the clocks",
+        )
+    if renewed_s > settings.max_observation_age_s:
+        return Fault(
+            STALE_OBSERVATION,
+            "the selector recomputes no visual token, so the action is based on what was seen "
+            f"earlier than allowed ({limit}); choose another selector, or settings of selection.* "
+            "by which it recomputes some",
+        )
+    return None

@@ -18,7 +18,7 @@ from vla_infoentropy_ros.control.faults import Fault, Interlock
 from vla_infoentropy_ros.control.limits import limit_speed, limit_twist
 from vla_infoentropy_ros.control.resampling import Command, CommandHold
 from vla_infoentropy_ros.control.settings import CommandSettings
-from vla_infoentropy_ros.control.watchdog import Watchdog
+from vla_infoentropy_ros.control.watchdog import Watchdog, observation_fault
 from vla_infoentropy_ros.driving.aims import TwistAim
 from vla_infoentropy_ros.driving.clock import Clock, MotionTime
 from vla_infoentropy_ros.driving.pace import Pace
@@ -212,22 +212,7 @@ class Commander:
             return None
         if not in_time:
             return self.watchdog.deadline_fault(self.settings)
-        if age_s > self.settings.max_observation_age_s:
-            limit = f"command.max_observation_age_s={self.settings.max_observation_age_s}"
-            return Fault(
-                faults.STALE_OBSERVATION,
-                f"the image was {age_s:.3f} s old when its action was ready ({limit}); check the "
-                "camera's delay and the clocks",
-            )
-        if renewed_s > self.settings.max_observation_age_s:
-            limit = f"command.max_observation_age_s={self.settings.max_observation_age_s}"
-            return Fault(
-                faults.STALE_OBSERVATION,
-                "the selector recomputes no visual token, so the action is based on what was seen "
-                f"earlier than allowed ({limit}); choose another selector, or settings of "
-                "selection.* by which it recomputes some",
-            )
-        return self._crowd_fault()
+        return observation_fault(age_s, renewed_s, self.settings) or self._crowd_fault()
 
     def _send(self, values: NDArray[np.float64], stamp_ns: int, row: int = 0) -> Issued:
         settings, convention, aim = self.settings, self.convention, self.aim

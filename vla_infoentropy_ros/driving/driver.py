@@ -370,14 +370,17 @@ class Driver:
         self._audience.stepped(step)
 
     def change_failed(self, error: Exception) -> None:
-        fault = Fault(faults.POLICY_EXCEPTION, f"{type(error).__name__}: {error}")
-        self.commander.failed(fault)
+        self.commander.stop(Fault(faults.POLICY_EXCEPTION, _told(error)))
 
     def step_failed(self, frame: Frame, error: Exception) -> None:
         code = faults.INVALID_ACTION if isinstance(error, StepError) else faults.POLICY_EXCEPTION
-        fault = Fault(code, f"{type(error).__name__}: {error}")
+        fault = Fault(code, _told(error))
         self.commander.failed(fault)
         self._audience.failed(frame, fault)
 
     def state_changed(self) -> None:
         self._audience.changed()
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -178,8 +178,8 @@ class PolicyRunner:
         if self._session is None or not self.instruction:
             return
         self._listener.step_begins(frame)
-        for error in self._not_in_force.values():
-            self._listener.step_failed(frame, error)
+        if self._not_in_force:
+            self._listener.step_failed(frame, next(iter(self._not_in_force.values())))
             return
         try:
             images = frame.decode()

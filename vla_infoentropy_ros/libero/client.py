@@ -36,16 +36,17 @@ class PolicyClient:
         self._errors = (WebSocketException, OSError, TimeoutError)
         self.step: dict[str, float] = {}  # what the last answer cost, where the server tells
         self._timeout, self._number = timeout_s, 0
-        self._open = ExitStack()
-        try:
-            self._link = self._open.enter_context(
-                connect(url, compression=None, max_size=None, ping_interval=None))
-        except self._errors as error:
-            address, _, secret = url.partition("?")
-            told = str(error).replace(f"?{secret}", "") if secret else str(error)
-            raise PolicyGone(f"{address}: no policy answers ({told})") from error
-        wanted = self._asked("hello", {"harness_version": NAME, "protocol_version": 1,
-                                       "capabilities": {}}).get("observation_params", {})
+        with ExitStack() as opening:
+            try:
+                self._link = opening.enter_context(
+                    connect(url, compression=None, max_size=None, ping_interval=None))
+            except self._errors as error:
+                address, _, secret = url.partition("?")
+                told = str(error).replace(f"?{secret}", "") if secret else str(error)
+                raise PolicyGone(f"{address}: no policy answers ({told})") from error
+            wanted = self._asked("hello", {"harness_version": NAME, "protocol_version": 1,
+                                           "capabilities": {}}).get("observation_params", {})
+            self._open = opening.pop_all()
         self.cameras = ("agentview", "wrist") if wanted.get("send_wrist_image") else ("agentview",)
         self.wants_state = bool(wanted.get("send_state"))
 

@@ -62,8 +62,7 @@ class World:
         file = os.path.join(get_libero_path("bddl_files"), described.problem_folder,
                             described.bddl_file)
         self._rendering = rendering
-        self._stock = rendering == "stock"
-        self._wrapper = ControlEnv(bddl_file_name=file, use_camera_obs=self._stock,
+        self._wrapper = ControlEnv(bddl_file_name=file, use_camera_obs=rendering == "stock",
                                    hard_reset=hard_reset,
                                    has_offscreen_renderer=rendering != "none",
                                    camera_names=[CAMERAS[camera] for camera in cameras],
@@ -139,7 +138,7 @@ class World:
         """The picture (256, 256, 3) RGB of one of ``cameras``, turned by 180 degrees as the
         benchmark's harnesses turn it."""
         name = CAMERAS[camera]
-        picture = (self._observed[f"{name}_image"] if self._stock else
+        picture = (self._observed[f"{name}_image"] if self._rendering == "stock" else
                    self.env.sim.render(camera_name=name, width=PICTURE, height=PICTURE))
         return np.ascontiguousarray(picture[::-1, ::-1])
 
@@ -149,7 +148,7 @@ class World:
         fingers are [m]."""
         from robosuite.utils.transform_utils import quat2axisangle
 
-        seen = (self._observed if self._stock else
+        seen = (self._observed if self._rendering == "stock" else
                 self.env._get_observations(force_update=True))
         turn = np.array(seen["robot0_eef_quat"])  # a copy, for that function clips its own
         return np.concatenate([seen["robot0_eef_pos"], quat2axisangle(turn),

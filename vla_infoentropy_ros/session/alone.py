@@ -18,6 +18,10 @@ from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.plugins import containing
 
 
+class NoOwnPass(Exception):
+    """A backbone cannot be run by itself on embeddings."""
+
+
 def embed_prompt(
     policy: PolicyAdapter, layout: Layout, token_ids: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,3 +54,25 @@ def decide_alone(
             TokenPlan.dense(visual.shape[0], device),
             Turn(0, None, given, Stopwatch(device)),
         )
+
+
+@torch.inference_mode()
+def run_twice(
+    policy: PolicyAdapter, visual: torch.Tensor, token_ids: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hidden states behind the visual tokens ``visual`` (N, d), of one dense pass with the text
+    ``token_ids`` (T,): by the backbone itself and by the engine, (1, S - tail, d) each.
+
+    Raises NoOwnPass for a backbone that is no model of transformers.
+    """
+    device = policy.backbone.device
+    layout = policy.head.layout(visual.shape[0], token_ids.shape[0])
+    bos, text = embed_prompt(policy, layout, token_ids.to(device))
+    sequence = torch.cat((bos, visual, text))[None]
+    try:
+        own = policy.backbone(inputs_embeds=sequence, use_cache=False).last_hidden_state
+    except (TypeError, AttributeError) as error:
+        raise NoOwnPass from error
+    engine = PartialDecoder(policy.backbone, layout, ()).prefill(
+        sequence, TokenPlan.dense(visual.shape[0], device))
+    return own[:, layout.tail :], engine
