@@ -63,11 +63,26 @@ def test_grey_is_bt601_luma():
     assert entropy.item() == pytest.approx(2 / 8)
 
 
+@pytest.mark.parametrize("pixels", [64, 196, 256])
+def test_the_same_counts_at_other_levels_are_the_same_entropy(pixels):
+    draw = np.random.default_rng(0)
+    same = 0
+    for spread in (2.0, 8.0, 30.0):
+        levels = np.clip(128 + spread * draw.standard_normal((64, pixels)), 0, 255).astype(int)
+        elsewhere = np.stack([draw.permutation(256)[row] for row in levels])
+        patches = torch.from_numpy(np.stack((levels, elsewhere)))[..., None].expand(-1, -1, -1, 3)
+        here, there = image_entropy(patches)
+        assert here.equal(there)
+        same += int(here.unique().numel())
+    assert same > 100  # and no two of these are equal for lack of digits
+    assert image_entropy(torch.full((1, 1, pixels, 3), 9)).item() == 0
+
+
 def test_attention_information_keeps_its_digits():
     """At the paper's scale (s about 1e-3) against 50-digit arithmetic."""
     getcontext().prec = 50
     scores = torch.tensor([[1e-3, 2e-3], [1e-3, 1e-3], [1e-3, 4e-3]], dtype=torch.float64)
-    information = attention_information(scores.float()).tolist()
+    information = attention_information(scores.float()[:, None])[0].tolist()
     exact = []
     for column in scores.float().double().T.tolist():
         weights = [Decimal(value).exp() for value in column]
@@ -81,14 +96,17 @@ def test_attention_information_keeps_its_digits():
 
 def test_attention_information_modes():
     scores = torch.tensor([[3e-3, 1e-3, 1e-6, 2e-3], [1e-3, 1e-3, 0.0, 2e-3]])
-    renorm = attention_information(scores, "renorm")
+    dim = torch.tensor([[3e-9], [1e-9]]) * torch.arange(1, 5)
+    renorm, of_dim = attention_information(torch.stack((scores, dim), dim=1), "renorm")
     quarter = 1 - (-(0.75 * math.log(0.75) + 0.25 * math.log(0.25))) / math.log(2)
     assert renorm.tolist() == pytest.approx([quarter, 0, 0, 0], abs=1e-7)  # third gated
+    assert of_dim.tolist() == pytest.approx([0, quarter, quarter, quarter])  # by its own view
+    scores = scores[:, None]
     tempered = attention_information(scores, "temperature", temperature=1e-3)
     q = 1 / (1 + math.exp(-2))
     entropy = -(q * math.log(q) + (1 - q) * math.log(1 - q))
-    assert tempered[0].item() == pytest.approx(1 - entropy / math.log(2), rel=1e-5)
-    assert attention_information(scores[:1]).tolist() == [0, 0, 0, 0]  # one word: no choice
+    assert tempered[0, 0].item() == pytest.approx(1 - entropy / math.log(2), rel=1e-5)
+    assert attention_information(scores[:1]).tolist() == [[0, 0, 0, 0]]  # one word: no choice
     with pytest.raises(ValueError, match="paper, renorm or temperature"):
         attention_information(scores, "other")
 

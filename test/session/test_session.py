@@ -143,10 +143,11 @@ def test_pruning_decodes_alike_in_both_modes():
 ANY = 255
 PER_VIEW = {
     "dense": {reasons.REFRESH: (16, 16)},
-    "info_entropy": {  # ten of a view may count as unchanged
-        reasons.IMAGE_ENTROPY: (2, 2), reasons.ATTENTION: (2, 2), reasons.STALE: (16, 6)},
+    "info_entropy": {  # ten of a view may be reused
+        reasons.IMAGE_ENTROPY: (2, 2), reasons.ATTENTION: (2, 2), reasons.STALE: (16, 0),
+        reasons.AGE: (0, 6)},
     "attention_drift": {reasons.STALE: (3, 3)},
-    "vla_cache": {reasons.STALE: (16, 6)},
+    "vla_cache": {reasons.STALE: (16, 0), reasons.AGE: (0, 6)},
     "vla_pruner": {reasons.PRUNED: (8, 8)},
     "fastv": {reasons.PRUNED: (8, 8)},
     "random": {reasons.CONTROL: (3, 3)},

@@ -31,7 +31,7 @@ CATEGORIES = (
     Category("entropy", "image entropy", (245, 158, 11)),
     Category("attention", "attention", (37, 120, 235)),
     Category("stale", "changed (pixels or drift)", (219, 39, 140)),
-    Category("age", "age limit", (139, 92, 246)),
+    Category("age", "its turn (age limit, cap)", (139, 92, 246)),
     Category("top_up", "top-up", (132, 190, 30)),
     Category("control", "random control", (234, 88, 12)),
     Category("pruned", "pruned", (30, 30, 30)),

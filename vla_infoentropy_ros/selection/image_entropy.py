@@ -69,8 +69,11 @@ def _constants(rows: int, pixels: int, levels: int, device: torch.device) -> _Co
     scale = levels / 2**24
     # H = log2 P - sum(n log2 n) / P, and n is a small integer: a table replaces the logarithms.
     n = torch.arange(pixels + 1, dtype=torch.float64, device=device)
-    terms = -n * n.clamp_min(1).log2() / (pixels * math.log2(levels))
-    most = math.log2(pixels) / math.log2(levels)
+    # All in units of 2^-23, whose sums below 1 float32 holds exactly in any order: patches with
+    # the same counts at other grey levels tie, instead of being ranked by how a device adds.
+    unit = 2.0**-23
+    terms = (-n * n.clamp_min(1).log2() / (pixels * math.log2(levels) * unit)).round() * unit
+    most = round(math.log2(pixels) / (math.log2(levels) * unit)) * unit
     return _Constants(
         weights=torch.tensor(_LUMA, dtype=torch.float32, device=device) * scale,
         half=torch.full((1,), 2**15 * scale, device=device).expand(rows * pixels),

@@ -60,8 +60,8 @@ class InfoEntropy:
         seen = _Seen(
             pixels,
             image_entropy(pixels, settings.grey_levels),
-            given.per_view(
-                attention_information(words, settings.attention_mode, settings.temperature)
+            attention_information(
+                words.unflatten(-1, (given.views, -1)), settings.attention_mode, settings.temperature
             ),
             mass,
         )
@@ -76,15 +76,16 @@ class InfoEntropy:
             torch.stack((seen.texture, seen.information, -change.roll(-back, -1))),
             (budget.visual, budget.attention, cap),
         )
-        stale = ~((change <= limit) & stillest.roll(back, -1))
-        fresh = stale | by_texture | by_attention
+        unchanged, within = change <= limit, stillest.roll(back, -1)
+        fresh = ~(unchanged & within) | by_texture | by_attention
         layer = scaled_layer(self.settings.reuse_from_layer, given.depth)
         return Selection(
             TokenPlan.reuse(found(fresh.view(1, -1))[0], fresh.numel(), layer),
             with_bits(
                 (by_texture, reasons.IMAGE_ENTROPY),
                 (by_attention, reasons.ATTENTION),
-                (stale, reasons.STALE),
+                (~unchanged, reasons.STALE),
+                (unchanged & ~within, reasons.AGE),
             ),
             seen.signals(change),
             budget.alpha, budget.visual, budget.attention,

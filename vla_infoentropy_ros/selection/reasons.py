@@ -7,6 +7,6 @@ ATTENTION = 2
 STALE = 4  # it changed since its keys were computed
 REFRESH = 8  # everything was
 TOP_UP = 16
-AGE = 32
+AGE = 32  # it is its turn
 CONTROL = 64  # drawn at random
 PRUNED = 128

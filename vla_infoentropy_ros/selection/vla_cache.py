@@ -40,17 +40,22 @@ class VlaCache:
         settings, attention = self.settings, given.last_attention
         similarity = patch_cosine(given.patches, given.reference_patches, settings.patch_block)
         places = self._places(similarity, given.t)
-        static = (similarity >= settings.static_threshold) & (places < settings.cache_static)
+        unchanged = similarity >= settings.static_threshold
+        static = unchanged & (places < settings.cache_static)
         layer = scaled_layer(settings.cache_attention_layer, given.depth)
         mass = attention.text[layer].mean(0)
         attended = top(given.per_view(mass), settings.cache_evicted)
         plan = TokenPlan(self._stages(given, static & ~attended, places))
-        static = static.flatten()
+        static, unchanged = static.flatten(), unchanged.flatten()
         fresh = torch.zeros_like(static).index_fill_(0, plan.fresh, True)
         # What is static and yet recomputed is so for its attention, or for that of its layer.
         return Selection(
             plan,
-            with_bits((~static, reasons.STALE), (fresh & static, reasons.ATTENTION)),
+            with_bits(
+                (~unchanged, reasons.STALE),
+                (unchanged & ~static, reasons.AGE),
+                (fresh & static, reasons.ATTENTION),
+            ),
             {"attention_mass": mass, "drift": (1.0 - similarity).flatten()},
         )
 
