@@ -103,17 +103,20 @@ class Bench:
         self.clock = SetClock(START_NS)
         self.arm, self.heard = make_arm(self.clock), Heard()
         settings = PolicyNodeSettings.from_values(SCRIPTED | (values or {}))
-        self.inputs = Inputs()
+        self.inputs, self._looks = Inputs(), 0
         self.driver = Driver(
             settings, self.clock, self.arm, self.heard, make_worker, sources=self.inputs
         )
         self.driver.load()
         self.driver.activate()
 
-    def look(self, stamp_ns: int | None = None, frame_id: str = "camera", seed: int = 0) -> None:
-        """An image of the first camera, of now unless stamped otherwise."""
+    def look(self, stamp_ns: int | None = None, frame_id: str = "camera",
+             seed: int | None = None) -> None:
+        """An image of the first camera, of now unless stamped otherwise; another each time,
+        unless its seed is given."""
+        self._looks += 1
         stamp_ns = self.clock.now_ns() if stamp_ns is None else stamp_ns
-        self.driver.image(picture(seed), stamp_ns, frame_id)
+        self.driver.image(picture(self._looks if seed is None else seed), stamp_ns, frame_id)
 
     def drive(self) -> None:
         """Enabled, and moving."""

@@ -61,6 +61,38 @@ def test_the_camera_freezes(bench):
     assert rig.driver.intake.counters.frames_dropped == len(rig.heard.drops) > 10
 
 
+def turns(rig, count, seed=0):
+    """Actions, each on a picture of now; always the same one, if a seed is given."""
+    for _ in range(count):
+        rig.periods(1)
+        rig.look(seed=seed)
+
+
+def test_the_camera_repeats_itself_under_new_stamps(bench):
+    rig = bench()
+    rig.drive()
+    turns(rig, 30)
+    stopped(rig, "camera_frozen")
+    reason = rig.heard.faults[0].reason
+    assert reason.startswith("image sends the same picture") and "max_way_unseen=0.1" in reason
+    moving = [time_s for time_s, target in rig.arm.sent if target.twist.any()]
+    # No sooner than a camera may be silent; 0.1 m at the script's 0.112 m/s and 0.5 rad/s.
+    assert 0.5 < moving[-1] - moving[0] < 0.75
+
+
+@pytest.mark.parametrize(("changes", "seed", "values"), [
+    ({}, None, SCRIPT.values),
+    ({"command__max_way_unseen": 0.0}, 0, SCRIPT.values),
+    ({}, 0, (1e-4, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)),  # a hand that hardly moves
+], ids=["new", "off", "slow"])
+def test_a_picture_may_stand_still_with_the_hand(bench, changes, seed, values):
+    rig = bench(**changes)
+    rig.drive()
+    SCRIPT.values = values
+    turns(rig, 60, seed)
+    assert rig.arm.moving and not rig.heard.faults
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_an_action_that_is_not_finite(bench, value):
     rig = bench()

@@ -25,7 +25,8 @@ INVALID_PARAMETER = "invalid_parameter"
 
 FAULT_CODES = {
     CAMERA_SILENT: "no image arrived for command.camera_timeout_s",
-    CAMERA_FROZEN: "images arrive, but none that is new and usable for command.camera_timeout_s",
+    CAMERA_FROZEN: "images arrive, but none that is new and usable for command.camera_timeout_s; "
+                   "or the same picture again and again, while the hand is commanded",
     STALE_OBSERVATION: "an action was based on an image older than command.max_observation_age_s",
     STALE_STATE: "ee_pose or joint_states is missing, invalid or older than command.pose_timeout_s",
     CLOCK_BACKWARDS: "ROS time jumped backwards while the robot was being commanded",

@@ -91,6 +91,14 @@ class CommandSettings:
     max_observation_age_s: float = knob(
         0.5, "oldest image an action may be based on, s (ROS time)", low=0.01, high=3600.0
     )
+    max_way_unseen: float = knob(
+        0.1,
+        "how far the end effector may be commanded while a camera sends one picture again and "
+        "again, the same to the last byte, for longer than camera_timeout_s, m (a radian counts "
+        "0.1 m); 0: not watched, for a simulation whose cameras do not see the arm",
+        low=0.0,
+        high=10.0,
+    )
     max_clock_skew_s: float = knob(
         0.05,
         "how far the stamp of an image, ee_pose or joint state may lie ahead of this node's clock, "

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from vla_infoentropy_ros.control.chunks import Chunk, ChunkExecutor
 from vla_infoentropy_ros.control.conventions import gripper_opening, step_to_twist
 from vla_infoentropy_ros.control.faults import Fault, Interlock
 from vla_infoentropy_ros.control.limits import limit_speed, limit_twist
+from vla_infoentropy_ros.control.repeats import Repeats
 from vla_infoentropy_ros.control.resampling import Command, CommandHold
 from vla_infoentropy_ros.control.settings import CommandSettings
 from vla_infoentropy_ros.control.watchdog import Watchdog, observation_fault
@@ -69,7 +70,7 @@ class Commander:
         self.aim: TwistAim | None = None
         self.settings = settings
         self.interlock = Interlock(settings.dry_run)
-        self.watchdog = Watchdog()
+        self.watchdog, self._repeats = Watchdog(), Repeats()
         self.counters = Counters()
         self.generation = 0
         self.convention: Any = None
@@ -84,7 +85,7 @@ class Commander:
         with self.lock:
             self._sink.close()
             self.aim, self.convention = aim, convention
-            self.counters, self.watchdog = Counters(), Watchdog()
+            self.counters, self.watchdog, self._repeats = Counters(), Watchdog(), Repeats()
             self._pace = Pace()
             self._ready()
 
@@ -212,7 +213,11 @@ class Commander:
             return None
         if not in_time:
             return self.watchdog.deadline_fault(self.settings)
-        return observation_fault(age_s, renewed_s, self.settings) or self._crowd_fault()
+        return (
+            observation_fault(age_s, renewed_s, self.settings)
+            or self._repeats.fault(self._clock.steady_s(), self.settings)
+            or self._crowd_fault()
+        )
 
     def _send(self, values: NDArray[np.float64], stamp_ns: int, row: int = 0) -> Issued:
         settings, convention, aim = self.settings, self.convention, self.aim
@@ -271,6 +276,7 @@ class Commander:
         command = self._hold.sample(now_s, self._clock.steady_s(), self.settings)
         if command is None:
             return False
+        self._repeats.commanded(command.twist, now_s)
         target = None if self.aim is None else self.aim.target(command, now_s)
         if target is not None:
             self._sink.send(target, stamp_ns)
@@ -315,6 +321,7 @@ class Commander:
         with self.lock:
             self.generation += 1
             self.watchdog.disarm()
+            self._repeats.stopped()
             latched = fault is not None and self.interlock.latch(fault)
             was_sending = not self._hold.quiet
             self._chunks.clear()
@@ -337,6 +344,11 @@ class Commander:
         """A policy step begins, on an image that arrived then."""
         with self.lock:
             self.watchdog.step_begins(arrival_s)
+
+    def looked(self, new: Mapping[str, bool]) -> None:
+        """A policy step looks at pictures; new: by camera, whether it differs from the last."""
+        with self.lock:
+            self._repeats.looked(new, self._clock.steady_s())
 
     def decoded(self, arrival_s: float, ok: bool) -> None:
         """The image was decoded; or could not be, and the step ends without an action."""

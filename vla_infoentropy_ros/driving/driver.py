@@ -17,8 +17,8 @@ from vla_infoentropy_ros.control.faults import Fault
 from vla_infoentropy_ros.driving.aims import AIMS
 from vla_infoentropy_ros.driving.clock import Clock
 from vla_infoentropy_ros.driving.commander import Commander, Issued
-from vla_infoentropy_ros.driving.images import Picture
-from vla_infoentropy_ros.driving.intake import Frame, Intake
+from vla_infoentropy_ros.driving.images import Picture, repeats
+from vla_infoentropy_ros.driving.intake import VIEWS, Frame, Intake
 from vla_infoentropy_ros.driving.pace import check_pace
 from vla_infoentropy_ros.driving.robot_state import RobotState
 from vla_infoentropy_ros.driving.runner import PolicyRunner, load
@@ -118,6 +118,7 @@ class Driver:
         self._stepped_s = self._offered_s = 0.0
         self._wanted = settings.node.instruction
         self._seen_ns = 0  # when the newest image was taken of which a token was recomputed
+        self._looked_at: dict[str, Picture] = {}  # by the step before
 
     # Beginning and end
 
@@ -342,6 +343,11 @@ class Driver:
         self.commander.step_begins(frame.arrival_s)
 
     def decoded(self, frame: Frame) -> None:
+        before, self._looked_at = self._looked_at, dict(zip(VIEWS, frame.pictures, strict=False))
+        self.commander.looked({
+            view: not repeats(picture, before.get(view))
+            for view, picture in self._looked_at.items()
+        })
         self.commander.decoded(frame.arrival_s, True)
         self.intake.decoded()
 

@@ -70,6 +70,11 @@ class ImageError(UserError, ValueError):
 class Picture(Protocol):
     """One image of one camera, not decoded yet."""
 
+    @property
+    def data(self) -> Any:
+        """Its bytes, as they came; an array of bytes, or anything that shows its memory."""
+        ...
+
     def check(self) -> None:
         """Raises ImageError where names and sizes show that it cannot be used."""
         ...
@@ -201,6 +206,14 @@ class PackedPicture:
         rgb = _converted(pixels.astype(np.uint8, copy=False),
                          ENCODINGS[told.mosaic or encoding])
         return np.ascontiguousarray(rgb[..., ::-1]) if told.red_first else rgb
+
+
+def repeats(picture: Picture, before: Picture | None) -> bool:
+    """Whether its bytes are those of the picture before; both have been decoded."""
+    if before is None or len(picture.data) != len(before.data):
+        return False
+    ours, theirs = (np.frombuffer(each.data, np.uint8) for each in (picture, before))
+    return np.array_equal(ours, theirs)
 
 
 def check_size(width: int, height: int) -> None:

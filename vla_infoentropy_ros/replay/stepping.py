@@ -53,6 +53,10 @@ class SharedPicture:
         self._picture = picture
         self._rgb: NDArray[np.uint8] | ImageError | None = None
 
+    @property
+    def data(self) -> Any:
+        return self._picture.data
+
     def check(self) -> None:
         self._picture.check()
 

@@ -61,7 +61,9 @@ class InfoEntropy:
             pixels,
             image_entropy(pixels, settings.grey_levels),
             attention_information(
-                words.unflatten(-1, (given.views, -1)), settings.attention_mode, settings.temperature
+                words.unflatten(-1, (given.views, -1)),
+                settings.attention_mode,
+                settings.temperature,
             ),
             mass,
         )
