@@ -54,6 +54,28 @@ def test_what_was_asked_for_before_a_deactivation_is_in_force_after_it() -> None
         rig.close()
 
 
+def test_of_many_instructions_during_a_step_the_newest_alone_is_taken_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Bench(PATIENT, make_worker=Worker)
+    taken: list[str] = []
+    tell = running.Session.set_instruction
+    try:
+        within(20, lambda: rig.driver.runner.instruction == WORDS)
+        monkeypatch.setattr(
+            running.Session, "set_instruction",
+            lambda self, text: (taken.append(text), tell(self, text))[1])
+        policies.SCRIPT.delay_s = 0.5
+        rig.look()
+        within(20, lambda: rig.driver.commander.watchdog.stepping)
+        for number in range(100):
+            rig.driver.instruction(f"pick up block {number}")
+        within(20, lambda: rig.driver.runner.instruction == "pick up block 99")
+        assert taken == ["pick up block 99"]
+    finally:
+        rig.close()
+
+
 def test_a_worker_that_was_stopped_still_hears_requests() -> None:
     worker: Worker[int] = Worker(lambda job: None)
     worker.start()

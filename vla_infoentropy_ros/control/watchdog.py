@@ -87,6 +87,7 @@ class Watchdog:
         self._fresh_s = 0.0
         self._arrival_s = 0.0
         self._decoded_s = 0.0
+        self._lacks: Fault | None = None
         self._doubtful = False  # the newest image to be decoded could not be
         self._waits_since_s: float | None = None  # for the step in progress, or its next miss
         self._late = False  # the step in progress has missed its deadline already
@@ -112,9 +113,10 @@ class Watchdog:
         """Misses until now are no row any more: the operator lets the robot move anew."""
         self._misses = 0
 
-    def image(self, now_s: float, usable: bool) -> None:
-        """An image arrived; usable: as far as can be seen without decoding it."""
-        self._arrival_s = now_s
+    def image(self, now_s: float, usable: bool, lacks: Fault | None = None) -> None:
+        """An image arrived; usable: as far as can be seen without decoding it. lacks: what else is
+        needed to act on it, and is not there."""
+        self._arrival_s, self._lacks = now_s, lacks
         if usable and not self._doubtful:
             self._fresh_s = now_s
 
@@ -165,7 +167,7 @@ class Watchdog:
         )
 
     def camera_fault(self, now_s: float, settings: CommandSettings) -> Fault | None:
-        """The fault to latch if the camera has been silent or frozen for too long."""
+        """The fault to latch if there was no image to act on for too long."""
         silent_s = now_s - self._fresh_s
         if not self._armed or silent_s <= settings.camera_timeout_s:
             return None
@@ -174,7 +176,7 @@ class Watchdog:
             return Fault(
                 CAMERA_SILENT, f"no image for {silent_s:.2f} s ({limit}); check the camera"
             )
-        return Fault(
+        return self._lacks or Fault(
             CAMERA_FROZEN,
             f"images arrive, but none that can be used for {silent_s:.2f} s ({limit}): they are "
             "rejected, or their stamps repeat or run backwards; see the log",

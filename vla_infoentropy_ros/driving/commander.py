@@ -78,6 +78,7 @@ class Commander:
         self._hold = CommandHold()
         self._chunks = ChunkExecutor()
         self._pace = Pace()
+        self.belated = ""  # that the newest chunk came too late as a whole, one sentence
         self._lead_s = 0.0  # from the newest image of which there is a chunk to that chunk
 
     def open(self, convention: Any, aim: TwistAim) -> None:
@@ -86,7 +87,7 @@ class Commander:
             self._sink.close()
             self.aim, self.convention = aim, convention
             self.counters, self.watchdog, self._repeats = Counters(), Watchdog(), Repeats()
-            self._pace = Pace()
+            self._pace, self.belated = Pace(), ""
             self._ready()
 
     def close(self) -> None:
@@ -177,8 +178,14 @@ class Commander:
         self._pace.acted(stamp_ns - round(age_s * 1e9))
         chunk = Chunk(rows, now_s - age_s, self.convention.control_period_s)
         row = self._chunks.put(chunk, now_s, settings.execute_actions, settings.blend_chunks)
+        self.belated = ""
         if row is None:
             self.counters.actions_dropped += 1
+            self.belated = (
+                f"its last chunk came after all of it was due: {len(rows)} actions of "
+                f"{chunk.period_s * 1e3:.0f} ms from the image on; use a faster device or "
+                "selector, or look for the camera's delay"
+            )
             self.stop()
             return None
         self.counters.actions_issued += 1
@@ -335,10 +342,11 @@ class Commander:
                 if fault is not None and latched:
                     self._on_fault(fault)
 
-    def saw(self, arrival_s: float, usable: bool) -> None:
-        """An image arrived; usable: as far as can be seen without decoding it."""
+    def saw(self, arrival_s: float, usable: bool, lacks: Fault | None = None) -> None:
+        """An image arrived; usable: as far as can be seen without decoding it. lacks: what else is
+        needed to act on it, and is not there."""
         with self.lock:
-            self.watchdog.image(arrival_s, usable)
+            self.watchdog.image(arrival_s, usable, lacks)
 
     def step_begins(self, arrival_s: float) -> None:
         """A policy step begins, on an image that arrived then."""

@@ -204,8 +204,8 @@ class Driver:
         frame = self.intake.image(
             picture, stamp_ns, frame_id, commander.settings, commander.generation
         )
-        frame = self._with_state(frame)
-        commander.saw(arrival_s, frame is not None)
+        frame, lacks = self._with_state(frame)
+        commander.saw(arrival_s, frame is not None, lacks)
         runner = self.runner
         if frame is not None and self.active and runner is not None and self._offer(runner, frame):
             self.intake.drop()
@@ -216,16 +216,17 @@ class Driver:
         self._offered_s = frame.arrival_s
         return not self.commander.wants_chunk(interval_s) or runner.post(frame)
 
-    def _with_state(self, frame: Frame | None) -> Frame | None:
-        """With the robot's state, where the policy takes it; None where that is not known."""
+    def _with_state(self, frame: Frame | None) -> tuple[Frame | None, Fault | None]:
+        """With the robot's state, where the policy takes it; none where that is not known, and
+        why."""
         source = self.settings.state
         if frame is None or not source.source:
-            return frame
+            return frame, None
         state = source.read(self.robot, self.commander.settings.pose_timeout_s)
         if isinstance(state, Fault):
             self.intake.reject("image", state.reason)
-            return None
-        return replace(frame, state=state)
+            return None, state
+        return replace(frame, state=state), None
 
     def further_image(
         self, view: str, picture: Picture, stamp_ns: int, frame_id: str = ""
@@ -329,7 +330,7 @@ class Driver:
                 return f"instruction rejected: {runner.rejected}"
             if not runner.instruction:
                 return "waits for an instruction on the topic instruction"
-            return WAITS_FOR_IMAGE
+            return self.commander.belated or WAITS_FOR_IMAGE
         return self.commander.interlock.why_not()
 
     @property

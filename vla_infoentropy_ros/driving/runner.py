@@ -66,6 +66,7 @@ class PolicyRunner:
         gc.freeze()  # a collection that walks all of torch would hold up a control step
         self.instruction = ""
         self.rejected = ""
+        self._told = ""  # the newest instruction
         self._traced = ""  # what the log has said last of code that failed
         self._not_in_force: dict[str, Exception] = {}  # what was asked for, and why it is not
 
@@ -112,11 +113,12 @@ class PolicyRunner:
     def set_instruction(self, text: str) -> None:
         """Follow another instruction from the next step on, or reject it with a reason."""
         self.instruction = self.rejected = ""
+        self._told = text
         self._request(lambda session: self._instruct(session, text))
 
     def rest(self) -> None:
         """Take no more steps until there is another instruction, or the same one again."""
-        self.instruction = self.rejected = ""
+        self.instruction = self.rejected = self._told = ""
         self._request(self._rest)
 
     def reset(self, reason: str) -> None:
@@ -159,6 +161,8 @@ class PolicyRunner:
             worker.call(run)
 
     def _instruct(self, session: Session, text: str) -> None:
+        if text != self._told:
+            return  # while it waited another has come
         try:
             session.set_instruction(text)
         except Exception as error:  # a policy may raise anything; the robot stands already
