@@ -131,6 +131,49 @@ def test_every_recorded_step_is_seen_in_other_layouts_too(layouts: int) -> None:
     assert (np.sign(np.array(shard.labels)[:, 0, :1]) == towards[:, :1]).all()
 
 
+class Learner:
+    """A policy elsewhere, which looks at one picture unless told otherwise."""
+
+    cameras, wants_state = ("agentview",), False
+
+    def __init__(self, url: str = "") -> None:
+        self.heard: list[str] = []
+
+    def begin(self, instruction: str) -> None:
+        self.heard.append(f"begin {instruction}")
+
+    def act(self, pictures: dict[str, np.ndarray], instruction: str) -> np.ndarray:
+        self.heard.append("act")
+        return np.zeros(7)
+
+    def __enter__(self) -> Learner:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.heard.append("closed")
+
+
+def test_each_stretch_of_a_learner_is_an_episode_of_its_own() -> None:
+    shard, room = Shard(["put it there"], ["basket_1", "box_1"], np.array([[1, 0]])), Room()
+    how = collect.Collecting(far=0.1, near=0.1, layouts=0, expert=0.0)
+    learner = Learner()
+    collect.Episode(room, room.goals[0], np.random.default_rng(1), how).run(shard, learner)
+    assert learner.heard == (["begin put it there"] + 15 * ["act"]) * 2
+
+
+def test_a_learner_of_more_than_the_shards_hold_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(collect, "PolicyClient", Learner)
+    assert collect.main([str(tmp_path), "--rounds", "1", "--url", "ws://x"]) == 0
+    assert len(asked) == 20
+    monkeypatch.setattr(Learner, "wants_state", True)
+    assert collect.main([str(tmp_path), "--rounds", "1", "--url", "ws://x"]) == 1
+    told = capsys.readouterr().err
+    assert "ws://x: this policy looks at agentview, and takes the state; shards hold" in told
+
+
 def test_a_drive_that_begins_too_late_ends_with_one_picture() -> None:
     shard, room = Shard(["put it there"], ["basket_1", "box_1"], np.array([[1, 0]])), Room()
     how = collect.Collecting(far=1.0, near=1.0, layouts=0)

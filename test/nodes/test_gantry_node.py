@@ -82,6 +82,13 @@ def test_it_stands_where_it_is_once_the_stamp_is_old(gantry) -> None:
     assert ticks(gantry, 5)[0] == pytest.approx(0.052)
 
 
+def test_what_was_told_before_the_world_was_set_back_moves_nothing(gantry) -> None:
+    gantry._on_joints(joints(0.05, 0.0, 0.0, 0.0))
+    gantry._on_twist(twist(0.1, 0, 0, 0, 0, 0))
+    gantry.nanoseconds = SECOND
+    assert ticks(gantry, 5)[0] == pytest.approx(0.05)
+
+
 def test_it_stays_in_the_workspace_and_within_the_speed_of_the_tabletop(gantry) -> None:
     gantry._on_joints(joints(0.0, 0.0, 0.0, 0.0))
     gantry._on_twist(twist(9.0, 0, -9.0, 0, 0, 0))

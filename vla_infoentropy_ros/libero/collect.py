@@ -11,7 +11,8 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -26,9 +27,6 @@ from vla_infoentropy_ros.libero.goals import Goal
 from vla_infoentropy_ros.libero.shards import Shard, compress
 from vla_infoentropy_ros.libero.suites import STEP_LIMITS, SuiteError
 from vla_infoentropy_ros.libero.world import CAMERA, World
-
-Driver = Callable[[Mapping[str, NDArray[np.uint8]], str], NDArray[np.float64]]
-"""A learner: picture and instruction to an action (7,) in the benchmark's convention."""
 
 NOISE = np.array([0.25, 0.25, 0.2])  # of a full command, per step
 JITTER_M = 0.02
@@ -83,14 +81,16 @@ class Episode:
             for _ in range(int(self.rng.integers(3, 20))):
                 self.world.step(push)
 
-    def run(self, shard: Shard, driver: Driver | None, until: float = math.inf) -> None:
+    def run(self, shard: Shard, learner: PolicyClient | None, until: float = math.inf) -> None:
         """Drive until the goal is reached, time is up (here or on the clock), or the shard is
-        full."""
+        full. Each stretch that the learner drives is an episode of its own to it."""
         rng, how = self.rng, self.how
         expert_drives = True
         for step in range(self.world.max_steps):
             if step % 15 == 0:
-                expert_drives = driver is None or rng.random() < how.expert
+                expert_drives = learner is None or rng.random() < how.expert
+                if learner is not None and not expert_drives:
+                    learner.begin(self.goal.instruction)
             scene = self.world.scene()
             late = len(shard) and time.monotonic() > until
             if late or delivered(scene, self.goal.what, self.goal.where):
@@ -106,8 +106,8 @@ class Episode:
                         record(shard, self.world, elsewhere, self.world.render())
                 if len(shard) >= how.frames:
                     return
-            if driver is not None and not expert_drives:
-                action = driver({CAMERA: picture}, self.goal.instruction)
+            if learner is not None and not expert_drives:
+                action = learner.act({CAMERA: picture}, self.goal.instruction)
             if self.world.step(self._disturbed(action)):
                 return
 
@@ -142,7 +142,7 @@ def record(shard: Shard, world: World, scene: Scene, picture: NDArray[np.uint8])
 
 
 def collect_shard(path: Path, suite: str, task: int, number: int, how: Collecting,
-                  driver: Driver | None = None, until: float = math.inf) -> None:
+                  learner: PolicyClient | None = None, until: float = math.inf) -> None:
     """Fill the shard ``number`` of a task and write it to ``path``; with what there is where
     ``time.monotonic()`` passes ``until`` first, but never without a picture."""
     rng = np.random.default_rng([sorted(STEP_LIMITS).index(suite), task, number])
@@ -155,7 +155,7 @@ def collect_shard(path: Path, suite: str, task: int, number: int, how: Collectin
             goal = world.goals[chosen]
             episode = Episode(world, goal, rng, how)
             episode.start(FIRST_SEED + int(rng.integers(2**31)))
-            episode.run(shard, driver, until)
+            episode.run(shard, learner, until)
     shard.write(path)
 
 
@@ -209,12 +209,17 @@ def _collect(out: Path, jobs: Sequence[tuple[int, int, str]], how: Collecting, u
              until: float) -> None:
     """Make the shards (number, task, suite) that are not in ``out`` yet."""
     out.mkdir(parents=True, exist_ok=True)
-    driver = PolicyClient(url).act if url else None
-    for number, task, suite in jobs:
-        path = out / f"{suite}-{task}-{number:03}.npz"
-        if not path.exists() and time.monotonic() < until:
-            collect_shard(path, suite, task, number, how, driver, until)
-            print(path.name, flush=True)
+    with ExitStack() as stack:
+        learner = stack.enter_context(PolicyClient(url)) if url else None
+        if learner is not None and (learner.cameras != (CAMERA,) or learner.wants_state):
+            raise PolicyGone(f"{url}: this policy looks at {', '.join(learner.cameras)}"
+                             f"{', and takes the state' * learner.wants_state}; shards hold "
+                             f"{CAMERA} alone, so give a policy of that")
+        for number, task, suite in jobs:
+            path = out / f"{suite}-{task}-{number:03}.npz"
+            if not path.exists() and time.monotonic() < until:
+                collect_shard(path, suite, task, number, how, learner, until)
+                print(path.name, flush=True)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class GantrySettings:
 
     rate_hz: float = knob(50.0, "set points per second", low=10.0, high=500.0)
     command_timeout_s: float = knob(
-        0.1, "a twist whose stamp is older is not followed, s", low=0.02, high=10.0
+        0.1, "a twist whose stamp is further from now is not followed, s", low=0.02, high=10.0
     )
 
     def __post_init__(self) -> None:
@@ -117,7 +117,8 @@ class GantryNode(Node):
             return
         speeds, stamp_ns = self._twist
         now_ns = self.get_clock().now().nanoseconds
-        if now_ns - stamp_ns >= self._settings.command_timeout_s * 1e9:
+        # Ahead by as much: of a time before the world was set back.
+        if abs(now_ns - stamp_ns) >= self._settings.command_timeout_s * 1e9:
             speeds = np.zeros(4)
         advance(self._goal, speeds / self._settings.rate_hz, self._here[:3])
         for axis, value in zip(AXES, self._goal - HOME, strict=True):
