@@ -124,10 +124,12 @@ def libero(root: Path) -> str:
 
 
 def _libero_rows(root: Path) -> dict[str, dict[str, Any]]:
-    """Of all that was played, each initial state of a row once: of dense the newest table has all
-    that the older ones have. Times of rows that played long beside dense."""
+    """Of all that was played, each initial state of a row once: of rows as long as dense the
+    newest table has all that the older ones have. Times of rows that played long beside dense."""
     newest = _load(root, "libero")["rows"]
-    older = ({name: of for name, of in _load(root, table)["rows"].items() if name != "dense"}
+    whole = {name for name, of in newest.items()
+             if of["episodes"] == newest["dense"]["episodes"]}
+    older = ({name: of for name, of in _load(root, table)["rows"].items() if name not in whole}
              for table in ("libero_second", "libero_first"))
     long = {name for name, of in newest.items() if of["episodes"] >= _LONG}
     return {name: of if name in long else of | {"policy_ms_median": None}

@@ -81,13 +81,14 @@ def test_the_table_is_that_of_the_episodes_that_are_kept_beside_it(tmp_path: Pat
             suite: part["tasks"] for suite, part in again["suites"].items()}
 
 
-def test_each_initial_state_is_counted_once():
-    """Of dense the newest table has all; what is added of the older ones is of other rows."""
+@pytest.mark.parametrize("row", ["dense", "attention_drift 64 window", "paper_infoentropy"])
+def test_each_initial_state_is_counted_once(row: str):
+    """Of these the newest table has all; what is added of the older ones is of other rows."""
     states = {(each["suite"], each["task"], each["initial_state"])
-              for file in (ROOT / "docs" / "results" / "libero" / "dense").glob("*.jsonl")
+              for file in (ROOT / "docs" / "results" / "libero" / row.replace(" ", "-")).glob("*.jsonl")
               for each in map(json.loads, file.read_text().splitlines())}
     assert states == {(suite, task, state) for suite in STEP_LIMITS for task in range(10)
                       for state in range(25)}
-    table = (ROOT / "docs" / "libero.md").read_text().split("| `dense` |")[1]
+    table = (ROOT / "docs" / "libero.md").read_text().split(f"| `{row}` |")[1]
     spatial, object_, both = (cell.split()[0] for cell in table.split("|")[:3])
     assert [each.split("/")[1] for each in (spatial, object_, both)] == ["250", "250", "500"]
