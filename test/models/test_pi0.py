@@ -16,6 +16,7 @@ from transformers import PI0ForConditionalGeneration
 from test.models.test_smolvla import (
     SMALL,
     WORDS,
+    flops_are_counted,
     keyframe_ends_what_is_left,
     pictures,
     same_from_the_hub,
@@ -166,6 +167,10 @@ def test_an_unchanged_frame_is_dense_under_any_plan_even_as_the_arm_moves(
         moved.append(expected.action.chunk)
     assert result.report.reused > 0 and result.invalidated == ""
     assert np.abs(moved[1] - moved[0]).max() > 1e-4  # the state does count
+
+
+def test_flops_of_a_step_are_what_torch_counts(policy: Pi0Policy) -> None:
+    flops_are_counted(policy)
 
 
 def test_another_instruction_reuses_nothing_and_a_keyframe_ends_what_partial_steps_left(

@@ -13,13 +13,14 @@ from safetensors.torch import load_file, save_file
 from test.models.hub import COMMIT, fake_hub
 from test.models.smolvla_reference import Reference
 from test.models.tiny_smolvla import CAMERAS, METRES, write_tiny_smolvla
+from vla_infoentropy_ros.engine.flops import measure_flops
 from vla_infoentropy_ros.models.lerobot.policy import ChunkPolicy
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.models.smolvla.policy import SmolVLAPolicy
 from vla_infoentropy_ros.selection import SelectionSettings, build_selector
 from vla_infoentropy_ros.selftest import run_selftest
-from vla_infoentropy_ros.session import Session
+from vla_infoentropy_ros.session import Session, StepResult
 
 WORDS = "pick up the red block"
 SMALL = SelectionSettings(k1=2, k2=3, fresh_tokens=6, static_cap=10, reuse_from_layer=0,
@@ -136,6 +137,20 @@ def test_another_instruction_reuses_nothing(policy: SmolVLAPolicy) -> None:
     session.set_instruction("put the blue cup on it")
     result = session.step(pictures(6), state=state)
     assert result.invalidated == "instruction_changed" and result.report.fresh == 32
+
+
+def test_flops_of_a_step_are_what_torch_counts(policy: SmolVLAPolicy) -> None:
+    flops_are_counted(policy)
+
+
+def flops_are_counted(policy: ChunkPolicy) -> None:
+    session, state = session_of(policy), policy.proprioception.offset
+    session.step(pictures(0), state=state)  # the first measures what it will tell
+    for t in range(1, 3):
+        results: list[StepResult] = []
+        counted = measure_flops(
+            lambda t=t, r=results: r.append(session.step(pictures(t), state=state)))
+        assert results[0].flops == pytest.approx(counted, rel=1e-3)
 
 
 def test_a_keyframe_ends_what_partial_steps_left(policy: SmolVLAPolicy) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
-from weakref import WeakKeyDictionary
 
 import torch
 
@@ -88,7 +87,7 @@ class FlowHead:
         if steps < 1:
             raise ValueError(f"steps={steps}: a flow needs at least one Euler step")
         self.expert, self.steps, self.seed = expert, steps, seed
-        self._flops: WeakKeyDictionary[PartialDecoder, int] = WeakKeyDictionary()
+        self._flops: dict[Layout, tuple[int, int]] = {}  # of a beginning, and of a velocity
 
     @property
     def horizon(self) -> int:
@@ -110,9 +109,15 @@ class FlowHead:
             prompt = torch.cat((prompt, behind))
         decoder.fill(prompt[None], plan)
         turn.watch.lap("prefill")
+        noise = self.noise(turn.t).to(prompt.device)
+        if decoder.layout not in self._flops:  # no closed form: experts differ
+            self._flops[decoder.layout] = (
+                measure_flops(lambda: self.expert.begin(decoder, turn.state)),
+                measure_flops(lambda: self.expert.velocity(decoder, noise, 1.0)),
+            )
         self.expert.begin(decoder, turn.state)
         steps = turn.euler_steps or self.steps
-        chunk = integrate(self.expert, decoder, self.noise(turn.t).to(prompt.device), steps)
+        chunk = integrate(self.expert, decoder, noise, steps)
         turn.watch.lap("decode")
         return Flowed(chunk[0], passes=1 + steps)
 
@@ -122,13 +127,9 @@ class FlowHead:
         return torch.randn(1, self.expert.horizon, self.expert.action_size, generator=generator)
 
     def cost(self, decoder: PartialDecoder, plan: TokenPlan, decision: Flowed) -> Cost:
-        if decoder not in self._flops:  # no closed form: experts differ; once per prompt
-            chunk = self.noise(0).to(decision.chunk.device)
-            self._flops[decoder] = measure_flops(
-                lambda: self.expert.velocity(decoder, chunk, 1.0)
-            )
         filled = fill_cost(decoder, plan)
-        expert = (decision.passes - 1) * self._flops[decoder]
+        beginning, velocity = self._flops[decoder.layout]
+        expert = beginning + (decision.passes - 1) * velocity
         return Cost(decision.passes, filled.flops + expert, filled.macs)
 
 
