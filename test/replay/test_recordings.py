@@ -109,6 +109,16 @@ def test_a_video_too_large_to_unpack_is_refused_before(
         list(LeRobotEpisode(path, 0, [VIDEO]).events(Window()))
 
 
+def test_a_table_too_large_to_unpack_is_refused_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = dataset(tmp_path / "set", lengths=(4,))
+    monkeypatch.setattr(budgets, "BUDGETS", budgets.BUDGETS | {
+        "table_group_bytes": Budget(100, "bytes", "a row group", raisable=True)})
+    with pytest.raises(BagError, match=r"parquet: [\d,]+ bytes, at most 100 .*table_group"):
+        LeRobotEpisode(path, 0, [VIDEO])
+
+
 def test_datasets_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(BagError, match=r"of version v2.1; v3 is read: convert it"):
         LeRobotEpisode(dataset(tmp_path / "old", version="v2.1"), 0)

@@ -89,6 +89,9 @@ BUDGETS: dict[str, Budget] = {
     "bag_chunk_bytes": Budget(
         256 * _MIB, "bytes", "a chunk or a message of a bag, unpacked", raisable=True
     ),
+    "table_group_bytes": Budget(
+        2048 * _MIB, "bytes", "a row group of a parquet table, unpacked", raisable=True
+    ),
 }
 
 

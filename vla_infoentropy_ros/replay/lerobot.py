@@ -102,6 +102,9 @@ class LeRobotEpisode:
         try:
             with open_regular(file, error=BagError) as source:
                 table = parquet.ParquetFile(source)
+                for group in range(table.num_row_groups):
+                    size = table.metadata.row_group(group).total_byte_size
+                    within("table_group_bytes", size, file, BagError)
                 for batch in table.iter_batches(batch_size=64, columns=columns):
                     yield from batch.to_pylist()
         except (pyarrow.ArrowException, OSError) as error:
