@@ -4,20 +4,24 @@ stands."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from test.driving.rig import Arm, Bench
+from test.driving.rig import SECOND, Arm, Bench
 from test.nodes import policies
 from vla_infoentropy_ros.arms.arm import StandInArm
 from vla_infoentropy_ros.arms.models import ARMS
 from vla_infoentropy_ros.arms.servo import CommandType, TwistCommand
 from vla_infoentropy_ros.arms.trajectory import Point
 from vla_infoentropy_ros.control.conventions import matrix_quaternion
-from vla_infoentropy_ros.driving.aims import JointPositions, Target, Velocity
+from vla_infoentropy_ros.control.resampling import Command, zero
+from vla_infoentropy_ros.control.settings import CommandSettings
+from vla_infoentropy_ros.driving.aims import JointAim, JointPositions, PoseAim, Target, Velocity
 from vla_infoentropy_ros.driving.clock import SetClock
+from vla_infoentropy_ros.driving.robot_state import Pose, RobotState
 from vla_infoentropy_ros.driving.transforms import Transform
 
 OVER_THE_TABLE = np.array([0.45, 0.05, 0.15])
@@ -138,6 +142,70 @@ def test_a_driver_that_falls_silent(scene, output) -> None:
     what = "the transform from panda_link0 to panda_hand_tcp in TF" if output == "twist" else (
         "in joint_states")  # fmt: skip
     assert told.startswith("stale_state: ") and f"{what} is" in told and "s old" in told
+
+
+@pytest.mark.parametrize("disabled_s", [0.1, 0.3, None])
+def test_a_stop_without_news_of_the_arm_does_not_take_it_back(
+    scene, monkeypatch: pytest.MonkeyPatch, disabled_s: float | None
+) -> None:
+    rig = scene("panda", "trajectory")
+    rig.moves(OUT)
+    rig.silent, places, advance = True, [], rig.body.advance
+    monkeypatch.setattr(
+        rig.body, "advance", lambda *at: (advance(*at), places.append(rig.body.tip[0][0])))
+    rig.live(disabled_s or 0.8)
+    if disabled_s:
+        rig.bench.driver.enable(False)
+    else:
+        assert rig.bench.heard.faults[0].code == "stale_state"
+    rig.live(0.4)
+    assert max(places) - places[-1] < 0.005, "more than braking takes"
+    assert np.ptp(places[-5:]) < 1e-4, "it stands"
+
+
+@pytest.mark.parametrize(("heard_s", "stops_m"), [(0.0, 0.0), (0.1, 0.01), (0.4, 0.02)])
+def test_a_pose_to_stop_at_is_where_the_hand_was_sent_if_it_was_not_heard_since(
+    heard_s: float, stops_m: float
+) -> None:
+    settings = CommandSettings(output="pose")
+    clock = SetClock(10 * SECOND)
+    state = RobotState(clock, settings)
+    aim = PoseAim(state)
+    aim.set_frame("base", settings)
+    state.hear_pose(Pose(np.zeros(3), (1.0, 0.0, 0.0, 0.0)), "base_link", clock.now_ns())
+    twist = np.array([0.1, 0.0, 0.0, 0.0, 0.0, 0.0])
+    begun_s = clock.steady_s()
+    assert aim.plan(Command(twist, 1.0, 0.2), settings, begun_s) is None
+    clock.pass_s(heard_s)
+    for _ in range(3):
+        target = aim.target(zero(), begun_s + heard_s)
+        assert target.pose.position[0] == pytest.approx(stops_m)
+        clock.pass_s(0.03)
+
+
+def test_joints_that_cannot_follow_do_not_leave_the_workspace() -> None:
+    """A pose in which a motion along the floor takes the hand 1 cm through it."""
+    model = ARMS["panda"]
+    joints = np.array([-0.073, -0.743, -0.364, -0.516, -0.234, 1.416, -0.375])
+    turn, place = model.chain.forward(joints)
+    settings = CommandSettings(
+        output="trajectory", base_frame=model.base, tool_frame=model.tip, limit_workspace=True,
+        workspace_low=(-1.0, -1.0, float(place[2])), workspace_high=(1.0, 1.0, 1.2))
+    clock = SetClock(10 * SECOND)
+    state = RobotState(clock, settings)
+    state.hear_description(model.urdf)
+    aim = JointAim(state)
+    aim.set_frame("base", settings)
+    aim.prepare(settings)
+    state.hear_joints(model.chain.names, joints.tolist(), clock.now_ns())
+    state.hear_pose(Pose(place, matrix_quaternion(turn)), model.base, clock.now_ns())
+    wanted = np.array([-0.1255, -0.0825, 0.0, 0.0, 0.0, 0.0])
+    np.testing.assert_array_equal(aim.inside_workspace(wanted, settings, 0.3, 10.0), wanted)
+    fault = aim.plan(Command(wanted, 1.0, 0.2), settings, 10.0)
+    assert fault is not None and fault.code == "no_solution"
+    assert "mm out of command.workspace_low" in fault.reason
+    wide = replace(settings, limit_workspace=False)
+    assert aim.plan(Command(wanted, 1.0, 0.2), wide, 10.0) is None
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 
 The target of an action as joint positions is reckoned from where the arm is when the action is
 issued, as a pose from where it should be; so errors do not add up. To stop is to ask for where the
-arm is now.
+arm is now: where it was heard to be, or, if that is too long ago for an arm on its way, where it was
+sent to.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from vla_infoentropy_ros.driving.robot_state import Pose, RobotState
 _REMEMBERED = 1024  # commands: seconds at any rate
 _SAG, _SAG_TURN = 0.02, 0.1  # m, rad: how far a hand may be from where it should be
 _STOP_S = 0.1  # time an arm is given to stand still where it is
+_HEARD_PERIODS = 2.0  # of command.rate_hz: what is older is not where a moving arm is now
+_OUTSIDE = 0.002  # m: how far joints that cannot follow quite may take the hand out of its box
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,8 @@ class PoseAim(TwistAim):
         super().__init__(state)
         self._begun: tuple[Pose, Command, float] | None = None  # from where, by what, since when
         self._goal: Pose | None = None
+        self._heard_s = 0.0
+        self._rest: Pose | None = None  # where it was stopped, if it was
 
     def plan(self, command: Command, settings: CommandSettings, now_s: float) -> Fault | None:
         here = self._state.pose(settings.pose_timeout_s)
@@ -151,7 +156,8 @@ class PoseAim(TwistAim):
         start = self._reckoned(now_s)
         if start is None or not _near(start, here):
             start = here
-        self._begun = start, command, now_s
+        self._begun, self._rest = (start, command, now_s), None
+        self._heard_s = _HEARD_PERIODS / settings.rate_hz
         goal = self._moved(start, command.twist * command.period_s)
         if settings.limit_workspace:  # a hand that is outside already goes no further
             low = np.minimum(settings.workspace_low, here.position)
@@ -178,8 +184,10 @@ class PoseAim(TwistAim):
     def _target(self, command: Command, now_s: float) -> Target | None:
         if command.period_s:
             return None if self._goal is None else HandPose(self.base_frame, self._goal)
-        self._begun = None
-        here = self._state.last_pose
+        here, reckoned = self._state.last_pose, self._reckoned(now_s)
+        if self._state.pose_age_s > self._heard_s:
+            here = reckoned or self._rest or here
+        self._begun, self._rest = None, here
         return None if here is None else HandPose(self.base_frame, here)
 
 
@@ -189,9 +197,11 @@ class JointAim(TwistAim):
     def __init__(self, state: RobotState) -> None:
         super().__init__(state)
         self._described: tuple[str, str, str] | None = None
-        self._chain: Chain | None = None  # the last that could be read: an arm is stopped by it
+        self._chain: Chain | None = None  # the last that could be read
+        self._start = np.empty(0)  # of the goal, which an arm is stopped by
         self._goal = JointPositions("", (), np.empty(0), 0.0)
         self._due_s = self._least_s = 0.0  # when the goal is to be reached; a turn of the timer
+        self._rest: NDArray[np.float64] | None = None  # where it was stopped, if it was
         self._problem: Fault | None = Fault(
             STALE_STATE,
             "robot_description never arrived; start robot_state_publisher, or use "
@@ -215,6 +225,8 @@ class JointAim(TwistAim):
         positions = self._state.joints(chain.names, settings.pose_timeout_s)
         if isinstance(positions, Fault):
             return positions
+        if self._goal.names == chain.names and self._rest is None and self._unheard():
+            positions = self._reckoned(now_s)
         motion = command.twist * command.period_s
         try:
             if self.end_effector_frame:
@@ -223,7 +235,10 @@ class JointAim(TwistAim):
             goal = chain.step(positions, motion, command.period_s)
         except KinematicsError as error:
             return Fault(NO_SOLUTION, str(error))
+        if settings.limit_workspace and (fault := _leaves(chain, positions, goal, settings)):
+            return fault
         self._goal = JointPositions(self.frame_id, chain.names, goal, command.period_s)
+        self._start, self._rest = positions, None
         self._due_s, self._least_s = now_s + command.period_s, 1.0 / settings.rate_hz
         return None
 
@@ -231,16 +246,46 @@ class JointAim(TwistAim):
         if command.period_s:
             # A controller sets out anew with each message: what is repeated has less time left.
             return replace(self._goal, duration_s=max(self._due_s - now_s, self._least_s))
-        if self._chain is None:
-            return None
-        names = self._chain.names
+        names = self._goal.names
         positions = self._state.last_joints(names)
-        return None if positions is None else JointPositions(
-            self.frame_id, names, positions, _STOP_S)
+        if not names or positions is None:
+            return None
+        if self._unheard():
+            positions = self._reckoned(now_s) if self._rest is None else self._rest
+        self._rest = positions
+        return JointPositions(self.frame_id, names, positions, _STOP_S)
+
+    def _unheard(self) -> bool:
+        return self._state.joints_age_s(self._goal.names) > _HEARD_PERIODS * self._least_s
+
+    def _reckoned(self, now_s: float) -> NDArray[np.float64]:
+        """Where the goal that was sent should have brought the joints by now."""
+        left = max(0.0, self._due_s - now_s) / max(self._goal.duration_s, 1e-9)
+        return self._goal.positions + min(1.0, left) * (self._start - self._goal.positions)
 
 
 AIMS: dict[str, type[TwistAim]] = {"twist": TwistAim, "pose": PoseAim, "trajectory": JointAim}
 """By command.output."""
+
+
+def _leaves(
+    chain: Chain, here: NDArray[np.float64], goal: NDArray[np.float64], settings: CommandSettings
+) -> Fault | None:
+    """The fault where joint positions (n,) would take the hand out of the workspace: joints that
+    cannot follow a motion quite go another way."""
+    low, high = np.array(settings.workspace_low), np.array(settings.workspace_high)
+    before, after = (
+        float(np.linalg.norm(place - np.clip(place, low, high)))
+        for place in (chain.forward(joints)[1] for joints in (here, goal))
+    )
+    if after <= max(before, _OUTSIDE):
+        return None
+    return Fault(
+        NO_SOLUTION,
+        f"the hand would go {1e3 * after:.1f} mm out of command.workspace_low .. workspace_high, "
+        "as the arm cannot follow the action in this pose; move it to another one, or enlarge "
+        "the workspace",
+    )
 
 
 def _near(one: Pose, other: Pose) -> bool:

@@ -203,6 +203,12 @@ class RobotState:
             return None
         return np.array([joints[name][0] for name in names])
 
+    def joints_age_s(self, names: tuple[str, ...]) -> float:
+        """Of the oldest of the named joints; infinite where one never came."""
+        joints = self._joints
+        return max((joints[name][1].age_s(self._clock) if name in joints else math.inf
+                    for name in names), default=math.inf)
+
     def _news(self, stamp_ns: int, before: _News | None) -> _News | None:
         """None: nothing new. A relay may repeat the last message of a driver that is dead."""
         if before is not None and 0 < stamp_ns <= before.stamp_ns:
