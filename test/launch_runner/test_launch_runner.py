@@ -22,6 +22,7 @@ from vla_infoentropy_ros.launch_runner.description import (
     ParameterFile,
     Process,
 )
+from vla_infoentropy_ros.launch_runner.runner import Runner
 from vla_infoentropy_ros.launch_runner.xml_tree import LaunchError
 from vla_infoentropy_ros.share import share_directory
 
@@ -407,6 +408,43 @@ class TestRunning:
         )
         launched.process.kill()
         assert wait_until(lambda: not alive(node) and not alive(grandchild))
+
+    def test_nodes_are_asked_to_end_though_nobody_reads_the_output(
+        self, launch_file: Callable[[str], Path], start: Callable[..., Launched], tmp_path: Path
+    ) -> None:
+        asked, script = tmp_path / "asked", tmp_path / "node.sh"
+        script.write_text(f"trap 'echo yes > {asked}; exit 0' INT\n"
+                          "echo up\nwhile :; do sleep 0.05; done\n")
+        launched = start(launch_file(f'<executable cmd="sh {script}" name="n"/>'))
+        launched.wait_for("] up")
+        launched.process.stdout.close()
+        launched.process.send_signal(signal.SIGINT)
+        assert launched.process.wait(20) == 0
+        assert asked.read_text() == "yes\n"
+
+    def test_after_an_error_of_its_own_it_asks_before_it_kills(
+        self, launch_file: Callable[[str], Path], child: str, monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str],
+    ) -> None:
+        path = launch_file(f"""
+            <executable cmd="{child} one polite" name="one"/>
+            <executable cmd="{child} two finish one" name="two"/>
+        """)
+
+        def broken(self: Runner, item: object) -> None:
+            raise RuntimeError("a flaw")
+
+        monkeypatch.setattr(Runner, "_ended", broken)
+        with pytest.raises(RuntimeError, match="a flaw"):
+            Runner(read(path)).run()
+        assert wait_until(lambda: "one got SIGINT" in capfd.readouterr().out)
+
+    def test_a_process_that_a_nameless_signal_ended(
+        self, launch_file: Callable[[str], Path], start: Callable[..., Launched]
+    ) -> None:
+        kill = f"{sys.executable} -c 'import os; os.kill(os.getpid(), 40)'"
+        code, output = start(launch_file(f'<executable cmd="{kill}" name="n"/>')).finish()
+        assert code == 1 and "process has died: signal 40 (" in output
 
     def test_missing_program(
         self, launch_file: Callable[[str], Path], start: Callable[..., Launched]

@@ -73,7 +73,7 @@ class Runner:
                 while self._running:
                     self._step()
             finally:
-                self._kill_all()
+                self._end_all()
                 for number, handler in before.items():
                     signal.signal(number, handler)
                 self._guardian.close()
@@ -132,8 +132,8 @@ class Runner:
     def _on_signal(self, number: int) -> None:
         name = signal.Signals(number).name
         if not self._stopping:
-            self._say("INFO", f"{name}: stopping all processes")
             self._stop(0 if number == signal.SIGINT else 1)
+            self._say("INFO", f"{name}: stopping all processes")
         elif number == signal.SIGINT and self._running:
             self._say("WARNING", f"{name} again: stopping at once")
             for item in self._running:
@@ -180,10 +180,16 @@ class Runner:
         _signal_group(item, number)
         item.escalate_at = time.monotonic() + _WAITS_S[item.stage]
 
-    def _kill_all(self) -> None:
-        for item in self._running:
-            _signal_group(item, signal.SIGKILL)
-            item.popen.wait()
+    def _end_all(self) -> None:
+        """What an error of the runner's own has left: a node stops its robot where it is asked to
+        end, and not where it is killed."""
+        for number, wait_s in zip(_STAGES, _WAITS_S, strict=True):
+            for item in self._running:
+                _signal_group(item, number)
+            ends_s = time.monotonic() + wait_s
+            while self._running and time.monotonic() < ends_s:
+                self._running = [item for item in self._running if item.popen.poll() is None]
+                time.sleep(POLL_SEC)
 
     def _say(self, level: str, text: str) -> None:
         target = sys.stdout if level == "INFO" else sys.stderr
@@ -191,7 +197,10 @@ class Runner:
 
     def _print(self, line: str, target: IO[str]) -> None:
         with self._printing:
-            print(line, file=target, flush=True)
+            try:
+                print(line, file=target, flush=True)
+            except (OSError, ValueError):  # whoever read it is gone; the robot is not
+                _mute(target)
 
 
 def _signal_group(item: Running, number: int) -> None:
@@ -199,7 +208,15 @@ def _signal_group(item: Running, number: int) -> None:
         os.killpg(item.popen.pid, number)
 
 
+def _mute(target: IO[str]) -> None:
+    """Lead a stream that nobody reads to nowhere, so that nothing is left in it to fail later."""
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), target.fileno())
+
+
 def _described(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
-    return f"signal {signal.Signals(-code).name}"
+    with contextlib.suppress(ValueError):  # a real-time signal has no name
+        return f"signal {signal.Signals(-code).name}"
+    return f"signal {-code}"
