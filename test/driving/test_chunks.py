@@ -133,9 +133,17 @@ def test_a_chunk_whose_last_action_ended_is_dropped(rig, bench):
     rig.look(rig.clock.now_ns() - SECOND * 9 // 10)
     assert rig.heard.steps == [] and rig.arm.twists == []
     assert rig.driver.commander.counters.actions_dropped == 1
-    assert "after all of it was due: 4 actions of 200 ms" in rig.driver.missing()
+    told = "after all of it was due: 4 actions of 200 ms"
+    assert told in rig.driver.missing()
     rig.look()
     assert rig.arm.moving and rig.driver.missing() == ""
+    for change in (rig.driver.reset, lambda: rig.clock.pass_s(1.5)):
+        rig.driver.reset()
+        rig.clock.pass_s(1.0)
+        rig.look(rig.clock.now_ns() - SECOND * 9 // 10)
+        assert told in rig.driver.missing()
+        change()
+        assert rig.driver.missing() == "waits for an image"
 
 
 def test_one_bad_number_far_back_is_a_fault(rig):

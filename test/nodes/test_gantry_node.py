@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from geometry_msgs.msg import TwistStamped
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64
 
@@ -112,6 +113,13 @@ def test_what_it_cannot_follow_stops_it(gantry, message) -> None:
     gantry._on_twist(twist(0.1, 0, 0, 0, 0, 0))
     gantry._on_twist(message)
     assert ticks(gantry, 3)[0] == 0.0
+
+
+@pytest.mark.parametrize("name", ["rate_hz", "command_timeout_s"])
+def test_what_is_fixed_is_refused_and_not_taken_in_silence(gantry, name) -> None:
+    (answer,) = gantry.set_parameters([Parameter(name, value=10.0)])
+    assert not answer.successful and answer.reason == (
+        f"{name} is fixed at start-up: restart the node")
 
 
 def test_the_fingers_begin_open_and_follow(gantry) -> None:

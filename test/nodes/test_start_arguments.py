@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import pytest
+import rclpy
 
 from vla_infoentropy_ros.driving.parameter_files import ParameterFile, StartupError
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings, parameter_specs
@@ -132,6 +133,52 @@ def test_later_sources_win():
     )
     assert arguments.rest == ("policy_node", "--ros-args", "-p", "model:=x", "-p", "device:=cpu")
     assert arguments.origins(NODE) == {"model": "launch argument", "device": "command line"}
+
+
+def section(path: Path, name: str, speed: float) -> list[str]:
+    path.write_text(f"{name}:\n  ros__parameters:\n    command.max_linear_speed: {speed}\n")
+    return ["--params-file", str(path)]
+
+
+@pytest.mark.parametrize(("order", "wins"), [
+    ("every own", "own"), ("own every", "every"), ("every own every2", "own"),
+    ("every own -p", "own"), ("own -p", "-p"), ("own every own2", "every"),
+])
+def test_the_source_that_comes_last_is_in_force_or_the_start_is_refused(tmp_path, order, wins):
+    """Who wins by rcl is what rcl itself was seen to do."""
+    made = {
+        "every": section(tmp_path / "every.yaml", "/**", 0.1),
+        "every2": section(tmp_path / "every2.yaml", "/**", 0.2),
+        "own": section(tmp_path / "own.yaml", "/policy_node", 0.3),
+        "own2": section(tmp_path / "own2.yaml", "/policy_node", 0.4),
+        "-p": ["-p", "command.max_linear_speed:=0.5"],
+    }
+    names = order.split()
+    words = [word for name in names for word in made[name]]
+    assert rcl_takes(words) == {"every": 0.1, "own": 0.3, "-p": 0.5}[wins]
+    arguments = StartArguments.parse(["policy_node", "--ros-args", *words])
+    if names[-1] == wins:
+        assert arguments.check(NODE) == []
+        return
+    with pytest.raises(StartupError, match="call the sections of both alike") as refused:
+        arguments.check(NODE)
+    assert "command.max_linear_speed: " in str(refused.value)
+    given = ["policy_node", "--given", "command.max_linear_speed:=0.1", "--ros-args", *words]
+    assert StartArguments.parse(given).check(NODE) == []
+
+
+def rcl_takes(words: list[str]) -> float:
+    context = rclpy.Context()
+    context.init(["x", "--ros-args", "-r", "__node:=policy_node", *words])
+    try:
+        node = rclpy.create_node("policy_node", context=context,
+                                 automatically_declare_parameters_from_overrides=True)
+        try:
+            return node.get_parameter("command.max_linear_speed").value
+        finally:
+            node.destroy_node()
+    finally:
+        context.try_shutdown()
 
 
 LIMIT = "  ros__parameters:\n    command.max_linear_speed: 0.1\n"

@@ -3,8 +3,8 @@
 
 The target of an action as joint positions is reckoned from where the arm is when the action is
 issued, as a pose from where it should be; so errors do not add up. To stop is to ask for where the
-arm is now: where it was heard to be, or, if that is too long ago for an arm on its way, where it was
-sent to.
+arm is now: where it was heard to be, or, if that is too long ago for an arm on its way, where it
+was sent to.
 """
 
 from __future__ import annotations

@@ -79,6 +79,7 @@ class Commander:
         self._chunks = ChunkExecutor()
         self._pace = Pace()
         self.belated = ""  # that the newest chunk came too late as a whole, one sentence
+        self.belated_s = 0.0  # and when
         self._lead_s = 0.0  # from the newest image of which there is a chunk to that chunk
 
     def open(self, convention: Any, aim: TwistAim) -> None:
@@ -181,12 +182,13 @@ class Commander:
         self.belated = ""
         if row is None:
             self.counters.actions_dropped += 1
+            self.stop()
+            self.belated_s = self._clock.steady_s()
             self.belated = (
                 f"its last chunk came after all of it was due: {len(rows)} actions of "
                 f"{chunk.period_s * 1e3:.0f} ms from the image on; use a faster device or "
                 "selector, or look for the camera's delay"
             )
-            self.stop()
             return None
         self.counters.actions_issued += 1
         if (values := self._chunks.due(now_s, settings.execute_actions)) is not None:
@@ -327,6 +329,7 @@ class Commander:
         """Zero at once, then silence; latches ``fault``. What is being computed is dropped."""
         with self.lock:
             self.generation += 1
+            self.belated = ""
             self.watchdog.disarm()
             self._repeats.stopped()
             latched = fault is not None and self.interlock.latch(fault)

@@ -304,14 +304,15 @@ class Driver:
             return State.UNCONFIGURED
         if not self.active:
             return State.INACTIVE
-        running = self.last is not None and self.runner.instruction and self._lately()
+        running = (self.last is not None and self.runner.instruction
+                   and self._lately(self._stepped_s))
         return State.RUNNING if running else State.WAITING
 
-    def _lately(self) -> bool:
-        """The last step is not longer ago than it could be without a fault."""
+    def _lately(self, ended_s: float) -> bool:
+        """A step that ended then is not longer ago than it could be without a fault."""
         settings = self.commander.settings
         gap_s = settings.camera_timeout_s + settings.deadline_s
-        return self.clock.steady_s() - self._stepped_s <= gap_s
+        return self.clock.steady_s() - ended_s <= gap_s
 
     def detail(self) -> str:
         """What is missing for the robot to move, and why the last image could not be used, one
@@ -330,7 +331,8 @@ class Driver:
                 return f"instruction rejected: {runner.rejected}"
             if not runner.instruction:
                 return "waits for an instruction on the topic instruction"
-            return self.commander.belated or WAITS_FOR_IMAGE
+            belated = self.commander.belated if self._lately(self.commander.belated_s) else ""
+            return belated or WAITS_FOR_IMAGE
         return self.commander.interlock.why_not()
 
     @property

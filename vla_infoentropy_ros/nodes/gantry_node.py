@@ -21,7 +21,7 @@ from std_msgs.msg import Float64, Header
 
 from vla_infoentropy_ros.knobs import check_knobs, knob
 from vla_infoentropy_ros.nodes.messages import from_twist, to_ns
-from vla_infoentropy_ros.nodes.parameters import declare_group
+from vla_infoentropy_ros.nodes.parameters import at_start_only, declare_group
 from vla_infoentropy_ros.nodes.policy_link import BASE_FRAME
 from vla_infoentropy_ros.nodes.qos import NEWEST, QUEUE
 from vla_infoentropy_ros.nodes.runtime import run, spin
@@ -53,6 +53,7 @@ class GantryNode(Node):
     def __init__(self, **options: Any) -> None:
         super().__init__("gantry_node", **options)
         self._settings = declare_group(self, GantrySettings)
+        self.add_on_set_parameters_callback(at_start_only)
         self._joints: JointState | None = None  # the newest; Gazebo tells them with every step
         self._here: np.ndarray | None = None
         self._goal = HOME.copy()

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import (
@@ -59,6 +59,15 @@ def overrides(given: Mapping[str, str], specs: Sequence[ParameterSpec]) -> list[
             raise SettingError(unknown_parameter(name, list(defaults)))
         made.append(Parameter(name, value=typed(name, text, defaults[name])))
     return made
+
+
+def at_start_only(changes: Sequence[Parameter], live: Collection[str] = ()) -> SetParametersResult:
+    """Whether parameters may be set while the node runs: those that are ``live``, and ROS's own."""
+    for change in changes:
+        if change.name not in live and not ros_own(change.name):
+            reason = f"{change.name} is fixed at start-up: restart the node"
+            return SetParametersResult(successful=False, reason=reason)
+    return SetParametersResult(successful=True)
 
 
 def mistaken(node: Any, changes: Sequence[Parameter]) -> str:

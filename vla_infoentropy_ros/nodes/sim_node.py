@@ -19,7 +19,7 @@ from std_srvs.srv import Trigger
 from vla_infoentropy_ros.msg import EpisodeResult
 from vla_infoentropy_ros.nodes.episodes import Episode, EpisodeEnd, Spin, hindrance
 from vla_infoentropy_ros.nodes.messages import to_time
-from vla_infoentropy_ros.nodes.parameters import declare_group
+from vla_infoentropy_ros.nodes.parameters import at_start_only, declare_group
 from vla_infoentropy_ros.nodes.policy_link import PolicyLink
 from vla_infoentropy_ros.nodes.runtime import run
 from vla_infoentropy_ros.nodes.sim_settings import SimSettings
@@ -164,17 +164,16 @@ class SimNode(Node):
         return response
 
     def _on_set(self, changes: list[Parameter]) -> SetParametersResult:
-        known = {entry.name for entry in fields(SimSettings)}
-        wanted = {change.name: change.value for change in changes if change.name in known}
-        fixed = wanted.keys() & {"image_size", "policy", "episodes"}
-        if fixed:
-            reason = f"{sorted(fixed)[0]} is fixed at start-up: restart the node"
-            return SetParametersResult(successful=False, reason=reason)
+        live = {entry.name for entry in fields(SimSettings)} - {"image_size", "policy", "episodes"}
+        wanted = {change.name: change.value for change in changes if change.name in live}
+        answer = at_start_only(changes, live)
+        if not answer.successful:
+            return answer
         try:
             self.settings = replace(self.settings, **wanted)
         except (ValueError, TypeError) as error:
             return SetParametersResult(successful=False, reason=str(error))
-        return SetParametersResult(successful=True)
+        return answer
 
 
 def main(args: Sequence[str] | None = None) -> int:
