@@ -56,7 +56,7 @@ class TinyPolicy:
         return VisionInput(image, image.permute(0, 3, 1, 2).float() / 255)
 
     def tokenize(self, instruction: str) -> PromptTokens:
-        letters = [ord(letter) - ord("a") + 2 for letter in instruction if letter.isalpha()]
+        letters = [ord(letter) - ord("a") + 2 for letter in instruction.lower() if letter.isalpha()]
         if not letters:
             raise PolicyError("empty instruction")
         ids = torch.tensor([*letters, 28])

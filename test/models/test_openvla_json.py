@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 
 from test.models.tiny_openvla import write_tiny_openvla
 from vla_infoentropy_ros.models.adapter import PolicyError
-from vla_infoentropy_ros.models.json_fields import REMEDY
+from vla_infoentropy_ros.models.json_fields import REMEDY, Fields
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.openvla import load_openvla
+from vla_infoentropy_ros.models.openvla.config import OpenVLAConfig
+from vla_infoentropy_ros.models.openvla.tiny import VOCAB, tiny_config
+from vla_infoentropy_ros.models.rope import read_rope
 from vla_infoentropy_ros.selftest import main
 
 CONFIG, PICTURES, NESTED, STATISTICS, INDEX = (
@@ -101,8 +104,20 @@ def _load_and_use(folder: Path, key: str) -> None:
     ((CONFIG, ("text_config",), [1]), ("text_config=[1]", "an object")),
     ((CONFIG, ("text_config", "vocab_size"), "x"), ("text_config.vocab_size='x'",)),
     ((CONFIG, ("text_config", "hidden_act"), "bogus"), ("text_config.hidden_act='bogus'",)),
-    ((CONFIG, ("text_config", "rope_theta"), "x"), ("'rope_theta': 'x'",)),
-    ((CONFIG, ("text_config", "rope_scaling"), {"type": "x"}), ("'rope_scaling'",)),
+    ((CONFIG, ("text_config", "rope_theta"), "x"), ("text_config.rope_theta='x'",)),
+    ((CONFIG, ("text_config", "rope_scaling"), {"type": "x"}),
+     ("text_config.rope_scaling.type='x'", "linear")),
+    ((CONFIG, ("text_config", "rope_scaling"), {"factor": 4.0}),
+     ("text_config.rope_scaling.rope_type is missing", "linear")),
+    ((CONFIG, ("text_config", "rope_scaling"), {"type": "linear"}), ("factor is missing",)),
+    ((CONFIG, ("text_config", "rope_scaling"), {"type": "linear", "factor": 0.5}),
+     ("factor=0.5", "from 1")),
+    ((CONFIG, ("text_config", "rope_scaling"), {"type": "linear", "rope_type": "dynamic"}),
+     ("rope_scaling.type='linear'", "'dynamic'")),
+    ((CONFIG, ("text_config", "rope_parameters"), {"rope_type": "default", "factor": 4.0}),
+     ("rope_parameters.factor=4.0", "absent")),
+    ((CONFIG, ("text_config", "rope_parameters"), {"rope_type": "default", "beta_fast": 4.0}),
+     ("rope_parameters.beta_fast=4.0", "absent")),
     ((CONFIG, ("text_config", "num_key_value_heads"), 3), ("num_key_value_heads=3",)),
     ((CONFIG, ("text_config", "num_hidden_layers"), 10**9), ("num_hidden_layers=1000000000",)),
     ((CONFIG, ("pad_to_multiple_of",), "x"), ("pad_to_multiple_of='x'", "an integer")),
@@ -143,6 +158,44 @@ def test_wrong_values_are_named(
         _load_and_use(folder, KEY.get(change[0], "bridge_orig"))
     for word in (change[0], *words, REMEDY):
         assert word in str(caught.value), str(caught.value)
+
+
+LINEAR = {"type": "linear", "factor": 4.0}
+
+
+@pytest.mark.parametrize(("told", "says"), [
+    ({"rope_theta": 5e5, "rope_parameters": {"rope_type": "default", "rope_theta": 777.0}},
+     "text_config.rope_parameters.rope_theta=777.0: must be 500000"),
+    ({"rope_theta": 5e5, "rope_scaling": LINEAR, "rope_parameters": {"rope_type": "default"}},
+     "text_config.rope_scaling={'type': 'linear', 'factor': 4.0}: must be what rope_parameters"),
+    ({"rope_parameters": LINEAR | {"rope_theta": 8.0},
+      "rope_scaling": LINEAR | {"rope_theta": 9.0}},
+     "text_config.rope_scaling.rope_theta=9.0: must be 8"),
+])
+def test_a_rotary_embedding_that_is_told_in_two_ways(told: dict[str, Any], says: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        read_rope(Fields(CONFIG, told, "text_config."))
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(("told", "read"), [
+    ({}, {"rope_type": "default", "rope_theta": 10_000.0}),
+    ({"rope_theta": None, "rope_scaling": {}}, {"rope_type": "default", "rope_theta": 10_000.0}),
+    ({"rope_theta": 5e5, "rope_scaling": LINEAR},
+     {"rope_type": "linear", "factor": 4.0, "rope_theta": 5e5}),
+    ({"rope_theta": 5e5, "rope_scaling": LINEAR, "rope_parameters": {
+        "rope_type": "linear", "factor": 4, "rope_theta": 500_000}},
+     {"rope_type": "linear", "factor": 4.0, "rope_theta": 5e5}),
+    ({"rope_parameters": {"rope_type": "default", "rope_theta": 777.0}},
+     {"rope_type": "default", "rope_theta": 777.0}),
+])
+def test_a_rotary_embedding_is_read_from_where_it_is_told(
+    told: dict[str, Any], read: dict[str, Any]
+) -> None:
+    assert read_rope(Fields(CONFIG, told)) == read
+    llama = tiny_config(56, told, ("bridge_orig",), VOCAB)
+    given = OpenVLAConfig.from_mapping(llama).llama.rope_parameters
+    assert {name: given[name] for name in read} == read
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "1e", "null", "[]", '"x"', "9" * 5000])

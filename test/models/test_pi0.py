@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from test.models.test_smolvla import (
     SMALL,
     WORDS,
     flops_are_counted,
+    heard_verbatim,
     keyframe_ends_what_is_left,
     pictures,
     same_from_the_hub,
@@ -32,6 +34,7 @@ from test.models.tiny_pi0 import (
 )
 from test.models.tiny_smolvla import CAMERAS, METRES
 from vla_infoentropy_ros.cuttest import run_cuttest
+from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.lerobot.modules import time_encoding
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.loading import load_policy
@@ -138,16 +141,19 @@ def test_one_and_three_cameras(
     np.testing.assert_allclose(result.action.chunk, expected, atol=2e-6)
 
 
-def test_words_that_are_stored_as_such_count_and_not_the_tied_copy(
-    tmp_path: Path, policy: Pi0Policy
-) -> None:
-    """Later releases of LeRobot save both, and train the one that is read."""
+def test_words_may_be_stored_twice_and_are_the_same(tmp_path: Path, policy: Pi0Policy) -> None:
+    """They are tied in LeRobot and in transformers: where the two differ, one was not trained."""
     folder = write_lerobot_pi0(tmp_path / "both")
     weights = load_file(folder / "model.safetensors")
     tied = "model.paligemma_with_expert.paligemma.lm_head.weight"
     words = "model.paligemma_with_expert.paligemma.model.language_model.embed_tokens.weight"
-    save_file(weights | {words: weights[tied], tied: torch.zeros_like(weights[tied])},
-              folder / "model.safetensors")
+    table = weights[tied]
+    for other in (torch.zeros_like(table), table * (torch.arange(len(table)) < 300)[:, None],
+                  table[:-1].clone()):
+        save_file(weights | {words: table, tied: other}, folder / "model.safetensors")
+        with pytest.raises(PolicyError, match=f"{re.escape(tied)} and {re.escape(words)}, which"):
+            load(folder)
+    save_file(weights | {words: table.clone()}, folder / "model.safetensors")
     images, state = pictures(2), policy.proprioception.offset
     one, other = (session_of(p, "dense").step(images, state=state) for p in (policy, load(folder)))
     np.testing.assert_array_equal(one.action.chunk, other.action.chunk)
@@ -210,6 +216,10 @@ def test_the_prompt_begins_with_one_sign_and_ends_with_a_line(
         assert pieces[0] == "<bos>" and pieces.count("<bos>") == 1 and pieces[-1] == "Ċ"
         assert prompt.instruction.tolist() == [False, *[True] * (len(pieces) - 2), False]
         assert max(prompt.token_ids) < VOCABULARY
+
+
+def test_the_words_are_those_that_were_written(policy: Pi0Policy) -> None:
+    heard_verbatim(policy)
 
 
 def test_pictures_are_fitted_as_each_reference_does(native: Path, policy: Pi0Policy) -> None:

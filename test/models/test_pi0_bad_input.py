@@ -44,6 +44,13 @@ def native(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("setting", "words"), [
     ({"use_relative_actions": True}, ("use_relative_actions", "offsets from the state")),
+    ({"adapt_to_pi_aloha": True}, ("adapt_to_pi_aloha", "joint angles of ALOHA")),
+    ({"use_delta_joint_actions_aloha": True}, ("use_delta_joint_actions_aloha", "ALOHA")),
+    ({"num_steps": 1}, ("num_steps=1", "must be 4, as num_inference_steps", "before 0.4")),
+    ({"resize_imgs_with_padding": [448, 224]}, ("resize_imgs_with_padding=[448, 224]", "[32, 32]",
+                                                "LeRobot before 0.4")),
+    ({"resize_imgs_with_padding": None}, ("resize_imgs_with_padding=null", "before 0.4")),
+    ({"proj_width": 64}, ("proj_width=64", "32, the expert's own width", "before 0.4")),
     ({"paligemma_variant": "gemma_7b"}, ("paligemma_variant='gemma_7b'", "gemma_2b")),
     ({"image_resolution": [32, 24]}, ("image_resolution", "two equal multiples")),
     ({"image_resolution": [30, 30]}, ("image_resolution", "two equal multiples")),
@@ -69,6 +76,10 @@ def test_settings_of_lerobots_that_are_not_here(
     ("dit_config", {"rope_parameters": {"rope_theta": 1e6}}, ("rope_theta", "10000")),
     ("dit_config", {"rope_theta": 1e6}, ("dit_config.rope_theta", "10000")),
     ("dit_config", {"rope_scaling": {"factor": 2.0}}, ("rope_scaling", "null")),
+    ("dit_config", {"rope_parameters": {"type": "linear", "factor": 2.0}},
+     ("dit_config.rope_parameters.type='linear'", "default")),
+    ("dit_config", {"rope_parameters": {"factor": 2.0}}, ("rope_parameters.rope_type is missing",)),
+    ("dit_config", {"num_hidden_layers": None}, ("dit_config.num_hidden_layers is missing",)),
     ("dit_config", {"hidden_activation": "gelu"}, ("hidden_activation='gelu'",)),
     ("dit_config", {"hidden_act": "silu"}, ("hidden_act='silu'", "gelu_pytorch_tanh")),
 ])
@@ -78,6 +89,31 @@ def test_settings_of_transformers_that_are_not_here(
     config = json.loads((native / "config.json").read_text())
     change(native / "config.json", **{part: config[part] | setting})
     refused(native, "config.json", *words, options=NAMED)
+
+
+def test_settings_of_an_older_lerobot_that_say_the_same(folder: Path) -> None:
+    change(folder / "config.json", num_steps=4, resize_imgs_with_padding=[32, 32], proj_width=32)
+    assert load_policy(str(folder), METRES, progress=False).flow.steps == 4
+    change(folder / "config.json", num_steps=2, num_inference_steps=None)
+    assert load_policy(str(folder), METRES, progress=False).flow.steps == 2
+
+
+@pytest.mark.parametrize(("part", "left_out", "found"), [
+    ("vision_config", "num_attention_heads", "num_attention_heads=12 must divide hidden_size=24"),
+    ("text_config", "head_dim", "attention heads are not those"),
+    ("text_config", "num_key_value_heads", "num_key_value_heads=16 must divide"),
+])
+def test_a_size_left_out_is_that_of_the_class_in_transformers(
+    native: Path, part: str, left_out: str, found: str
+) -> None:
+    path = native / "config.json"
+    vlm = json.loads(path.read_text())["vlm_config"]
+    del vlm[part][left_out]
+    if part == "vision_config":
+        vlm[part]["hidden_size"] = 28  # which 12 heads do not divide, and 14 would
+        found = found.replace("24", "28")
+    change(path, vlm_config=vlm)
+    refused(native, found, options=NAMED)
 
 
 @pytest.mark.parametrize(("setting", "words"), [

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from test.models.hub import COMMIT, fake_hub
 from test.models.smolvla_reference import Reference
 from test.models.tiny_smolvla import CAMERAS, METRES, write_tiny_smolvla
 from vla_infoentropy_ros.engine.flops import measure_flops
+from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.lerobot.policy import ChunkPolicy
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.loading import load_policy
@@ -50,6 +52,24 @@ def session_of(
     session = Session(policy, build_selector(selector, "linear", settings))
     session.set_instruction(WORDS)
     return session
+
+
+def test_the_words_are_those_that_were_written(policy: SmolVLAPolicy) -> None:
+    """As LeRobot has them: capitals, doubled blanks and the full stop are of the training set."""
+    heard_verbatim(policy)
+
+
+def heard_verbatim(policy: ChunkPolicy) -> None:
+    texts = ["Pick up the red block.", "pick up the red block", "PICK up  the block", "Cafe\u0301"]
+    told = [policy.tokenize(f"  {text}\n").token_ids.tolist() for text in texts]
+    assert told == [policy.prompt.tokenizer(f"{text}\n")["input_ids"] for text in texts]
+    assert len({tuple(ids) for ids in told}) == len(texts)
+    for unseen, code in (("pick\tup", "U+0009"), ("pick\nup", "U+000A"), ("up\u200b", "U+200B")):
+        with pytest.raises(PolicyError, match=re.escape(code)):
+            policy.tokenize(unseen)
+    for nothing in (" . ", "", 3):
+        with pytest.raises(PolicyError, match="say what to do"):
+            policy.tokenize(nothing)  # type: ignore[arg-type]
 
 
 def reference_chunk(

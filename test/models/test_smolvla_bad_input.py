@@ -56,6 +56,7 @@ def test_seven_numbers_that_nobody_vouches_for(folder: Path) -> None:
     ({"add_image_special_tokens": True}, ("add_image_special_tokens", "false")),
     ({"vlm_model_name": 3}, ("vlm_model_name", "a text")),
     ({"resize_imgs_with_padding": [64, 48]}, ("resize_imgs_with_padding", "[64, 64]")),
+    ({"resize_imgs_with_padding": None}, ("resize_imgs_with_padding=null", "[64, 64]")),
     ({"num_expert_layers": 2}, ("num_expert_layers", "num_vlm_layers=4")),
     ({"max_state_dim": 4}, ("max_state_dim=4", "8")),
     ({"chunk_size": 0}, ("chunk_size", "1 to 1000")),
@@ -131,6 +132,12 @@ def test_a_normaliser_that_does_more_or_less(
     ("text_config", {"hidden_act": "gelu"}, "'silu'"),
     ("vision_config", {"hidden_act": "gelu"}, "'gelu_pytorch_tanh'"),
     ("vision_config", {"layer_norm_eps": 1e-5}, "1e-06, as SigLIP has it"),
+    ("vision_config", {"num_attention_heads": None, "model_type": "siglip_vision_model",
+                       "hidden_size": 28}, "num_attention_heads=12 must divide hidden_size=28"),
+    ("vision_config", {"num_attention_heads": None}, "num_attention_heads=16 must divide"),
+    ("vision_config", {"num_attention_heads": None, "model_type": "dinov2"},
+     "num_attention_heads is missing"),
+    ("text_config", {"head_dim": None, "model_type": "mistral"}, "head_dim is missing"),
 ])
 def test_a_language_model_or_tower_of_another_kind(
     folder: Path, part: str, setting: dict, word: str
@@ -139,6 +146,14 @@ def test_a_language_model_or_tower_of_another_kind(
     path = folder / "vlm_config.json"
     change(path, **{part: json.loads(path.read_text())[part] | setting})
     refused(folder, "vlm_config.json", part, next(iter(setting)), word)
+
+
+def test_a_norm_left_out_is_llamas_own(folder: Path) -> None:
+    path = folder / "vlm_config.json"
+    text = json.loads(path.read_text())["text_config"]
+    change(path, text_config=text | {"rms_norm_eps": None})
+    policy = load_policy(str(folder), METRES, progress=False)
+    assert isinstance(policy, SmolVLAPolicy) and policy.config.text.epsilon == 1e-6
 
 
 def test_a_step_that_is_not_here(folder: Path) -> None:

@@ -30,6 +30,7 @@ from vla_infoentropy_ros.models.json_fields import Fields
 from vla_infoentropy_ros.models.lerobot.sizes import FlowSizes, TextSizes, VisionSizes
 from vla_infoentropy_ros.models.pi0 import config as sizes
 from vla_infoentropy_ros.models.pi0.modeling import TIED, Pi0Model
+from vla_infoentropy_ros.models.pi0.policy import ORIGIN
 
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<image>")
 NAMED = replace(METRES, cameras="top,wrist")  # transformers' layout does not name its cameras
@@ -60,13 +61,14 @@ def write_lerobot_pi0(
     """As LeRobot writes one, tokenizer.json copied to it. settings: of config.json. 4 x 4 visual
     tokens a camera, chunks of 5 actions, 4 layers."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = tiny_config(cameras, STATE, 7) | WIDTHS | {
+    config = {name: value for name, value in tiny_config(cameras, STATE, 7).items()
+              if name not in ("num_steps", "resize_imgs_with_padding")} | WIDTHS | {
         "type": "pi0", "image_resolution": [IMAGE, IMAGE], "paligemma_variant": "gemma_2b",
         "action_expert_variant": "gemma_300m", "dtype": "float32", "tokenizer_max_length": 24,
     }
     _write(folder / "config.json", config | settings)
     _save_tokenizer(folder, puts_bos=True)
-    write_processors(folder, cameras, line_end="pi0_new_line_processor")
+    write_processors(folder, cameras, line_end="pi0_new_line_processor", origin=ORIGIN)
     tensors = {lerobot_name(name): value for name, value in random_tensors(seed).items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
@@ -122,7 +124,7 @@ def random_tensors(seed: int) -> dict[str, torch.Tensor]:
     """By transformers' names, with the two tables of words that a published file has in tied and
     in useless places."""
     config = sizes.Pi0Config(
-        TEXT, EXPERT, VisionSizes.read(Fields("", TOWER | {"image_size": IMAGE})),
+        TEXT, EXPERT, VisionSizes.read(Fields("", TOWER | {"image_size": IMAGE}), sizes.TOWER_KIND),
         LAYERS, FlowSizes(HORIZON, 4, 10, 9, (0.004, 4.0)), 24,
     )
     with torch.device("meta"):

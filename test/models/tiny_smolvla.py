@@ -79,7 +79,7 @@ def tiny_config(cameras: tuple[str, ...], state: int, action: int) -> dict[str, 
 
 def write_processors(
     folder: Path, cameras: tuple[str, ...] = CAMERAS, state: int = STATE, action: int = 7,
-    line_end: str = "smolvla_new_line_processor",
+    line_end: str = "smolvla_new_line_processor", origin: str = "tiny/vlm",
 ) -> None:
     """Field for field what LeRobot 0.4 writes."""
     features = {"observation.state": {"type": "STATE", "shape": [state]}} | {
@@ -95,7 +95,7 @@ def write_processors(
         {"registry_name": line_end, "config": {}},
         {"registry_name": "tokenizer_processor", "config": {
             "max_length": 24, "task_key": "task", "padding_side": "right",
-            "padding": "max_length", "truncation": True, "tokenizer_name": "tiny/vlm",
+            "padding": "max_length", "truncation": True, "tokenizer_name": origin,
         }},
         {"registry_name": "device_processor", "config": {"device": "cpu", "float_dtype": None}},
         {"registry_name": "normalizer_processor", "state_file": before,

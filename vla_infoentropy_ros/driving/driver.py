@@ -26,7 +26,6 @@ from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.sink import CommandSink
 from vla_infoentropy_ros.driving.sources import OneSource, Sources
 from vla_infoentropy_ros.driving.worker import MakeWorker, Worker
-from vla_infoentropy_ros.foreign.text import spelled
 from vla_infoentropy_ros.session import StepError, StepResult
 
 WAITS_FOR_IMAGE = "waits for an image"
@@ -236,8 +235,8 @@ class Driver:
         self.intake.further_image(view, picture, stamp_ns, frame_id)
 
     def follows(self, text: str) -> bool:
-        """Whether `instruction` has been told these words already, in whatever spelling."""
-        return spelled(text) == spelled(self._wanted)
+        """Whether `instruction` has been told this already; capitals may make another prompt."""
+        return text.strip() == self._wanted.strip()
 
     def instruction(self, text: str) -> None:
         """Follow a text; other words than before begin an episode."""

@@ -112,8 +112,8 @@ class PolicyAdapter(Protocol):
         ...
 
     def tokenize(self, instruction: str) -> PromptTokens:
-        """Of the spelling that `instruction.instruction_words` gives. Raises PolicyError for no
-        instruction or words the policy does not know."""
+        """Of the text that `instruction.instruction_words` gives, spelled as in training. Raises
+        PolicyError for no instruction or words the policy does not know."""
         ...
 
     def embed_vision(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One rule of what an instruction may be and how it is written, for all policies.
+"""One rule of what an instruction may be, for all policies; how it is spelled is each prompt's.
 
-Policies were trained on plain lower-case words. What a person adds to them (capitals, blanks, a
-full stop) makes a prompt that training never saw, so it is taken off; what is no text (characters
-without a shape, pieces that the tokenizer reads as its own signs or as actions) is refused.
+OpenVLA and the embedded policies were trained on plain lower-case words: their prompts take off
+what a person adds to them (capitals, blanks, a full stop). LeRobot's policies heard the text of
+their data set as it stood. What is no text (characters without a shape, pieces that the tokenizer
+reads as its own signs or as actions) is refused by all.
 """
 
 from __future__ import annotations
@@ -16,21 +17,27 @@ from vla_infoentropy_ros.models.adapter import PolicyError
 
 
 def instruction_words(text: str) -> str:
-    """The spelling that a policy is given. Raises PolicyError for what says nothing or is no text.
-    """
+    """What was asked, without the blanks around it. Raises PolicyError for what says nothing or
+    is no text."""
     if not isinstance(text, str):
         raise PolicyError(f"instruction={shown(text)}: say what to do, like 'open the box'")
     within("instruction_characters", len(text), "instruction", PolicyError)
     words = spelled(text)
     if not words:
         raise PolicyError(f"instruction={shown(text)}: say what to do, like 'open the box'")
+    check_seen(text, words)
+    return text.strip()
+
+
+def check_seen(text: str, words: str) -> None:
+    """Raise PolicyError where ``words``, a spelling of ``text``, hold a character without a shape.
+    """
     unseen = next((character for character in words if not character.isprintable()), None)
     if unseen is not None:
         raise PolicyError(
             f"instruction={shown(text)} holds U+{ord(unseen):04X}, a character that nobody sees; "
             "type the text anew"
         )
-    return words
 
 
 def check_pieces(

@@ -28,6 +28,7 @@ from vla_infoentropy_ros.models.source import Source, pinned_revision
 from vla_infoentropy_ros.models.weight_files import StoredTensor, read_table
 
 FLOATS = {"F64", "F32", "F16", "BF16"}
+ROWS = 4096  # that are compared at once
 
 Parts = TypeVar("Parts")
 Network = TypeVar("Network", bound=nn.Module)
@@ -64,7 +65,8 @@ def build_network(
 
     unused: names that a checkpoint holds and the network, on purpose, does not; a regular
     expression. stand_ins: by a parameter's name, the one that tied weights may be stored by in its
-    place. Buffers are not filled. Raises PolicyError for weights that are others.
+    place; where both are there they must hold the same. Buffers are not filled. Raises PolicyError
+    for weights that are others.
     """
     try:
         with torch.device("meta"):
@@ -79,6 +81,9 @@ def build_network(
         if name not in table and stored in table:
             table[name] = table.pop(stored)
     check_table(table, network, re.compile(unused), source.family.name)
+    for name, stored in (stand_ins or {}).items():
+        if stored in table:
+            _check_tied(table[name], table[stored])
     needed = sum(parameter.numel() for parameter in network.parameters()) * dtype.itemsize
     check_memory(needed, device, dtype, free_bytes(device))
     fill(network, table, device, dtype, progress=progress)
@@ -117,6 +122,22 @@ def check_table(
         raise PolicyError(
             f"weights are not floating point: {_some(other)}; quantised checkpoints are not "
             "supported, load the original one"
+        )
+
+
+def _check_tied(one: StoredTensor, other: StoredTensor) -> None:
+    """Raise PolicyError where weights that are one in the network are stored twice and differ."""
+    alike = one.shape == other.shape
+    with safe_open(one.file, "pt") as ours, safe_open(other.file, "pt") as theirs:
+        mine, its = ours.get_slice(one.name), theirs.get_slice(other.name)
+        for first in range(0, one.shape[0] if alike else 0, ROWS):  # a table of words is 1 GB
+            rows = slice(first, first + ROWS)
+            alike = alike and torch.equal(mine[rows].float(), its[rows].float())
+    if not alike:
+        raise PolicyError(
+            f"{one.file.parent}: {other.name} and {one.name}, which are one table in the network, "
+            "hold different numbers: nobody can tell which were trained; save the policy anew "
+            "where it was trained"
         )
 
 

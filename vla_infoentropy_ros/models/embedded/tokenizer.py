@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from vla_infoentropy_ros.foreign.budgets import within
+from vla_infoentropy_ros.foreign.text import spelled
 from vla_infoentropy_ros.models.adapter import PolicyError, PromptTokens
 from vla_infoentropy_ros.models.instruction import instruction_words
 
@@ -48,7 +49,7 @@ class WordTokenizer:
 
         Commas do not matter here either.
         """
-        words = instruction_words(instruction).replace(",", " ").split()
+        words = spelled(instruction_words(instruction)).replace(",", " ").split()
         unknown = [word for word in words if word not in self._ids]
         if unknown:
             raise PolicyError(

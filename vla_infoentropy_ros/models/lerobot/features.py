@@ -29,6 +29,9 @@ class Features:
     def read(cls, config: Fields) -> Features:
         """From ``input_features`` and ``output_features``. Raises PolicyError for what no part of
         this package could give or carry out."""
+        for name in ("adapt_to_pi_aloha", "use_delta_joint_actions_aloha"):
+            if config.flag(name, False):
+                config.refuse(name, "false: its actions are joint angles of ALOHA's two arms")
         inputs, outputs = config.object("input_features"), config.object("output_features")
         kinds = {name: inputs.object(name).choice("type", KINDS) for name in inputs.values}
         others = [name for name, kind in kinds.items() if kind != "VISUAL" and name != STATE]

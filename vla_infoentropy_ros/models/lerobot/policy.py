@@ -17,23 +17,18 @@ from vla_infoentropy_ros.models.lerobot.actions import NORM_KEY, ChunkUnits
 from vla_infoentropy_ros.models.lerobot.cameras import Cameras, Fitting
 from vla_infoentropy_ros.models.lerobot.features import ACTION, STATE, Features
 from vla_infoentropy_ros.models.lerobot.prompt import NewlinePrompt
-from vla_infoentropy_ros.models.lerobot.statistics import (
+from vla_infoentropy_ros.models.lerobot.statistics import Scaling, check_one_source
+from vla_infoentropy_ros.models.lerobot.steps import (
+    CHAINS_AFTER,
+    NORMALIZE,
     POSTPROCESSOR,
     PREPROCESSOR,
+    UNNORMALIZE,
     ProcessorSteps,
-    Scaling,
-    check_one_source,
+    chains_before,
 )
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.proprioception import Proprioception
-
-# Of every policy here; each adds the one that ends its prompt.
-STEPS = frozenset({
-    "rename_observations_processor", "to_batch_processor", "tokenizer_processor",
-    "device_processor", "normalizer_processor", "unnormalizer_processor",
-})
-# Later releases of LeRobot save them whether they do something or not.
-IDLE_STEPS = frozenset({"relative_actions_processor", "absolute_actions_processor"})
 
 
 @dataclass(frozen=True)
@@ -58,20 +53,23 @@ class Interface:
 
     @classmethod
     def of_processors(
-        cls, folder: Path, features: Features, steps: frozenset[str], prompt: NewlinePrompt,
+        cls, folder: Path, features: Features, line_end: str, prompt: NewlinePrompt,
         image: int, action_size: int, options: LoadOptions, fitting: Fitting,
     ) -> Interface:
-        """By the steps that LeRobot saved beside the policy. steps: names of those that are known
-        beside `STEPS`. image: edge of the tower's picture, px."""
-        before = ProcessorSteps.read(folder / PREPROCESSOR, STEPS | steps, IDLE_STEPS)
-        after = ProcessorSteps.read(folder / POSTPROCESSOR, STEPS | steps, IDLE_STEPS)
+        """By the steps that LeRobot saved beside the policy. line_end: name of the one that ends
+        its prompts. image: edge of the tower's picture, px."""
+        before = ProcessorSteps.read(folder / PREPROCESSOR, chains_before(line_end))
+        after = ProcessorSteps.read(folder / POSTPROCESSOR, CHAINS_AFTER)
+        before.check_prompt(prompt.max_tokens, prompt.origin)
         interface = cls.of(
             Cameras.of(before.renamed(features.cameras), image, options, fitting), prompt,
-            before.scaling("normalizer_processor", STATE, "STATE", features.state),
-            after.scaling("unnormalizer_processor", ACTION, "ACTION", features.action),
+            before.scaling(NORMALIZE, STATE, "STATE", features.state),
+            after.scaling(UNNORMALIZE, ACTION, "ACTION", features.action),
             action_size, options,
         )
-        check_one_source(before, after)
+        files = before.statistics(NORMALIZE), after.statistics(UNNORMALIZE)
+        if all(files):
+            check_one_source(folder / files[0], folder / files[1])
         return interface
 
 

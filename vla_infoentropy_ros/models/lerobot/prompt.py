@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The prompt of SmolVLA and pi0: the instruction's words and a line end."""
+"""The prompt of SmolVLA and pi0: the instruction as it was written, and a line end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from vla_infoentropy_ros.models.adapter import PolicyError, PromptTokens
-from vla_infoentropy_ros.models.instruction import check_length, check_pieces, instruction_words
+from vla_infoentropy_ros.models.instruction import (
+    check_length,
+    check_pieces,
+    check_seen,
+    instruction_words,
+)
 from vla_infoentropy_ros.models.tokenizer_rules import read_tokenizer, unknown_id
 
 AFTER = "\n"
@@ -20,13 +25,14 @@ class NewlinePrompt:
     """Instruction to the token ids behind the visual tokens.
 
     max_tokens: that training cut its prompts to. vocabulary: rows of the embedding table. first:
-    the token before the words, "" for none.
+    the token before the words, "" for none. origin: the model whose tokenizer this is.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, max_tokens: int, vocabulary: int, first: str = ""
+        self, tokenizer: PreTrainedTokenizerFast, max_tokens: int, vocabulary: int, first: str = "",
+        origin: str = "",
     ) -> None:
-        self.tokenizer, self.max_tokens = tokenizer, max_tokens
+        self.tokenizer, self.max_tokens, self.origin = tokenizer, max_tokens, origin
         self.first = [] if not first else [tokenizer.get_vocab().get(first)]
         if None in self.first:
             raise PolicyError(f"tokenizer.json has no token {first!r}; {_FROM_ORIGIN}")
@@ -49,11 +55,13 @@ class NewlinePrompt:
             ", and policies of this kind are published without it: copy tokenizer.json of "
             f"{origin} into a folder together with the checkpoint, and name that folder as model",
         )
-        return cls(tokenizer, max_tokens, vocabulary, first)
+        return cls(tokenizer, max_tokens, vocabulary, first, origin)
 
     def encode(self, instruction: str) -> PromptTokens:
-        """As in training; the words themselves marked for the selectors."""
+        """As in training, which took its data set's capitals and full stops as they stood; the
+        words themselves marked for the selectors."""
         words = instruction_words(instruction)
+        check_seen(instruction, words)
         encoded = self.tokenizer(words + AFTER, return_offsets_mapping=True)
         ids, spans = list(encoded["input_ids"]), list(encoded["offset_mapping"])
         inside = [start < len(words) and end > start for start, end in spans]

@@ -20,6 +20,7 @@ from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.families import CONFIG
 from vla_infoentropy_ros.models.json_fields import REMEDY, Fields, read_json
 from vla_infoentropy_ros.models.preprocessing import RESIZES
+from vla_infoentropy_ros.models.rope import PLACES, read_rope
 
 POLICY_CLASS = "OpenVLAForActionPrediction"
 LANGUAGE_MODELS = ("llama2-7b-pure", "llama2-13b-pure")
@@ -57,8 +58,7 @@ LLAMA_DEFAULTS: dict[str, Any] = {
     "tie_word_embeddings": False, "attention_bias": False, "mlp_bias": False,
 }
 # Everything else in a text_config is about training or generation, and no part of the network.
-ROPE_FIELDS = ("rope_theta", "rope_scaling", "rope_parameters")
-LLAMA_FIELDS = (*LLAMA_DEFAULTS, "num_key_value_heads", "head_dim", *ROPE_FIELDS)
+LLAMA_FIELDS = (*LLAMA_DEFAULTS, "num_key_value_heads", "head_dim")
 
 UNQUANTISED = "config.json names a quantization_config; load the unquantised checkpoint"
 MOST_PIXELS = 4096  # of a tower's edge
@@ -272,7 +272,7 @@ def _llama(fields: Fields) -> LlamaConfig:
     except Exception as error:  # whatever the formula of a rope type meets
         usable, cause = False, one_line(f"{type(error).__name__}: {error}")
     if not usable:
-        given = {name: text.values[name] for name in ROPE_FIELDS if text.has(name)}
+        given = {name: text.values[name] for name in ("rope_theta", *PLACES) if text.has(name)}
         raise PolicyError(
             f"config.json: text_config with {shown(given)} gives no rotary embedding ({cause}); "
             f"{REMEDY}"
@@ -303,6 +303,7 @@ def _build_llama(text: Fields) -> LlamaConfig:
         text.refuse("num_key_value_heads", f"a divisor of num_attention_heads={heads}")
     if text.integer("head_dim", 2) % 2:
         text.refuse("head_dim", "even")
+    values["rope_parameters"] = read_rope(text)
     if values["tie_word_embeddings"]:
         text.refuse("tie_word_embeddings", "false")
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from vla_infoentropy_ros.foreign.text import spelled
 from vla_infoentropy_ros.models.adapter import PolicyError, PromptTokens
 from vla_infoentropy_ros.models.instruction import (
     check_length,
@@ -60,7 +61,7 @@ class Prompt:
 
     def encode(self, instruction: str) -> PromptTokens:
         """As in training; the words themselves marked for the selectors."""
-        words = instruction_words(instruction)
+        words = spelled(instruction_words(instruction))
         encoded = self.tokenizer(BEFORE + words + AFTER, return_offsets_mapping=True)
         ids, spans = list(encoded["input_ids"]), list(encoded["offset_mapping"])
         if ids and ids[0] == self.bos_token_id:  # it stands before the visual tokens

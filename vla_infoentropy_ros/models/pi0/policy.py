@@ -31,7 +31,7 @@ from vla_infoentropy_ros.models.pi0.modeling import (
 from vla_infoentropy_ros.models.source import Source
 
 ORIGIN, FIRST = "google/paligemma-3b-pt-224", "<bos>"
-STEPS = frozenset({"pi0_new_line_processor"})
+LINE_END = "pi0_new_line_processor"
 
 
 class Pi0Expert:
@@ -101,7 +101,7 @@ def read_parts(folder: Path, options: LoadOptions) -> tuple[Pi0Config, Interface
     features = Features.read(fields)
     config.flow.check(features.state, features.action)
     return config, Interface.of_processors(
-        folder, features, STEPS, prompt, config.vision.image, config.flow.action_size, options,
+        folder, features, LINE_END, prompt, config.vision.image, config.flow.action_size, options,
         AROUND,
     )
 

@@ -11,7 +11,12 @@ from vla_infoentropy_ros.models.adapter import PolicyError
 from vla_infoentropy_ros.models.families import CONFIG
 from vla_infoentropy_ros.models.json_fields import Fields, read_json
 from vla_infoentropy_ros.models.lerobot.features import Features
-from vla_infoentropy_ros.models.lerobot.sizes import FlowSizes, TextSizes, VisionSizes
+from vla_infoentropy_ros.models.lerobot.sizes import (
+    FlowSizes,
+    TextSizes,
+    VisionSizes,
+    check_resized,
+)
 
 VLM_CONFIG = "vlm_config.json"
 # The vision-language model's sizes, which no SmolVLA checkpoint holds. What of them shows in the
@@ -50,9 +55,6 @@ class SmolVLAConfig:
     def read(cls, folder: Path) -> SmolVLAConfig:
         """Raises PolicyError for a setting that this package does not have."""
         config = Fields(CONFIG, read_json(folder / CONFIG))
-        for name in ("adapt_to_pi_aloha", "use_delta_joint_actions_aloha"):
-            if config.flag(name, False):
-                config.refuse(name, "false: its actions are joint angles of ALOHA's two arms")
         if config.flag("add_image_special_tokens", False):
             config.refuse("add_image_special_tokens", "false, as in published checkpoints")
         vlm_name = config.text("vlm_model_name")
@@ -60,11 +62,10 @@ class SmolVLAConfig:
         language = vlm.object("text_config")
         language.choice("hidden_act", ("silu",), "silu")
         text = TextSizes.read(language)
-        vision = VisionSizes.read(vlm.object("vision_config"), vlm.integer("scale_factor", 2))
-        resized = config.numbers("resize_imgs_with_padding", 2, [512, 512])
-        if resized != [vision.image, vision.image]:
-            config.refuse("resize_imgs_with_padding", f"[{vision.image}, {vision.image}], the "
-                          "vision tower's own size")
+        vision = VisionSizes.read(
+            vlm.object("vision_config"), "smolvlm_vision", vlm.integer("scale_factor", 2)
+        )
+        check_resized(config, vision.image, 512)
         layers = config.integer("num_vlm_layers", 16, high=1000)
         experts = config.integer("num_expert_layers", -1, low=-1)
         if experts > 0 and experts != layers:

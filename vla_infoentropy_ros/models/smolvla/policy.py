@@ -20,6 +20,8 @@ from vla_infoentropy_ros.models.smolvla.config import SmolVLAConfig
 from vla_infoentropy_ros.models.smolvla.modeling import UNUSED, FlowMatching, SmolVLAModel
 from vla_infoentropy_ros.models.source import Source
 
+LINE_END = "smolvla_new_line_processor"
+
 
 class SmolVLAExpert:
     """``FlowExpert``: half of its layers keep their keys beside the prefix's, half read the prefix
@@ -91,7 +93,7 @@ def read_parts(folder: Path, options: LoadOptions) -> tuple[SmolVLAConfig, Inter
     config = SmolVLAConfig.read(folder)
     prompt = NewlinePrompt.load(folder, config.most_tokens, config.text.vocabulary, config.vlm)
     return config, Interface.of_processors(
-        folder, config.features, frozenset({"smolvla_new_line_processor"}), prompt,
+        folder, config.features, LINE_END, prompt,
         config.vision.image, config.flow.action_size, options, LEFT_TOP,
     )
 
