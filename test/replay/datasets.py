@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ def level(index: int) -> int:
     return 20 + 16 * index
 
 
-def dataset(path: Path, lengths: Sequence[int] = (4, 6), version: str = "v3.0") -> Path:
-    """Episodes of grey frames; the top camera is a video, the wrist camera pictures in a table."""
+def dataset(path: Path, lengths: Sequence[int] = (4, 6), version: str = "v3.0",
+            lost: Sequence[int] = ()) -> Path:
+    """Episodes of grey frames; the top camera is a video, the wrist camera pictures in a table.
+    lost: which frames of the dataset the video lacks, while the others keep their times."""
     for folder in ("meta/episodes/chunk-000", "data/chunk-000", f"videos/{VIDEO}/chunk-000"):
         (path / folder).mkdir(parents=True)
     kinds = {VIDEO: "video", IMAGE: "image", "action": "float32"}
@@ -52,9 +55,11 @@ def dataset(path: Path, lengths: Sequence[int] = (4, 6), version: str = "v3.0") 
     with av.open(str(path / f"videos/{VIDEO}/chunk-000/file-000.mp4"), "w") as container:
         stream = container.add_stream("mpeg4", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for index in range(begins[-1]):
+        for index in set(range(begins[-1])) - set(lost):
             picture = np.full((48, 64, 3), level(index), np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
 

@@ -23,9 +23,16 @@ from rosbags.rosbag2 import Reader
 
 from test.replay.making import CASES, DATA, fingerprint, image_message, small_bag, text_message
 from vla_infoentropy_ros.replay.bag_reader import Bag
-from vla_infoentropy_ros.replay.bag_writer import RawMessage, write_bag
+from vla_infoentropy_ros.replay.bag_writer import BagWriter, RawMessage, write_bag
 from vla_infoentropy_ros.replay.errors import BagError
-from vla_infoentropy_ros.replay.types import COMPRESSED_IMAGE, RAW_IMAGE, STRING, stamp_ns
+from vla_infoentropy_ros.replay.types import (
+    COMPRESSED_IMAGE,
+    RAW_IMAGE,
+    STRING,
+    TF_MESSAGE,
+    stamp_ns,
+    store_for,
+)
 
 CAMERA = "/camera/image_raw"
 
@@ -242,6 +249,97 @@ def test_one_message_that_is_none_is_dropped_and_counted(tmp_path: Path) -> None
     with (Bag(write_bag(tmp_path / "none", [bad])) as bag,
           pytest.raises(BagError, match="is no valid sensor_msgs/msg/Image")):
         list(bag.messages(["/image"]))
+
+
+@pytest.mark.parametrize(("kind", "definition", "field"), [
+    (STRING, "string text", "data"),
+    (RAW_IMAGE, "uint32 height\nuint32 width", "header.stamp.sec"),
+    (COMPRESSED_IMAGE, "Header header\nuint8[] data\n" + "=" * 80 +
+     "\nMSG: std_msgs/Header\nstring frame_id\nfloat64 stamp", "header.stamp.sec"),
+    (TF_MESSAGE, "geometry_msgs/TransformStamped[] transforms\n" + "=" * 80 +
+     "\nMSG: geometry_msgs/TransformStamped\nstring child_frame_id", "transforms.header.stamp.sec"),
+])
+def test_a_definition_without_a_field_that_is_read_is_refused(
+    kind: str, definition: str, field: str
+) -> None:
+    with pytest.raises(BagError, match=f"definition of {kind} has no {field}, which is read"):
+        store_for(kind, definition)
+
+
+def test_a_definition_with_fields_of_its_own_is_read(tmp_path: Path) -> None:
+    for definition, told in (("string text", "topic /instruction of .*a.mcap: the bag's def"),
+                             ("string data\nuint8[] more", "")):
+        with (tmp_path / "a.mcap").open("wb") as file:
+            writer = McapWriter(file)
+            writer.start()
+            schema = writer.register_schema(STRING, "ros2msg", definition.encode())
+            channel = writer.register_channel("/instruction", "cdr", schema)
+            writer.add_message(channel, 1, text_message("red") + bytes(4), 1)
+            writer.finish()
+        with Bag(tmp_path / "a.mcap") as bag:
+            if told:
+                with pytest.raises(BagError, match=told):
+                    list(bag.messages(["/instruction"]))
+            else:
+                assert next(bag.messages(["/instruction"])).message.data == "red"
+
+
+@pytest.mark.parametrize("total", [True, False])
+def test_a_file_whose_writer_did_not_count(tmp_path: Path, total: bool) -> None:
+    with (tmp_path / "a.mcap").open("wb") as file:
+        writer = McapWriter(file)
+        writer.start()
+        schema = writer.register_schema(STRING, "ros2msg", b"string data")
+        channel = writer.register_channel("/instruction", "cdr", schema)
+        for time_ns in (1, 2):
+            writer.add_message(channel, time_ns, text_message("red"), time_ns)
+        statistics = vars(writer)["_Writer__statistics"]
+        statistics.channel_message_counts.clear()
+        statistics.message_count *= total
+        writer.finish()
+    with Bag(tmp_path / "a.mcap") as bag:
+        assert bag.count("/instruction") == 2
+        assert [r.time_ns for r in bag.messages(["/instruction"])] == [1, 2]
+
+
+def two_runs(path: Path, chunk_size: int, topics: int = 1) -> Path:
+    """Images of a recorder whose clock begins anew after the third, on so many topics: the second
+    run is on the last of them."""
+    with path.open("wb") as file:
+        writer = McapWriter(file, chunk_size=chunk_size)
+        writer.start()
+        schema = writer.register_schema(RAW_IMAGE, "ros2msg", b"")
+        channels = [writer.register_channel(f"/image_{place}", "cdr", schema)
+                    for place in range(topics)]
+        for channel in (channels[0], channels[-1]):
+            for s in (1, 2, 3):
+                writer.add_message(channel, s * 10**9, image_message(s, s), s * 10**9)
+        writer.finish()
+    return path
+
+
+@pytest.mark.parametrize("chunk_size", [1, 10**6])
+def test_two_runs_are_not_mixed(tmp_path: Path, chunk_size: int) -> None:
+    with (Bag(two_runs(tmp_path / "bag.mcap", chunk_size)) as bag,
+          pytest.raises(BagError, match=r"bag.mcap: the time of recording steps back by 2.0 s at "
+                        r"3.000 s on /image_0, .*: record each run to a bag of its own")):
+        list(bag.messages(["/image_0"]))
+    with Bag(two_runs(tmp_path / "topics.mcap", chunk_size, topics=2)) as bag:
+        assert [r.time_ns / 1e9 for r in bag.messages(["/image_0", "/image_1"])] == [
+            1, 1, 2, 2, 3, 3], "a writer may put topics one behind the other"
+
+
+def test_two_runs_in_a_database_are_not_mixed(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag", "sqlite3") as writer:
+        for topic in ("/image", "/image", "/other"):
+            for s in (1, 2, 3):
+                writer.add(RawMessage(topic, RAW_IMAGE, s * 10**9, image_message(s, s)))
+    before = fingerprint(tmp_path / "bag")
+    with Bag(tmp_path / "bag") as bag:
+        assert [r.time_ns / 1e9 for r in bag.messages(["/other"])] == [1, 2, 3]
+        with pytest.raises(BagError, match=r"steps back by 2.0 s at 3.000 s on /image, .*runs wo"):
+            list(bag.messages(["/image", "/other"]))
+    assert fingerprint(tmp_path / "bag") == before
 
 
 def test_definitions_and_qos_travel_with_the_bag(tmp_path: Path) -> None:

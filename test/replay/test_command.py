@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import Reader
 
-from test.replay.making import CASES, DATA, fingerprint, small_bag
+from test.replay.making import (
+    CASES,
+    DATA,
+    fingerprint,
+    image_message,
+    small_bag,
+    text_message,
+)
 from test.tiny_policy import TinyPolicy
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.replay import cli, stepping
@@ -23,7 +30,7 @@ from vla_infoentropy_ros.replay.bag_recording import BagRecording
 from vla_infoentropy_ros.replay.bag_writer import RawMessage, write_bag
 from vla_infoentropy_ros.replay.output import ReplayBag
 from vla_infoentropy_ros.replay.recording import Window
-from vla_infoentropy_ros.replay.types import ACTION, RAW_IMAGE, packed, stamp_ns
+from vla_infoentropy_ros.replay.types import ACTION, RAW_IMAGE, STRING, packed, stamp_ns
 from vla_infoentropy_ros.variants import Variant
 
 BRIDGE = str(DATA / "bags/bridge_ep00_mcap")
@@ -102,7 +109,10 @@ def robot_bag(tmp_path: Path, shift_m: float) -> Path:
             messages.append(RawMessage("/image", RAW_IMAGE, time_ns, packed(RAW_IMAGE, values)))
         for time_ns, _, _, m in made.messages(["/replay/dense/action"]):
             values = {"observation_stamp": stamp_ns(m.observation_stamp), "token_ids": m.token_ids,
-                      "values": m.values + np.array([shift_m, 0, 0, 0, 0, 0, 0])}
+                      "values": m.values + np.array([shift_m, 0, 0, 0, 0, 0, 0]),
+                      "gripper_convention": m.gripper_convention,
+                      "rotation_convention": m.rotation_convention,
+                      "frame_convention": m.frame_convention, "control_period": m.control_period}
             messages.append(RawMessage("/action", ACTION, time_ns, packed(ACTION, values)))
     return write_bag(tmp_path / "robot", messages)
 
@@ -113,6 +123,23 @@ def test_recorded_actions_are_compared_by_stamp(tmp_path: Path) -> None:
     (gap,) = figures(out)["differences"]
     assert (gap["base"], gap["steps"], gap["equal_actions"]) == ("recorded", 6, 6)
     assert set(gap["max"].values()) == {0.0}
+
+
+def test_each_instruction_is_told_with_its_frames(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_bag(tmp_path / "bag", [
+        *[RawMessage("/instruction", STRING, time_ns, text_message(text))
+          for time_ns, text in ((1, "red"), (35 * 10**8, "blue"))],
+        *[RawMessage("/image", RAW_IMAGE, 10**9 * s, image_message(s, 9 * s))
+          for s in (1, 2, 3, 4)],
+    ])
+    out = tmp_path / "out"
+    assert cli.main([str(path), "--set", "selection.fresh_tokens=4", "--out", str(out)]) == 0
+    told = "red (3 frames), blue (1 frame)"
+    assert f'instruction "{told}", policy' in capsys.readouterr().out
+    assert figures(out)["instructions"] == {"red": 3, "blue": 1}
+    assert f"“{told}”" in (out / "report.html").read_text()
 
 
 @pytest.mark.parametrize(("tolerance", "code"), [("dx=0.02", 0), ("translation=0.005", 3)])
@@ -196,7 +223,7 @@ def test_folders_that_are_not_ours_are_left_alone(
     assert "was not made by the replay" in capsys.readouterr().err
     path = small_bag(tmp_path / "results" / "bag")
     before = fingerprint(path)
-    for out in (path, path.parent):
+    for out in (path, path.parent, path / "replayed"):
         assert cli.main([str(path), "--out", str(out), *TINY]) == 1
         assert "is where the recording" in capsys.readouterr().err
     assert fingerprint(path) == before
@@ -257,6 +284,9 @@ def test_a_link_in_the_place_of_the_bag_is_not_followed(
         ([WS, "--start", "nan", *TINY], "--start nan: give seconds from the beginning"),
         ([WS, "--end", "inf", *TINY], "--end inf: give seconds from the beginning"),
         ([WS, "--every", "0", *TINY], "--every 0"),
+        ([WS, "--selector", "dense", "--compare", "dense", *TINY], "--compare dense is replayed"),
+        ([WS, "--episode", "5", *TINY], "--episode 5: "),
+        ([WS, "--rate", "nan", *TINY], "--rate nan: "),
         ([WS, "--tolerance", "dx=0.1", *TINY], "nothing to compare with"),
         ([WS, "--tolerance", "dw=0.1", *TINY], "NAME is one of"),
         ([str(DATA / "bags/piper_arm_one_frame.mcap"), "--image-topic", "/camera/cam_top/image"],

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from test.replay.datasets import IMAGE, VIDEO, dataset, level, rewrite
+from test.replay.making import small_bag
 from vla_infoentropy_ros.driving.images import PackedPicture, RawPicture
 from vla_infoentropy_ros.foreign import budgets
 from vla_infoentropy_ros.foreign.budgets import Budget
@@ -51,6 +52,22 @@ def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
         PictureFolder(tmp_path, 0.0)
 
 
+@pytest.mark.parametrize(("changes", "kinds"), [
+    ({"episode": 5}, ("bag", "pictures")), ({"rate": float("nan")}, ("bag", "set")),
+    ({"rate": 30.0}, ("bag", "set")),
+])
+def test_options_of_another_kind_of_recording_are_refused(
+    tmp_path: Path, changes: dict[str, Any], kinds: tuple[str, ...]
+) -> None:
+    small_bag(tmp_path / "bag")
+    dataset(tmp_path / "set")
+    (tmp_path / "pictures").mkdir()
+    cv2.imwrite(str(tmp_path / "pictures/1.png"), np.zeros((8, 8, 3), np.uint8))
+    for kind in kinds:
+        with pytest.raises(BagError, match=f"--{next(iter(changes))} .*{kind} is no .*leave it"):
+            open_recording(options(tmp_path / kind, **changes))
+
+
 def test_what_lies_among_pictures_is_told_and_no_picture_is_passed_over(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "frame1.png"), np.zeros((8, 8, 3), np.uint8))
     assert PictureFolder(tmp_path, 5.0).notes == []
@@ -86,7 +103,41 @@ def test_a_dataset_that_holds_less_than_it_says(tmp_path: Path) -> None:
     episode = LeRobotEpisode(path, 0, [VIDEO])
     episode.images = 9
     assert len(list(episode.events(Window()))) == 5
-    assert episode.shortfalls() == [f"{VIDEO}: 9 frames announced, 4 delivered"]
+    (lost,) = episode.shortfalls()
+    assert lost.startswith(f"{VIDEO}: 9 frames announced, 4 delivered; copy the dataset again")
+
+
+@pytest.mark.parametrize(("number", "lost", "left"), [
+    (0, (2, 3), [0, 1]), (0, (0,), [1, 2, 3]), (1, (4, 6), [5, 7, 8, 9]), (1, (9,), [4, 5, 6, 7, 8])
+])
+def test_a_frame_that_a_video_lost_is_told_and_no_other_takes_its_place(
+    tmp_path: Path, number: int, lost: tuple[int, ...], left: list[int]
+) -> None:
+    episode = LeRobotEpisode(dataset(tmp_path / "set", lost=lost), number)
+    images = [event for event in episode.events(Window()) if event.kind != INSTRUCTION]
+    for view, wanted in ((0, left), (1, sorted({*left, *lost}))):
+        seen = [event for event in images if event.view == view]
+        np.testing.assert_allclose([grey(e) for e in seen], [level(i) for i in wanted], atol=6)
+        first = 4 * number
+        assert [stamp_ns(event.content.header.stamp) for event in seen] == [
+            (index - first + 1) * 10**8 for index in wanted]
+    (told,) = episode.shortfalls()
+    assert told.startswith(
+        f"{VIDEO}: {len(left) + len(lost)} frames announced, {len(left)} delivered")
+
+
+def test_a_state_that_runs_out_is_told(tmp_path: Path) -> None:
+    path = dataset(tmp_path / "set")
+    place = path / "meta/info.json"
+    info = json.loads(place.read_text())
+    info["features"][STATE] = {"dtype": "float32", "names": ["one"]}
+    place.write_text(json.dumps(info))
+    rewrite(path / "data/chunk-000/file-000.parquet", lambda row: row | {
+        STATE: [0.1], "episode_index": row["episode_index"] or row["frame_index"] // 3})
+    episode = LeRobotEpisode(path, 0, [VIDEO], state=True)
+    assert len(list(episode.events(Window()))) == 1 + 3 + 4
+    (told,) = episode.shortfalls()
+    assert told.startswith(f"{STATE}: 4 frames announced, 3 delivered")
 
 
 def test_an_episode_of_several_tasks_says_which_is_its_instruction(tmp_path: Path) -> None:

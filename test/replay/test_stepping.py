@@ -40,7 +40,7 @@ from vla_infoentropy_ros.replay.recording import (
     raw_image,
 )
 from vla_infoentropy_ros.replay.stepping import Account, Moment, Replay
-from vla_infoentropy_ros.replay.types import EPISODE, RAW_IMAGE, STRING
+from vla_infoentropy_ros.replay.types import EPISODE, POSE, RAW_IMAGE, STRING, packed
 from vla_infoentropy_ros.selection import SelectionSettings
 from vla_infoentropy_ros.variants import Variant
 
@@ -157,6 +157,40 @@ def test_several_instructions_are_told_and_none_is_taken(tmp_path: Path) -> None
         assert recording.notes == []
 
 
+def test_a_simulator_s_second_run_is_an_episode_of_its_own(tmp_path: Path) -> None:
+    """Its stamps begin anew, and recording goes on."""
+    stamps_s = (5, 6, 7, 1, 2, 3, 4)
+    path = write_bag(tmp_path / "bag", [
+        RawMessage("/image", RAW_IMAGE, (FIRST_S + place) * 10**9, image_message(s, 9 * place))
+        for place, s in enumerate(stamps_s)
+    ])
+    moments, replay = run(path, "attention_drift")
+    assert [moment.stamp_ns // 10**9 for moment in moments] == [*stamps_s]
+    results = [moment.steps["attention_drift"].result for moment in moments]
+    assert [r.invalidated for r in results] == [
+        "first_frame", "", "", "clock_backwards", "", "", ""]
+    assert replay.account.used == 7 and not replay.account.dropped
+    assert "stepped back while recording went on, 1 time," in told(replay)
+
+
+def test_a_state_in_simulated_time_is_as_old_as_its_stamp_says(tmp_path: Path) -> None:
+    turn = {"x": 0.0, "y": 0.0, "z": 0.0, "w": 1.0}
+    path = write_bag(tmp_path / "bag", [each for place, s in enumerate((5, 6, 1, 2)) for each in (
+        RawMessage("/ee_pose", POSE, (FIRST_S + place) * 10**9, packed(POSE, {
+            "header": (s * 10**9, "base_link"),
+            "pose": {"position": {"x": 0.1 * s, "y": 0.0, "z": 0.2}, "orientation": turn}})),
+        RawMessage("/image", RAW_IMAGE, (FIRST_S + place) * 10**9 + 1, image_message(s, 9 * s)),
+    )])
+    settings = PolicyNodeSettings.from_values({"state.source": "ee_pose"})
+    with (closing(BagRecording(path, states=("ee_pose",))) as recording,
+          closing(Replay(load("with_state:6", LoadOptions()), {"dense": Variant("dense")}, settings,
+                         "red")) as replay):
+        moments = list(replay.moments(recording.events(Window())))
+        states = [moment.steps["dense"].frame.state for moment in moments]
+        np.testing.assert_allclose([state[0] for state in states], [0.5, 0.6, 0.1, 0.2])
+        assert "ages are reckoned from stamps alone" in told(replay)
+
+
 def test_the_end_of_an_episode_begins_a_new_one(tmp_path: Path) -> None:
     path = write_bag(tmp_path / "bag", [
         *[RawMessage("/image", RAW_IMAGE, 10**9 * s, image_message(s, s)) for s in (1, 2, 3)],
@@ -267,7 +301,7 @@ def test_a_state_is_read_from_tf_as_in_the_node(
     settings = PolicyNodeSettings.from_values(
         {"command.pose_source": "tf", "state.source": "ee_pose"})
     asked = argparse.Namespace(recording=path, image_topic=[], instruction_topic="",
-                               state_source="ee_pose", state_joints="")
+                               episode=0, rate=5.0, state_source="ee_pose", state_joints="")
     with (closing(open_recording(asked, settings.command.pose_source)) as recording,
           closing(Replay(load("with_state:6", LoadOptions()), {"dense": Variant("dense")}, settings,
                          "red")) as replay):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.replay.recording import RecordedAction
+from vla_infoentropy_ros.replay.results import Results
 from vla_infoentropy_ros.replay.tracks import AXES, Gap, Track, parse_tolerances, severity
 from vla_infoentropy_ros.replay.worst import WorstMoments
 
@@ -31,6 +33,48 @@ def track(name: str, steps: dict[int, Any], gripper: str = "one_is_open") -> Tra
     for stamp, step in steps.items():
         made.add(step, stamp)
     return made
+
+
+def recorded(gripper: str = "one_is_open", **changes: Any) -> RecordedAction:
+    """All ones, at stamp 5, as `TINY` acts."""
+    told = {"rotation": "rpy", "frame": "base", "control_period_s": 0.2} | changes
+    return RecordedAction(5, np.ones(7), (3,), 0, gripper, **told)
+
+
+TINY = SimpleNamespace(rotation="rpy", gripper="one_is_open", frame="base", control_period_s=0.2)
+
+
+@pytest.mark.parametrize(("changes", "told"), [
+    ({}, ""),
+    ({"gripper": "one_is_closed"}, ""),
+    ({"rotation": "axis_angle"}, "rotation_convention is 'axis_angle', the policy's 'rpy'"),
+    ({"frame": "end_effector", "control_period_s": 0.1},
+     "frame_convention is 'end_effector', the policy's 'base', control_period is 0.1 s, the "
+     "policy's 0.2"),
+])
+def test_recorded_actions_that_are_to_be_read_otherwise(
+    changes: dict[str, Any], told: str
+) -> None:
+    assert recorded(**changes).unlike(TINY) == told
+    results = Results(["dense"], SimpleNamespace(convention=TINY, grid=(4, 4)))
+    results.tracks["dense"].add(result(0.1), 5)
+    gaps = results.gaps([recorded(**changes)])
+    assert len(gaps) == (not told)
+    assert results.notes == [f"1 recorded action not compared: {told}"] * bool(told)
+
+
+def test_a_stamp_that_comes_twice_is_compared_within_its_run() -> None:
+    ours, base = Track("a", "one_is_open"), Track("b", "one_is_open")
+    for place, x in enumerate((0.1, 0.2, 0.3, 0.4)):
+        ours.add(result(x), 1 + place % 2, 100 * place)
+        if place != 2:
+            base.add(result(x), 1 + place % 2, 100 * place)
+    gap = Gap.between(ours, base)
+    assert gap is not None and gap.times_ns == (0, 100, 300)
+    assert gap.figures()["max"]["dx"] == 0.0
+    live = Track.recorded([replace(recorded(), stamp_ns=1, time_ns=230)])
+    between = Gap.between(ours, live)
+    assert between is not None and between.times_ns == (200,)
 
 
 def test_only_images_that_both_acted_on_are_compared() -> None:
@@ -86,8 +130,8 @@ def test_tolerances_that_are_none(text: str) -> None:
 
 
 def test_recorded_actions_are_a_track_of_their_own() -> None:
-    live = Track.recorded([RecordedAction(5, np.ones(7), (3,), 0)], "one_is_closed")
-    assert live.values[0][6] == 0.0 and live.stamps_ns == [5]
+    live = Track.recorded([recorded("one_is_closed"), recorded("minus_one_is_open")])
+    assert [values[6] for values in live.values] == [0.0, 0.0] and live.stamps_ns == [5, 5]
     assert live.figures()["latency_ms"]["p50"] is None
 
 

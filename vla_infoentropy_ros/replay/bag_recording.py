@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from vla_infoentropy_ros.driving.intake import VIEWS
 from vla_infoentropy_ros.foreign.text import printable
 from vla_infoentropy_ros.replay.bag_reader import Bag, Recorded
-from vla_infoentropy_ros.replay.errors import BagError
+from vla_infoentropy_ros.replay.errors import BagError, counted
 from vla_infoentropy_ros.replay.recording import (
     COMPRESSED,
     EE_POSE,
@@ -25,20 +26,24 @@ from vla_infoentropy_ros.replay.recording import (
     Event,
     RecordedAction,
     Window,
+    arranged,
+    camera_of,
+    check_number,
     choose,
 )
 from vla_infoentropy_ros.replay.types import (
     ACTION,
     COMPRESSED_IMAGE,
     EPISODE,
+    JOINT_STATE,
+    POSE,
     RAW_IMAGE,
     STRING,
+    TF_MESSAGE,
     stamp_ns,
 )
 
-_TF_MESSAGE = "tf2_msgs/msg/TFMessage"
-STATES = {JOINT_STATES: "sensor_msgs/msg/JointState", EE_POSE: "geometry_msgs/msg/PoseStamped",
-          TF: _TF_MESSAGE, TF_STATIC: _TF_MESSAGE}
+STATES = {JOINT_STATES: JOINT_STATE, EE_POSE: POSE, TF: TF_MESSAGE, TF_STATIC: TF_MESSAGE}
 """Types of the topics that hold the robot's state, by what they are called."""
 
 
@@ -61,7 +66,9 @@ class BagRecording:
             if not found:
                 raise BagError(f"{path} holds no images. Its topics: {self._bag.listing()}. Replay "
                                f"needs {RAW_IMAGE} or {COMPRESSED_IMAGE}")
-            self.cameras: Sequence[str] = choose(path, found, image_topics, None)
+            self._named = bool(image_topics)
+            cameras = image_topics or self._each_once(found)
+            self.cameras: Sequence[str] = choose(path, found, cameras)
             self.images = self._bag.count(self.cameras[0])
             self._instruction = self._choose_instruction(instruction_topic)
             self._states = {topic: kind for kind in states for topic in self._choose_states(kind)}
@@ -69,9 +76,27 @@ class BagRecording:
             self.close()
             raise
         self._whole = False
+        self._acting: list[str] = []  # topics of the actions that were read
 
     def close(self) -> None:
         self._bag.close()
+
+    def assign(self, views: int, names: Sequence[str]) -> None:
+        """By the names of the node's topics; one camera need not be called so."""
+        if self._named:
+            check_number(self.cameras, views)
+            return
+        topics = VIEWS[:views] if views > 1 else ()
+        self.cameras = arranged(self.path, self.cameras, views, topics, _base_name)
+        self.images = self._bag.count(self.cameras[0])
+
+    def _each_once(self, found: Sequence[str]) -> list[str]:
+        """Without the compressed images of cameras whose raw ones are there too."""
+        twins = [topic for topic in found if camera_of(topic) in set(found) - {topic}]
+        if twins:
+            self.notes.append(f"{', '.join(map(printable, twins))}: not replayed beside the raw "
+                              "images of the same camera; --image-topic takes it instead")
+        return [topic for topic in found if topic not in twins]
 
     @property
     def _listened(self) -> list[str]:
@@ -98,19 +123,41 @@ class BagRecording:
             yield self._event(each)._replace(time_ns=start_ns)
 
     def actions(self) -> list[RecordedAction]:
-        return [
-            RecordedAction(
-                stamp_ns=stamp_ns(recorded.message.observation_stamp),
-                values=np.asarray(recorded.message.values, dtype=np.float64),
-                token_ids=tuple(int(token) for token in recorded.message.token_ids),
-                step=int(recorded.message.step),
-            )
-            for recorded in self._bag.messages(self._bag.topics(ACTION))
-        ]
+        """Those of one topic that are fit to be compared; the others are told in notes."""
+        found = self._bag.topics(ACTION)
+        self._acting = self._choose_actions(found) if found else []
+        taken, unfit = list[RecordedAction](), Counter[str]()
+        try:
+            for recorded in self._bag.messages(self._acting):
+                action = _action(recorded)
+                why = action.unfit()
+                if why:
+                    unfit[why] += 1
+                else:
+                    taken.append(action)
+        except BagError as error:  # the replay itself needs none of them
+            self.notes.append(f"the actions that were recorded are compared with none: {error}")
+        self.notes += [f"{counted(count, 'action')} on {self._acting[0]} dropped: {why}"
+                       for why, count in unfit.items()]
+        return taken
+
+    def _choose_actions(self, found: Sequence[str]) -> list[str]:
+        """One topic: that of the first camera's namespace, else the first by name."""
+        place = camera_of(self.cameras[0]).rpartition("/")[0]
+        chosen = next((topic for topic in found if topic.startswith(f"{place}/")), found[0])
+        others = [topic for topic in found if topic != chosen]
+        if others:
+            self.notes.append(f"recorded actions are those on {printable(chosen)} alone; there are "
+                              f"some on {', '.join(map(printable, others))} too: record one "
+                              "robot to a bag to compare with its own")
+        return [chosen]
 
     def shortfalls(self) -> list[str]:
         """Of a part of the bag nobody knows how many messages it should hold."""
-        return [str(each) for each in self._bag.shortfalls(self._listened)] if self._whole else []
+        if not self._whole:
+            return []
+        return [f"{each}; `ros2 bag reindex` counts anew"
+                for each in self._bag.shortfalls([*self._listened, *self._acting])]
 
     def _event(self, recorded: Recorded) -> Event:
         time_ns, topic, type_name, message = recorded
@@ -141,3 +188,23 @@ class BagRecording:
             self.notes.append(f"several topics are called instruction and none was taken, "
                               f"{', '.join(map(printable, named))}: --instruction-topic names one")
         return wanted or (named[0] if len(named) == 1 else "")
+
+
+def _action(recorded: Recorded) -> RecordedAction:
+    message = recorded.message
+    return RecordedAction(
+        stamp_ns=stamp_ns(message.observation_stamp),
+        values=np.asarray(message.values, dtype=np.float64),
+        token_ids=tuple(int(token) for token in message.token_ids),
+        step=int(message.step),
+        gripper=str(message.gripper_convention),
+        rotation=str(message.rotation_convention),
+        frame=str(message.frame_convention),
+        control_period_s=float(message.control_period),
+        time_ns=recorded.time_ns,
+    )
+
+
+def _base_name(topic: str) -> str:
+    """A camera's name without its namespaces."""
+    return camera_of(topic).rsplit("/", 1)[-1]

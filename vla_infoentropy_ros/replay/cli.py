@@ -30,7 +30,7 @@ from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.load_options import add_load_arguments
 from vla_infoentropy_ros.models.loading import load_asked
 from vla_infoentropy_ros.replay.errors import BagError
-from vla_infoentropy_ros.replay.opening import open_recording
+from vla_infoentropy_ros.replay.opening import EPISODE, RATE_HZ, open_recording
 from vla_infoentropy_ros.replay.output import (
     BAG,
     FIGURES,
@@ -41,7 +41,7 @@ from vla_infoentropy_ros.replay.output import (
     write_figures,
     write_page,
 )
-from vla_infoentropy_ros.replay.recording import EVER_NS, Recording, Window, choose
+from vla_infoentropy_ros.replay.recording import EVER_NS, Recording, Window
 from vla_infoentropy_ros.replay.results import Results
 from vla_infoentropy_ros.replay.stepping import Moment, Replay
 from vla_infoentropy_ros.replay.threads import Behind
@@ -95,14 +95,14 @@ def replay(options: argparse.Namespace) -> Outcome:
     """Replay, write what was asked for, and judge it."""
     tolerance = parse_tolerances(options.tolerance)
     settings = settings_of(options)
-    variants = {str(v): v for v in map(Variant.parse, [options.selector, *options.compare])}
+    variants = _variants([options.selector, *options.compare])
     window = Window(_nanoseconds("start", options.start, 0),
                     _nanoseconds("end", options.end, EVER_NS))
     with ExitStack() as stack:
         # The recording is judged before the policy is loaded: a large one takes minutes.
         recording = stack.enter_context(closing(_recording(options, settings)))
         policy = load_asked(options)
-        choose(recording.path, recording.cameras, (), policy.views)
+        recording.assign(policy.views, getattr(policy, "camera_names", ()))
         run = stack.enter_context(
             closing(Replay(policy, variants, settings, options.instruction, options.every))
         )
@@ -113,9 +113,9 @@ def replay(options: argparse.Namespace) -> Outcome:
                 ReplayBag(options.out / BAG, policy, variants, settings)
             )
         interrupted = _step(run, recording, window, results, sink)
-        lost = [] if interrupted else recording.shortfalls()
         gaps = results.gaps(recording.actions())
-        notes = _notes(recording, run, policy, variants, settings)
+        lost = [] if interrupted else recording.shortfalls()
+        notes = [*_notes(recording, run, policy, variants, settings), *results.notes]
     if not run.account.used and not interrupted:
         raise BagError(_nothing_used(recording, notes))
     if interrupted:
@@ -140,13 +140,23 @@ def replay(options: argparse.Namespace) -> Outcome:
     if tolerance and not gaps:
         raise SettingError("--tolerance compares, but there is nothing to compare with: give "
                            "--compare dense")
-    parts = [f"the recording was read in part: {each}; `ros2 bag reindex` counts anew"
-             for each in lost]
+    parts = [f"the recording was read in part: {each}" for each in lost]
     if run.account.failed:
         parts.append("the policy gave no action on some frames: see the notes")
     apart = [told for gap in gaps for told in gap.exceeding(tolerance)]
     code = INTERRUPTED if interrupted else WRONG if parts else APART if apart else USABLE
     return Outcome(code, summary, [*parts, *apart])
+
+
+def _variants(names: Sequence[str]) -> dict[str, Variant]:
+    """By name, in order. Raises SettingError for one that comes twice."""
+    variants: dict[str, Variant] = {}
+    for variant in map(Variant.parse, names):
+        if str(variant) in variants:
+            raise SettingError(f"--compare {variant} is replayed already: name another selector "
+                               "to compare with")
+        variants[str(variant)] = variant
+    return variants
 
 
 def _recording(options: argparse.Namespace, settings: PolicyNodeSettings) -> Recording:
@@ -274,9 +284,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--instruction", default="", help="instead of the recorded instruction")
     parser.add_argument("--instruction-topic", default="", metavar="TOPIC",
                         help="std_msgs/String topic; default: the one called instruction")
-    parser.add_argument("--episode", type=int, default=0, metavar="N",
+    parser.add_argument("--episode", type=int, default=EPISODE, metavar="N",
                         help="of a LeRobot dataset (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=5.0, metavar="HZ",
+    parser.add_argument("--rate", type=float, default=RATE_HZ, metavar="HZ",
                         help="of a folder of pictures (default: %(default)s)")
     parser.add_argument("--start", type=float, metavar="S", help="s from the beginning")
     parser.add_argument("--end", type=float, metavar="S", help="s from the beginning")

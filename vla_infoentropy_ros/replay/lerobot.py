@@ -7,8 +7,11 @@ row for each episode with its task, its length and where in which video file it 
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from vla_infoentropy_ros.extras import missing
 from vla_infoentropy_ros.foreign.budgets import within
 from vla_infoentropy_ros.foreign.files import open_regular, read_json
 from vla_infoentropy_ros.foreign.text import one_line, shown
+from vla_infoentropy_ros.models.lerobot.features import short_name
 from vla_infoentropy_ros.replay.errors import BagError, counted
 from vla_infoentropy_ros.replay.recording import (
     COMPRESSED,
@@ -28,6 +32,8 @@ from vla_infoentropy_ros.replay.recording import (
     Event,
     RecordedAction,
     Window,
+    arranged,
+    check_number,
     choose,
     compressed_image,
     joint_states,
@@ -74,7 +80,8 @@ class LeRobotEpisode:
             raise BagError(f"{path} has no features of dtype image or video, or no sane fps "
                            f"({self._fps:g})")
         self._joints = _state_names(path, info["features"].get(STATE)) if state else []
-        self.cameras: Sequence[str] = choose(path, sorted(self._kinds), cameras, None)
+        self.cameras: Sequence[str] = choose(path, sorted(self._kinds), cameras)
+        self._named = bool(cameras)
         with self._explained():
             self._episode = self._row()
             self.images = int(self._episode["length"])
@@ -83,8 +90,16 @@ class LeRobotEpisode:
             self.notes.append(f"episode {number} has {len(self._tasks)} tasks, of which the first "
                               f"is its instruction, {shown(self._tasks[0])}; --instruction gives "
                               "another")
-        self._delivered = dict.fromkeys(self.cameras, 0)
+        self._delivered: Counter[str] = Counter()
         self._whole = False
+
+    def assign(self, views: int, names: Sequence[str]) -> None:
+        """By the names that training had for them."""
+        if self._named:
+            check_number(self.cameras, views)
+            return
+        self.cameras = arranged(self.path, self.cameras, views, [*map(short_name, names)],
+                                short_name)
 
     def _row(self) -> Mapping[str, Any]:
         """Of the episode, from meta/episodes."""
@@ -140,12 +155,13 @@ class LeRobotEpisode:
         for index in range(self.images):
             taken_ns = (index + 1) * period_ns
             state = next(states, None)
+            self._delivered[STATE] += state is not None
             if state is not None and window.start_ns <= index * period_ns < window.end_ns:
                 message = joint_states(taken_ns, self._joints, state)
                 yield Event(taken_ns, JOINT_STATES, message)
             for view in order:
                 content = next(streams[view], None)
-                if content is None:
+                if content is None:  # lost: no other is replayed in its place
                     continue
                 self._delivered[self.cameras[view]] += 1
                 if window.start_ns <= index * period_ns < window.end_ns:
@@ -161,7 +177,8 @@ class LeRobotEpisode:
                          view)
         return Event(taken_ns, RAW, raw_image(taken_ns, camera, content), view)
 
-    def _pictures(self, camera: str) -> Iterator[bytes | NDArray[np.uint8]]:
+    def _pictures(self, camera: str) -> Iterator[bytes | NDArray[np.uint8] | None]:
+        """One for each frame of the episode, None for one that is lost."""
         if self._kinds[camera] == "image":
             return self._from_table(camera)
         return self._from_video(camera)
@@ -183,12 +200,12 @@ class LeRobotEpisode:
             if row["episode_index"] == self._number:
                 yield bytes(row[camera]["bytes"])
 
-    def _from_video(self, camera: str) -> Iterator[NDArray[np.uint8]]:
-        """Frames of the episode, which is a stretch of a file of many."""
+    def _from_video(self, camera: str) -> Iterator[NDArray[np.uint8] | None]:
+        """Frames of the episode, which is a stretch of a file of many, each at its own time."""
         file = self._place(_VIDEO, f"videos/{camera}", video_key=camera)
         begins_s = float(self._episode[f"videos/{camera}/from_timestamp"])
         half_s = 0.5 / self._fps
-        left = self.images
+        given = found = 0
         try:
             with open_regular(file, error=BagError) as source, av.open(source, "r") as container:
                 stream = container.streams.video[0]
@@ -198,12 +215,16 @@ class LeRobotEpisode:
                 for frame in container.decode(stream):
                     if frame.time is None or frame.time < begins_s - half_s:
                         continue
-                    if not left:
+                    index = math.floor((frame.time - begins_s) * self._fps + 0.5)
+                    if index >= self.images:
                         return
-                    left -= 1
+                    if index < given:  # a second one of the same moment
+                        continue
+                    yield from repeat(None, index - given)
+                    given, found = index + 1, found + 1
                     yield np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
         except (av.FFmpegError, OSError, IndexError) as error:
-            raise BagError(f"{file} is missing or no video after {self.images - left} frames of "
+            raise BagError(f"{file} is missing or no video after {found} frames of "
                            f"episode {self._number}: fetch it with `git lfs pull`, or copy it "
                            "again") from error
 
@@ -226,8 +247,10 @@ class LeRobotEpisode:
     def shortfalls(self) -> list[str]:
         if not self._whole:
             return []
-        return [f"{camera}: {counted(self.images, 'frame')} announced, {found} delivered"
-                for camera, found in self._delivered.items() if found != self.images]
+        told = [*self.cameras, *[STATE] * bool(self._joints)]
+        return [f"{name}: {counted(self.images, 'frame')} announced, {found} delivered; copy the "
+                "dataset again, or write it again with LeRobot"
+                for name in told if (found := self._delivered[name]) != self.images]
 
     def close(self) -> None: ...
 

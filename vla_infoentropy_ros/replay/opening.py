@@ -11,6 +11,9 @@ from vla_infoentropy_ros.replay.errors import BagError
 from vla_infoentropy_ros.replay.picture_folder import PictureFolder, recorded_in
 from vla_infoentropy_ros.replay.recording import EE_POSE, JOINT_STATES, TF, TF_STATIC, Recording
 
+EPISODE, RATE_HZ = 0, 5.0
+"""What ``--episode`` and ``--rate`` are where they are not given."""
+
 
 def open_recording(options: argparse.Namespace, pose_source: str = EE_POSE) -> Recording:
     """What ``options.recording`` names, with the options of its kind. pose_source: the node's
@@ -19,6 +22,7 @@ def open_recording(options: argparse.Namespace, pose_source: str = EE_POSE) -> R
     if (path / "meta" / "info.json").is_file():
         from vla_infoentropy_ros.replay.lerobot import LeRobotEpisode
 
+        _refuse_rate(options, "a LeRobot dataset has its own")
         if options.instruction_topic:
             raise BagError("--instruction-topic: a LeRobot dataset has tasks, no topics")
         if options.state_source == EE_POSE:
@@ -27,6 +31,9 @@ def open_recording(options: argparse.Namespace, pose_source: str = EE_POSE) -> R
         return LeRobotEpisode(
             path, options.episode, options.image_topic, bool(options.state_source)
         )
+    if options.episode != EPISODE:
+        raise BagError(f"--episode {options.episode}: {path} is no LeRobot dataset, which alone "
+                       "has episodes by number; leave it out, and choose by --start and --end")
     if path.is_dir() and recorded_in(path):
         if options.instruction_topic or options.image_topic:
             raise BagError("--image-topic and --instruction-topic: a folder of pictures has no "
@@ -34,8 +41,15 @@ def open_recording(options: argparse.Namespace, pose_source: str = EE_POSE) -> R
         if options.state_source:
             raise BagError("--state-source: a folder of pictures holds no robot state")
         return PictureFolder(path, options.rate)
+    _refuse_rate(options, "a bag has its own times")
     states = [options.state_source] * bool(options.state_source)
     if options.state_source == EE_POSE:
         states = [TF, TF_STATIC] if pose_source == TF else [EE_POSE]
         states += [JOINT_STATES] * bool(options.state_joints)
     return BagRecording(path, options.image_topic, options.instruction_topic, states)
+
+
+def _refuse_rate(options: argparse.Namespace, why: str) -> None:
+    if options.rate != RATE_HZ:
+        raise BagError(f"--rate {options.rate:g}: {options.recording} is no folder of pictures, "
+                       f"and {why}; leave it out")

@@ -34,7 +34,8 @@ _OTHER = re.compile(r"[^A-Za-z0-9_]")  # than a topic's name may hold; a plug-in
 def claim(folder: Path, recording: Path) -> None:
     """Make ``folder`` ours; the recording must not lie where results are written."""
     source = recording.resolve()
-    if (folder.resolve() in (source, source.parent)
+    place = folder.resolve()
+    if (place.is_relative_to(source) or place == source.parent
             or source.is_relative_to((folder / BAG).resolve())):
         raise BagError(f"--out {folder} is where the recording {recording} lies: name another "
                        "folder, for its bag and files are replaced")

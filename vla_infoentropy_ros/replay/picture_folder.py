@@ -15,6 +15,7 @@ from vla_infoentropy_ros.replay.recording import (
     Event,
     RecordedAction,
     Window,
+    check_number,
     compressed_image,
 )
 
@@ -46,6 +47,9 @@ class PictureFolder:
         self._pictures = recorded_in(path)
         self.images = len(self._pictures)
         self._period_ns = round(1e9 / rate_hz)
+
+    def assign(self, views: int, names: Sequence[str]) -> None:
+        check_number(self.cameras, views)
 
     def events(self, window: Window) -> Iterator[Event]:
         for number, picture in enumerate(self._pictures):

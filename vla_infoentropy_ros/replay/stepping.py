@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_infoentropy_ros.control.faults import Fault
+from vla_infoentropy_ros.control.watchdog import CLOCK_JUMP_S
 from vla_infoentropy_ros.driving.clock import SetClock
 from vla_infoentropy_ros.driving.driver import Driver, Step
 from vla_infoentropy_ros.driving.images import ImageError, PackedPicture, Picture, RawPicture
@@ -38,6 +39,7 @@ from vla_infoentropy_ros.replay.recording import (
     TF_STATIC,
     Event,
 )
+from vla_infoentropy_ros.replay.ros_time import RosTime
 from vla_infoentropy_ros.replay.threads import Ahead
 from vla_infoentropy_ros.replay.types import stamp_ns
 from vla_infoentropy_ros.variants import Variant
@@ -153,7 +155,7 @@ class Replay:
     ) -> None:
         if every < 1:
             raise BagError(f"--every {every}: must be 1 or more")
-        self._clock = SetClock()
+        self._clock, self._ros_time = SetClock(), RosTime()
         self._told, self._every = instruction.strip(), every
         self.images = self._skipped = 0
         self._frame_ids: Counter[str] = Counter()
@@ -182,10 +184,10 @@ class Replay:
     def moments(self, events: Iterator[Event]) -> Generator[Moment]:
         """One moment per image that is acted on, as it is reached; what follows is read and
         decoded meanwhile."""
-        with Ahead(self._shown(events)) as ahead:
+        with Ahead(self._shown(self._ros_time.of(events))) as ahead:
             for shown in ahead:
                 event = shown.event
-                self._clock.set_ns(event.time_ns)
+                self._set_clock(event.ros_ns or event.time_ns)
                 if event.kind == INSTRUCTION:
                     self._instruct(str(event.content))
                 elif event.kind in _STATES:
@@ -197,6 +199,13 @@ class Replay:
                     found = self._look(shown)
                     if found is not None:
                         yield found
+
+    def _set_clock(self, now_ns: int) -> None:
+        """Where it steps back, what is heard before the next image is of the new time already."""
+        jumped = now_ns < self._clock.now_ns() - CLOCK_JUMP_S * 1e9
+        self._clock.set_ns(now_ns)
+        for driver in self._drivers.values() if jumped else ():
+            driver.robot.clock_jumped()
 
     def _shown(self, events: Iterator[Event]) -> Iterator[_Shown]:
         """On the reading thread."""
@@ -243,7 +252,7 @@ class Replay:
     def notes(self, camera: str) -> list[str]:
         """What a person should know about what was not used, or not as one may think. camera: name
         of the first."""
-        account, told = self.account, []
+        account, told = self.account, self._ros_time.notes(camera)
         for what, reasons in (("rejected", account.rejected), ("dropped", account.dropped)):
             told += [f"{counted(n, 'image')} {what}: {reason}" for reason, n in reasons.items()]
         told += [f"{counted(n, 'step')} without an action: {r}" for r, n in account.failed.items()]

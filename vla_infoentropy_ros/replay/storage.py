@@ -10,7 +10,7 @@ import heapq
 import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ MCAP_MAGIC = b"\x89MCAP0\r\n"
 SQLITE_MAGIC = b"SQLite format 3\0"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ROS1_MAGIC = b"#ROSBAG V"
+BACK_NS = 10**9  # messages of one topic do not overtake each other by so much
 _POINTERS = {
     b"version https://git-lfs": "git lfs pull",
     b"/annex/objects/": "git annex get",
@@ -64,6 +65,13 @@ class Raw(NamedTuple):
 
 
 _NOTHING = Channel("", "", "", "", 0)
+_STEPS_BACK = """
+    SELECT topics.name, timestamp, newest FROM (
+        SELECT topic_id, timestamp, MAX(timestamp) OVER (
+            PARTITION BY topic_id ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS newest FROM messages
+    ) JOIN topics ON topics.id = topic_id WHERE timestamp < newest - ? ORDER BY newest
+"""
 
 
 def in_order(streams: Iterable[tuple[int, Callable[[], Iterable[Raw]]]]) -> Iterator[Raw]:
@@ -141,8 +149,12 @@ class McapStorage:
                     summary = self._scan()
                 statistics = summary.statistics
                 assert statistics is not None
+                if sum(statistics.channel_message_counts.values()) != statistics.message_count or (
+                        summary.chunk_indexes and not statistics.message_count):
+                    statistics = self._scan().statistics  # a writer need not count
+                    assert statistics is not None
                 self._chunks = sorted(summary.chunk_indexes, key=lambda c: c.message_start_time)
-                self._indexed = bool(self._chunks)
+                self._indexed, self._in_order = bool(self._chunks), set[str]()
                 self.begins_ns = statistics.message_start_time
                 counts = statistics.channel_message_counts
                 self._kinds = {
@@ -156,7 +168,8 @@ class McapStorage:
 
     def messages(self, topics: Collection[str], start_ns: int, end_ns: int) -> Iterator[Raw]:
         with self._explained():
-            for raw in self._by_index(end_ns) if self._indexed else self._as_written():
+            self._check_order(topics)
+            for raw in self._by_index(topics, end_ns) if self._indexed else self._as_written():
                 self._last_ns = raw.time_ns
                 if raw.channel.topic in topics and start_ns <= raw.time_ns < end_ns:
                     yield raw
@@ -164,23 +177,56 @@ class McapStorage:
     def close(self) -> None:
         self._file.close()
 
-    def _by_index(self, end_ns: int) -> Iterator[Raw]:
+    def _by_index(self, topics: Collection[str], end_ns: int) -> Iterator[Raw]:
         """In order of time; a chunk is read when its first message is due."""
         return in_order(
-            (chunk.message_start_time, partial(self._chunk, chunk))
+            (chunk.message_start_time, partial(self._chunk, chunk, topics))
             for chunk in self._chunks
             if chunk.message_start_time < end_ns
         )
 
-    def _chunk(self, index: ChunkIndex) -> list[Raw]:
+    def _chunk(self, index: ChunkIndex, topics: Collection[str]) -> list[Raw]:
+        raws = self._written(index)
+        self._check_steps(raws, topics, {})
+        return sorted(raws, key=lambda raw: raw.time_ns)
+
+    def _written(self, index: ChunkIndex) -> list[Raw]:
+        """The messages of a chunk as they stand in it."""
         self._file.seek(index.chunk_start_offset + 1 + 8)
         chunk = Chunk.read(ReadDataStream(self._file))
-        raws = [
+        return [
             Raw(record.log_time, self._kinds[record.channel_id], record.data)
             for record in self._unpacked(chunk)
             if isinstance(record, Message)
         ]
-        return sorted(raws, key=lambda raw: raw.time_ns)
+
+    def _check_order(self, topics: Collection[str]) -> None:
+        """Raise BagError where the time of one of these topics steps back in the file: in order of
+        time, what was recorded before and after would be mixed."""
+        unknown, newest = set(topics) - self._in_order, dict[str, int]()
+        for index in self._doubtful() if unknown else ():
+            self._check_steps(self._written(index), unknown, newest)
+        self._in_order |= unknown
+
+    def _check_steps(
+        self, raws: Iterable[Raw], topics: Collection[str], newest: dict[str, int]
+    ) -> None:
+        """newest: time by topic, of what stands before ``raws``; kept up."""
+        for time_ns, channel, _ in raws:
+            before_ns = newest.get(channel.topic, 0)
+            if channel.topic in topics and time_ns < before_ns - BACK_NS:
+                raise _two_runs(self.path, channel.topic, time_ns, before_ns)
+            newest[channel.topic] = max(before_ns, time_ns)
+
+    def _doubtful(self) -> list[ChunkIndex]:
+        """Chunks in the order of the file, if one begins before the end of another: those of a
+        usual recording do not, nor do those that hold one moment alone."""
+        chunks, newest_ns = sorted(self._chunks, key=lambda c: c.chunk_start_offset), 0
+        for chunk in chunks:
+            if chunk.message_start_time < newest_ns - BACK_NS:
+                return chunks
+            newest_ns = max(newest_ns, chunk.message_end_time)
+        return []
 
     def _as_written(self) -> Iterator[Raw]:
         """Without an index, sorting would take the whole file into memory: order is asked for."""
@@ -258,6 +304,7 @@ class SqliteStorage:
 
     def __init__(self, path: Path, name: Path) -> None:
         self.path, self._last_ns = name, 0
+        self._place, self._in_order = path, False
         self._reader = Reader(path)
         with self._explained():
             self._reader.open()
@@ -274,12 +321,25 @@ class SqliteStorage:
         if not wanted:
             return
         with self._explained():
+            self._check_order(topics)
             for connection, time_ns, data in self._reader.messages(wanted, start_ns, end_ns):
                 self._last_ns = time_ns
                 yield Raw(time_ns, channels[connection.id], data)
 
     def close(self) -> None:
         self._reader.close()
+
+    def _check_order(self, topics: Collection[str]) -> None:
+        """As that of an MCAP file."""
+        if self._in_order:
+            return
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        with closing(apsw.Connection(f"file:{self._place}?immutable=1", flags=flags)) as database:
+            steps: list[Any] = database.execute(_STEPS_BACK, (BACK_NS,)).fetchall()
+        for topic, time_ns, before_ns in steps:
+            if topic in topics:
+                raise _two_runs(self.path, topic, time_ns, before_ns)
+        self._in_order = not steps
 
     def _explained(self) -> Any:
         return explained(self.path, lambda: self._last_ns,
@@ -296,6 +356,14 @@ def explained(path: Path, last_ns: Callable[[], int], remedy: str) -> Iterator[N
     except Exception as error:
         after = f" after {moment(last_ns())}, the last good message" if last_ns() else ""
         raise BagError(f"{path} cannot be read{after}: {_cause(error)}; {remedy}") from error
+
+
+def _two_runs(path: Path, topic: str, time_ns: int, before_ns: int) -> BagError:
+    return BagError(
+        f"{path}: the time of recording steps back by {(before_ns - time_ns) / 1e9:.1f} s at "
+        f"{moment(before_ns)} on {topic}, as where a simulator starts again, and both runs would "
+        "be mixed: record each run to a bag of its own"
+    )
 
 
 def _cause(error: Exception) -> str:

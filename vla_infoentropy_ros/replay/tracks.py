@@ -26,38 +26,46 @@ _SCALES = np.array([0.01, 0.01, 0.01, 0.05, 0.05, 0.05, 0.5])
 @dataclass
 class Track:
     """What one variant did, one entry per step. values: (7,) each, m and rad per control period;
-    the last is the gripper's opening, 0 closed .. 1 open, whatever the policy's convention."""
+    the last is the gripper's opening, 0 closed .. 1 open, whatever the policy's convention.
+    stamps_ns: of the images; times_ns: of recording."""
 
     name: str
     gripper: str
     stamps_ns: list[int] = field(default_factory=list)
+    times_ns: list[int] = field(default_factory=list)
     values: list[NDArray[np.float64]] = field(default_factory=list)
     tokens: list[tuple[int, ...]] = field(default_factory=list)
     recomputed: list[float] = field(default_factory=list)
     latency_ms: list[float] = field(default_factory=list)
     invalidated: list[str] = field(default_factory=list)
 
-    def add(self, result: StepResult, stamp_ns: int) -> None:
+    def add(self, result: StepResult, stamp_ns: int, time_ns: int = 0) -> None:
         """Append one step."""
         report = result.report
-        self._decided(stamp_ns, result.action.values, tuple(result.action.token_ids))
+        self._decided((stamp_ns, time_ns), result.action.values, tuple(result.action.token_ids),
+                      self.gripper)
         self.recomputed.append(report.fresh / (report.fresh + report.reused + report.pruned))
         self.latency_ms.append(result.latency_ms)
         self.invalidated.append(result.invalidated)
 
-    def _decided(self, stamp_ns: int, values: Any, tokens: tuple[int, ...]) -> None:
+    def _decided(
+        self, when: tuple[int, int], values: Any, tokens: tuple[int, ...], gripper: str
+    ) -> None:
         made = np.array(values, dtype=np.float64)
-        made[6] = gripper_opening(made[6], self.gripper)
-        self.stamps_ns.append(stamp_ns)
+        made[6] = gripper_opening(made[6], gripper)
+        self.stamps_ns.append(when[0])
+        self.times_ns.append(when[1])
         self.values.append(made)
         self.tokens.append(tokens)
 
     @classmethod
-    def recorded(cls, actions: Sequence[RecordedAction], gripper: str) -> Track:
-        """What the live node decided; it tells nothing of cost here."""
-        track = cls("recorded", gripper)
+    def recorded(cls, actions: Sequence[RecordedAction]) -> Track:
+        """What the live node decided, each by its own gripper's convention; it tells nothing of
+        cost here."""
+        track = cls("recorded", "")
         for action in actions:
-            track._decided(action.stamp_ns, action.values, action.token_ids)
+            track._decided((action.stamp_ns, action.time_ns), action.values, action.token_ids,
+                           action.gripper)
         return track
 
     def figures(self) -> dict[str, Any]:
@@ -75,13 +83,15 @@ class Track:
 
 @dataclass(frozen=True)
 class Gap:
-    """ours - base where both acted on the same image, by stamp. difference: (n, 7), units of
+    """ours - base where both acted on the same image, by stamp; where a clock that began anew gave
+    a stamp twice, the nearest in times_ns, of recording. difference: (n, 7), units of
     `UNITS`. flips: (n,) bool, one would open the gripper and the other close it. equal: (n,) bool,
     the same tokens; without any, as where a policy acts by flow, the same numbers."""
 
     ours: str
     base: str
     stamps_ns: tuple[int, ...]
+    times_ns: tuple[int, ...]
     difference: NDArray[np.float64]
     flips: NDArray[np.bool_]
     equal: NDArray[np.bool_]
@@ -89,8 +99,8 @@ class Gap:
     @classmethod
     def between(cls, ours: Track, base: Track) -> Gap | None:
         """None where they have no image in common."""
-        place = {stamp: i for i, stamp in enumerate(base.stamps_ns)}
-        pairs = [(i, place[s]) for i, s in enumerate(ours.stamps_ns) if s in place]
+        back = _nearest(base, ours)
+        pairs = [(i, j) for i, j in _nearest(ours, base).items() if back[j] == i]
         if not pairs:
             return None
         left = np.stack([ours.values[i] for i, _ in pairs])
@@ -99,6 +109,7 @@ class Gap:
             ours=ours.name,
             base=base.name,
             stamps_ns=tuple(ours.stamps_ns[i] for i, _ in pairs),
+            times_ns=tuple(ours.times_ns[i] for i, _ in pairs),
             difference=left - right,
             flips=(left[:, 6] > 0.5) != (right[:, 6] > 0.5),
             equal=np.array([
@@ -135,6 +146,19 @@ class Gap:
                     f"{axis}={most:g})"
                 )
         return told
+
+
+def _nearest(ours: Track, base: Track) -> dict[int, int]:
+    """For each step of ours, by place, that of base on an image of the same stamp which is nearest
+    in time of recording."""
+    places: dict[int, list[int]] = {}
+    for place, stamp in enumerate(base.stamps_ns):
+        places.setdefault(stamp, []).append(place)
+    return {
+        i: min(places[stamp], key=lambda j: abs(base.times_ns[j] - time_ns))
+        for i, (stamp, time_ns) in enumerate(zip(ours.stamps_ns, ours.times_ns, strict=True))
+        if stamp in places
+    }
 
 
 def severity(ours: StepResult, base: StepResult, gripper: str) -> float:

@@ -22,6 +22,25 @@ ACTION = f"{PACKAGE}/msg/VlaAction"
 SELECTION = f"{PACKAGE}/msg/TokenSelection"
 STATUS = f"{PACKAGE}/msg/InferenceStatus"
 EPISODE = f"{PACKAGE}/msg/EpisodeResult"
+JOINT_STATE, POSE = "sensor_msgs/msg/JointState", "geometry_msgs/msg/PoseStamped"
+TF_MESSAGE = "tf2_msgs/msg/TFMessage"
+
+_STAMP = ("header.stamp.sec", "header.stamp.nanosec")
+_HEADER = (*_STAMP, "header.frame_id")
+_READ: Mapping[str, tuple[str, ...]] = {
+    RAW_IMAGE: (*_HEADER, "height", "width", "encoding", "step", "data"),
+    COMPRESSED_IMAGE: (*_HEADER, "format", "data"),
+    STRING: ("data",),
+    ACTION: ("observation_stamp.sec", "observation_stamp.nanosec", "step", "values", "token_ids",
+             "gripper_convention", "rotation_convention", "frame_convention", "control_period"),
+    JOINT_STATE: (*_STAMP, "name", "position"),
+    POSE: (*_HEADER, *(f"pose.position.{axis}" for axis in "xyz"),
+           *(f"pose.orientation.{axis}" for axis in "xyzw")),
+    TF_MESSAGE: (*(f"transforms.{name}" for name in (*_HEADER, "child_frame_id")),
+                 *(f"transforms.transform.translation.{axis}" for axis in "xyz"),
+                 *(f"transforms.transform.rotation.{axis}" for axis in "xyzw")),
+}
+"""The fields that are used, by type."""
 
 
 @functools.cache
@@ -39,7 +58,8 @@ def store_for(type_name: str, definition: str) -> Typestore:
     """A store that reads ``type_name`` as it was when it was recorded.
 
     definition: as the bag holds it, `.msg` texts one after the other, or "" where it holds none.
-    Raises BagError where the type is known to neither side, or its definition is not readable.
+    Raises BagError where the type is known to neither side, its definition is not readable, or
+    lacks a field that is used.
     """
     known = type_store()
     if not definition:
@@ -60,7 +80,26 @@ def store_for(type_name: str, definition: str) -> Typestore:
             f"the bag's definition of {type_name} is no valid .msg text: record again, or convert "
             "the bag with `ros2 bag convert`"
         ) from error
+    for field in _READ.get(type_name, ()):
+        if not _has(own, type_name, field):
+            raise BagError(
+                f"the bag's definition of {type_name} has no {field}, which is read here: record "
+                "again with the type as ROS 2 has it, or convert the bag with `ros2 bag convert`"
+            )
     return own
+
+
+def _has(store: Typestore, type_name: str, field: str) -> bool:
+    """field: names with points between; of an array those of its elements."""
+    for name in field.split("."):
+        fields = dict(store.fielddefs[type_name][1]) if type_name in store.fielddefs else {}
+        if name not in fields:
+            return False
+        kind: Any = fields[name]
+        if kind[0] in (Nodetype.ARRAY, Nodetype.SEQUENCE):
+            kind = kind[1][0]  # of its elements
+        type_name = str(kind[1]) if kind[0] == Nodetype.NAME else ""
+    return True
 
 
 def stamp_ns(stamp: Any) -> int:
