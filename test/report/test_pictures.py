@@ -88,6 +88,16 @@ def test_no_time_is_shown_where_none_was_measured() -> None:
     assert not (camera[520:600] > 200).any(), "no words under it"
 
 
+def test_a_reason_of_a_single_token_is_drawn_too() -> None:
+    shown = synthetic.run(3).shown[0]
+    reasons = np.full(256, bits.REUSED, np.uint8)
+    reasons[:3] = bits.AGE, bits.STALE, bits.TOP_UP
+    one = dataclasses.replace(shown.steps[0].record, reasons=reasons, fresh=3, reused=253)
+    steps = (dataclasses.replace(shown.steps[0], record=one), *shown.steps[1:])
+    picture = next(canvas.overlay_frames([dataclasses.replace(shown, steps=steps)]))
+    assert picture.shape == (canvas.HEIGHT, canvas.WIDTH, 3)
+
+
 def test_the_clip_of_the_readme_plays_and_is_small() -> None:
     path = Path(__file__).parents[2] / "docs" / "figures" / "episode.gif"
     assert path.stat().st_size < 2e6

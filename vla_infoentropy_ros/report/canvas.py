@@ -132,9 +132,10 @@ def _history(
         for kind, count in enumerate(category_counts(reasons)):
             if kind != REUSED_INDEX and count:
                 rise = height * count / max(tokens, reasons.size)
-                draw.rectangle((left + index * pitch, base - rise, right, base - 1),
+                upper = base - rise
+                draw.rectangle((left + index * pitch, upper, right, max(upper, base - 1)),
                                fill=CATEGORIES[kind].colour)
-                base -= rise
+                base = upper
 
 
 def _legend(draw: ImageDraw.ImageDraw, present: Sequence[int]) -> None:
