@@ -19,7 +19,14 @@ from vla_infoentropy_ros.arms.trajectory import Point
 from vla_infoentropy_ros.control.conventions import matrix_quaternion
 from vla_infoentropy_ros.control.resampling import Command, zero
 from vla_infoentropy_ros.control.settings import CommandSettings
-from vla_infoentropy_ros.driving.aims import JointAim, JointPositions, PoseAim, Target, Velocity
+from vla_infoentropy_ros.driving.aims import (
+    AIMS,
+    JointAim,
+    JointPositions,
+    PoseAim,
+    Target,
+    Velocity,
+)
 from vla_infoentropy_ros.driving.clock import SetClock
 from vla_infoentropy_ros.driving.robot_state import Pose, RobotState
 from vla_infoentropy_ros.driving.transforms import Transform
@@ -181,6 +188,45 @@ def test_a_pose_to_stop_at_is_where_the_hand_was_sent_if_it_was_not_heard_since(
         target = aim.target(zero(), begun_s + heard_s)
         assert target.pose.position[0] == pytest.approx(stops_m)
         clock.pass_s(0.03)
+
+
+def test_the_next_pose_goes_on_from_where_a_hand_was_sent_that_is_not_heard() -> None:
+    settings, clock = CommandSettings(output="pose"), SetClock(10 * SECOND)
+    state = RobotState(clock, settings)
+    aim = PoseAim(state)
+    aim.set_frame("base", settings)
+    state.hear_pose(Pose(np.zeros(3), (1.0, 0.0, 0.0, 0.0)), "base_link", clock.now_ns())
+    command = Command(np.array([0.4, 0.0, 0.0, 0.0, 0.0, 0.0]), 1.0, 0.2)
+    clock.pass_s(0.01)
+    for sent_m in (0.08, 0.16):
+        assert aim.plan(command, settings, clock.steady_s()) is None
+        assert aim.target(command, clock.steady_s()).pose.position[0] == pytest.approx(sent_m)
+        clock.pass_s(0.2)
+
+
+@pytest.mark.parametrize("output", ["pose", "trajectory"])
+def test_goals_do_not_run_away_from_an_arm_that_is_held_up_and_seldom_heard(output) -> None:
+    """Heard ten times a second, 90 ms before each action: older than two turns of the timer."""
+    model, clock = ARMS["panda"], SetClock(10 * SECOND)
+    settings = CommandSettings(output=output, base_frame=model.base, tool_frame=model.tip)
+    state = RobotState(clock, settings)
+    state.hear_description(model.urdf)
+    aim = AIMS[output](state)
+    aim.set_frame("base", settings)
+    aim.prepare(settings)
+    held = np.array(model.ready)
+    turn, place = model.chain.forward(held)
+    command = Command(np.array([0.2, 0.0, 0.0, 0.0, 0.0, 0.0]), 1.0, 0.2)
+    for _ in range(5):
+        for age_s in (0.11, 0.09):
+            state.hear_joints(model.chain.names, held.tolist(), clock.now_ns())
+            state.hear_pose(Pose(place, matrix_quaternion(turn)), model.base, clock.now_ns())
+            clock.pass_s(age_s)
+        assert aim.plan(command, settings, clock.steady_s()) is None
+        target = aim.target(command, clock.steady_s())
+        reached = (target.pose.position if output == "pose"
+                   else model.chain.forward(target.positions)[1])
+        assert np.linalg.norm(reached - place) < 0.045
 
 
 def test_joints_that_cannot_follow_do_not_leave_the_workspace() -> None:

@@ -153,11 +153,11 @@ class PoseAim(TwistAim):
         here = self._state.pose(settings.pose_timeout_s)
         if isinstance(here, Fault):
             return here
+        self._heard_s = _HEARD_PERIODS / settings.rate_hz
         start = self._reckoned(now_s)
-        if start is None or not _near(start, here):
+        if start is None or not (self._unheard_since_begun(now_s) or _near(start, here)):
             start = here
         self._begun, self._rest = (start, command, now_s), None
-        self._heard_s = _HEARD_PERIODS / settings.rate_hz
         goal = self._moved(start, command.twist * command.period_s)
         if settings.limit_workspace:  # a hand that is outside already goes no further
             low = np.minimum(settings.workspace_low, here.position)
@@ -165,6 +165,12 @@ class PoseAim(TwistAim):
             goal = replace(goal, position=np.clip(goal.position, low, high))
         self._goal = goal
         return None
+
+    def _unheard_since_begun(self, now_s: float) -> bool:
+        """What is heard of the hand is older than the motion in progress. Reckoning on although it
+        was heard since would never see that an arm is held up."""
+        begun_s = now_s if self._begun is None else self._begun[2]
+        return self._state.pose_age_s > max(self._heard_s, now_s - begun_s)
 
     def _reckoned(self, now_s: float) -> Pose | None:
         if self._begun is None:
@@ -225,7 +231,8 @@ class JointAim(TwistAim):
         positions = self._state.joints(chain.names, settings.pose_timeout_s)
         if isinstance(positions, Fault):
             return positions
-        if self._goal.names == chain.names and self._rest is None and self._unheard():
+        under_way = self._goal.names == chain.names and self._rest is None
+        if under_way and self._unheard(now_s - self._due_s + self._goal.duration_s):
             positions = self._reckoned(now_s)
         motion = command.twist * command.period_s
         try:
@@ -255,8 +262,11 @@ class JointAim(TwistAim):
         self._rest = positions
         return JointPositions(self.frame_id, names, positions, _STOP_S)
 
-    def _unheard(self) -> bool:
-        return self._state.joints_age_s(self._goal.names) > _HEARD_PERIODS * self._least_s
+    def _unheard(self, begun_s: float = 0.0) -> bool:
+        """What is heard of the joints is older than a motion that began so long ago. Reckoning on
+        although they were heard since would never see that an arm is held up."""
+        longest_s = max(_HEARD_PERIODS * self._least_s, begun_s)
+        return self._state.joints_age_s(self._goal.names) > longest_s
 
     def _reckoned(self, now_s: float) -> NDArray[np.float64]:
         """Where the goal that was sent should have brought the joints by now."""
