@@ -26,7 +26,7 @@ from vla_infoentropy_ros.replay.types import stamp_ns
 
 
 def options(path: Path, **changes: Any) -> argparse.Namespace:
-    base: dict[str, Any] = {"recording": path, "episode": 0, "image_topic": [], "rate": 5.0,
+    base: dict[str, Any] = {"recording": path, "episode": None, "image_topic": [], "rate": None,
                             "instruction_topic": "", "state_source": "", "state_joints": ""}
     return argparse.Namespace(**base | changes)
 
@@ -55,6 +55,7 @@ def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("changes", "kinds"), [
     ({"episode": 5}, ("bag", "pictures")), ({"rate": float("nan")}, ("bag", "set")),
     ({"rate": 30.0}, ("bag", "set")),
+    ({"episode": 0}, ("bag", "pictures")), ({"rate": 5.0}, ("bag", "set")),
 ])
 def test_options_of_another_kind_of_recording_are_refused(
     tmp_path: Path, changes: dict[str, Any], kinds: tuple[str, ...]

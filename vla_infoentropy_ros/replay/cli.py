@@ -284,10 +284,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--instruction", default="", help="instead of the recorded instruction")
     parser.add_argument("--instruction-topic", default="", metavar="TOPIC",
                         help="std_msgs/String topic; default: the one called instruction")
-    parser.add_argument("--episode", type=int, default=EPISODE, metavar="N",
-                        help="of a LeRobot dataset (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=RATE_HZ, metavar="HZ",
-                        help="of a folder of pictures (default: %(default)s)")
+    parser.add_argument("--episode", type=int, metavar="N",
+                        help=f"of a LeRobot dataset (default: {EPISODE})")
+    parser.add_argument("--rate", type=float, metavar="HZ",
+                        help=f"of a folder of pictures (default: {RATE_HZ})")
     parser.add_argument("--start", type=float, metavar="S", help="s from the beginning")
     parser.add_argument("--end", type=float, metavar="S", help="s from the beginning")
     parser.add_argument("--every", type=int, default=1, metavar="N",

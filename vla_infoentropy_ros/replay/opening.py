@@ -12,7 +12,7 @@ from vla_infoentropy_ros.replay.picture_folder import PictureFolder, recorded_in
 from vla_infoentropy_ros.replay.recording import EE_POSE, JOINT_STATES, TF, TF_STATIC, Recording
 
 EPISODE, RATE_HZ = 0, 5.0
-"""What ``--episode`` and ``--rate`` are where they are not given."""
+"""What ``--episode`` and ``--rate`` are where they are None, which is: not given."""
 
 
 def open_recording(options: argparse.Namespace, pose_source: str = EE_POSE) -> Recording:
@@ -29,9 +29,10 @@ def open_recording(options: argparse.Namespace, pose_source: str = EE_POSE) -> R
             raise BagError("--state-source ee_pose: a LeRobot dataset holds its state as numbers "
                            "by name; give joint_states, and --state-joints in their order")
         return LeRobotEpisode(
-            path, options.episode, options.image_topic, bool(options.state_source)
+            path, EPISODE if options.episode is None else options.episode, options.image_topic,
+            bool(options.state_source)
         )
-    if options.episode != EPISODE:
+    if options.episode is not None:
         raise BagError(f"--episode {options.episode}: {path} is no LeRobot dataset, which alone "
                        "has episodes by number; leave it out, and choose by --start and --end")
     if path.is_dir() and recorded_in(path):
@@ -40,7 +41,7 @@ def open_recording(options: argparse.Namespace, pose_source: str = EE_POSE) -> R
                            "topics; give its --instruction")
         if options.state_source:
             raise BagError("--state-source: a folder of pictures holds no robot state")
-        return PictureFolder(path, options.rate)
+        return PictureFolder(path, RATE_HZ if options.rate is None else options.rate)
     _refuse_rate(options, "a bag has its own times")
     states = [options.state_source] * bool(options.state_source)
     if options.state_source == EE_POSE:
@@ -50,6 +51,6 @@ def open_recording(options: argparse.Namespace, pose_source: str = EE_POSE) -> R
 
 
 def _refuse_rate(options: argparse.Namespace, why: str) -> None:
-    if options.rate != RATE_HZ:
+    if options.rate is not None:
         raise BagError(f"--rate {options.rate:g}: {options.recording} is no folder of pictures, "
                        f"and {why}; leave it out")
