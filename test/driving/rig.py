@@ -37,6 +37,10 @@ class Arm(NoRobot):
         self._clock = clock
         self.sent: list[tuple[float, Target]] = []
         self.others: Crowd | None = None
+        self.alone = ""
+
+    def unheard(self) -> str:
+        return self.alone
 
     def send(self, target: Target, stamp_ns: int) -> None:
         self.sent.append((self._clock.steady_s(), target))

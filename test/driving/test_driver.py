@@ -146,6 +146,46 @@ def test_words_that_break_the_policy_are_rejected_and_the_arm_stands(bench):
     assert rig.arm.moving and not rig.heard.faults
 
 
+def test_the_arm_stands_where_an_instruction_cannot_be_read(bench):
+    rig = bench()
+    rig.drive()
+    rig.driver.rest("300,000 bytes")
+    assert rig.driver.detail() == "instruction rejected: 300,000 bytes" and not rig.arm.moving
+    rig.periods(1, look=True)
+    assert len(rig.heard.steps) == 1
+    rig.driver.instruction(WORDS)  # the same as before, and new all the same
+    rig.periods(1, look=True)
+    assert rig.arm.moving and rig.driver.detail() == ""
+
+
+def test_an_instruction_that_comes_after_one_that_cannot_be_read_is_followed():
+    """The worker takes up both between two steps."""
+    waiting = []
+
+    class Busy(Inline):
+        def call(self, act):
+            waiting.append(act)
+
+    rig = Bench(make_worker=Busy)
+    rig.driver.rest("300,000 bytes")
+    rig.driver.instruction("something else")
+    for act in waiting:
+        act()
+    assert rig.driver.runner.instruction == "something else" and not rig.driver.runner.rejected
+    rig.close()
+
+
+def test_that_nobody_takes_commands_is_told_while_the_arm_may_move(bench):
+    rig = bench()
+    rig.arm.alone = "nobody listens to /twist_command"
+    assert "nobody" not in rig.driver.detail()
+    assert rig.driver.enable(True) == (
+        True, "enabled: the robot will move; nobody listens to /twist_command")
+    rig.look()
+    assert rig.driver.detail() == "nobody listens to /twist_command"
+    assert "nobody" not in rig.driver.enable(False)[1]
+
+
 def test_options_that_the_policy_has_no_use_for_are_refused_before_they_are_tried(bench):
     rig = bench()
     wanted = PolicyNodeSettings.from_values(rig.driver.settings.values() | {

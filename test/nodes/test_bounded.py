@@ -13,7 +13,7 @@ from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomic
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 
-from test.nodes.harness import HELD, driven, logged, until
+from test.nodes.harness import HELD, WORDS, driven, logged, until
 from vla_infoentropy_ros.nodes import bounded
 from vla_infoentropy_ros.nodes.qos import NEWEST
 
@@ -109,10 +109,14 @@ def test_bytes_that_are_no_message_and_transitions_that_are_none_end_nothing():
         robot.drive()
         hand = robot.create_publisher(PoseStamped, "ee_pose", NEWEST)
         until(hand.get_subscription_count, "no one takes ee_pose")
-        for publisher, told in ((robot.mouth, "std_msgs/msg/String"),
-                                (hand, "geometry_msgs/msg/PoseStamped")):
-            with robot.streaming(lambda to=publisher: to.publish(GARBAGE)):
-                reads("dropped: ", f"are no {told}")
+        with robot.streaming(lambda: hand.publish(GARBAGE)):
+            reads("dropped: ", "are no geometry_msgs/msg/PoseStamped")
+        assert robot.moving
+        with robot.streaming(lambda: robot.mouth.publish(GARBAGE)):
+            reads("dropped: ", "are no std_msgs/msg/String")
+        robot.ends_in_zero()  # whatever it says, it is not the instruction before
+        robot.say(WORDS)
+        until(lambda: robot.status.instruction == WORDS, "not instructed again")
         change = robot.create_client(ChangeState, "policy_node/change_state")
         configure = Transition(id=Transition.TRANSITION_CONFIGURE)
         assert not robot.call(change, ChangeState.Request(transition=configure)).success

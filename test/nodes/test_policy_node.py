@@ -193,7 +193,7 @@ def test_the_stream_of_velocities_keeps_to_the_acceleration_limit():
         assert len(changes) >= np.linalg.norm(wanted) / (0.3 / 30.0)
 
 
-@pytest.mark.parametrize("text", ["", "   ", "123"])
+@pytest.mark.parametrize("text", ["", "   ", "123", "red " * 75_000])
 def test_an_instruction_that_cannot_be_followed_stops(text):
     with driven(command__hold_periods=10.0) as (robot, node, _):
         robot.drive()

@@ -417,13 +417,17 @@ class Commander:
         with self.lock:
             if on and (fault := self._crowd_fault() or self._sink.fault()):
                 return False, f"refused: {fault.reason}"
-            answer = self.interlock.enable(on)
+            done, told = self.interlock.enable(on)
             if on:
                 self._chunks.clear()  # decided while it could not move
                 self.watchdog.forgive()
             else:
                 self.stop()
-            return answer
+            return done, "; ".join(filter(None, (told, self.unheard())))
+
+    def unheard(self) -> str:
+        """That it may move, and nobody would take its commands, one sentence; else ""."""
+        return self._sink.unheard() if self.interlock.may_move else ""
 
     def clear_fault(self) -> str:
         """The operator has seen it; what is needed next."""

@@ -254,17 +254,18 @@ class Driver:
             self.runner.set_instruction(text)
         self.reset()
 
-    def rest(self) -> None:
-        """Stop, and do nothing until there is an instruction again."""
-        self.finish()  # first: an image after the stop would else be acted on once more
+    def rest(self, rejected: str = "") -> None:
+        """Stop, and do nothing until there is an instruction again. rejected: why the newest, which
+        cannot even be read, is not followed."""
+        self.finish(rejected)  # first: an image after the stop would else be acted on once more
         self.commander.stop()
 
-    def finish(self) -> None:
+    def finish(self, rejected: str = "") -> None:
         """No more steps until there is an instruction again; the last command is carried out."""
         self._wanted = ""
         self.commander.drop_chunk()
         if self.runner is not None:
-            self.runner.rest()
+            self.runner.rest(rejected)
 
     def reset(self, reason: str = "new_episode") -> None:
         """Zero command; a new episode begins with the next image."""
@@ -332,7 +333,7 @@ class Driver:
                 return "waits for an instruction on the topic instruction"
             belated = self.commander.belated if self._lately(self.commander.belated_s) else ""
             return belated or WAITS_FOR_IMAGE
-        return self.commander.interlock.why_not()
+        return self.commander.interlock.why_not() or self.commander.unheard()
 
     @property
     def camera_overdue(self) -> bool:

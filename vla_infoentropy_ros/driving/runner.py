@@ -116,10 +116,12 @@ class PolicyRunner:
         self._told = text
         self._request(lambda session: self._instruct(session, text))
 
-    def rest(self) -> None:
-        """Take no more steps until there is another instruction, or the same one again."""
-        self.instruction = self.rejected = self._told = ""
-        self._request(self._rest)
+    def rest(self, rejected: str = "") -> None:
+        """Take no more steps until there is another instruction, or the same one again. rejected:
+        why the newest is not followed."""
+        self.instruction = self._told = ""
+        self.rejected = told = printable(rejected, MESSAGE)
+        self._request(lambda session: self._rest(session, told))
 
     def reset(self, reason: str) -> None:
         """Begin a new episode with the next frame."""
@@ -173,9 +175,9 @@ class PolicyRunner:
             return
         self.instruction = session.instruction
 
-    def _rest(self, session: Session) -> None:
+    def _rest(self, session: Session, rejected: str) -> None:
         # Once more: an instruction that waited for the step in progress has set it since.
-        self.instruction = self.rejected = ""
+        self.instruction, self.rejected = "", "" if self._told else rejected
         session.reset("new_episode")
 
     def _step(self, frame: Frame) -> None:

@@ -41,6 +41,10 @@ class CommandSink(Protocol):
         """Who else commands the same robot."""
         ...
 
+    def unheard(self) -> str:
+        """That nobody takes what is sent to the arm, and the remedy, one sentence; else ""."""
+        ...
+
     def flush(self) -> None:
         """Wait until what was sent has arrived, for a sender that is about to go."""
         ...
@@ -55,6 +59,9 @@ class NoRobot:
     def grip(self, opening: float, settings: CommandSettings) -> None: ...
     def forget_grip(self) -> None: ...
     def flush(self) -> None: ...
+
+    def unheard(self) -> str:
+        return ""
 
     def fault(self) -> Fault | None:
         return None

@@ -32,10 +32,10 @@ class ForeignError(UserError, ValueError):
 
 def subscribe(
     node: Any, kind: Any, topic: str, callback: Callable[[Any], None], qos: Any,
-    *, budget: str = "message_bytes", **options: Any,
+    *, budget: str = "message_bytes", dropped: Callable[[str], None] | None = None, **options: Any,
 ) -> Any:
     """As ``node.create_subscription``; a message beyond ``budget``, or that is none of its type,
-    is dropped with a word."""
+    is dropped with a word. dropped: told why."""
 
     def receive(data: bytes) -> None:
         try:
@@ -43,6 +43,8 @@ def subscribe(
             message = _unpacked(data, kind, topic)
         except (BudgetError, ForeignError) as error:
             node.get_logger().error(f"dropped: {error}", throttle_duration_sec=2.0)
+            if dropped is not None:
+                dropped(str(error))
             return
         callback(message)
 

@@ -125,6 +125,8 @@ class Diagnostics:
             text = "dry run" if status.dry_run else "not enabled"
         elif status.deadline_misses:
             level, text = _WARN, f"{status.deadline_misses} deadline misses"
+        if unheard := commander.unheard():
+            level, text = _WARN, unheard
         if not status.fault and (slow := commander.slow()):
             level, text = _WARN, f"{text}; {slow}"
         return self._status(

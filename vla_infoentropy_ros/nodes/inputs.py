@@ -27,7 +27,8 @@ from vla_infoentropy_ros.nodes.unheard import Unheard
 
 
 class Inputs:
-    """Subscriptions of the node. ``on_instruction`` is told what the topic says."""
+    """Subscriptions of the node. ``on_instruction`` is told what the topic says,
+    ``on_no_instruction`` why what came there cannot be read."""
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class Inputs:
         driver: Driver,
         sources: TopicSources,
         on_instruction: Callable[[str], None],
+        on_no_instruction: Callable[[str], None],
     ) -> None:
         self._node, self._driver, self._sources = node, driver, sources
         self._opened: dict[str, Any] = {}
@@ -46,7 +48,8 @@ class Inputs:
             incompatible_qos=lambda event: self._instruction_incompatible()
         )
         self._told = self._listen(
-            "instruction", String, self._instruction, LATCHED, event_callbacks=told
+            "instruction", String, self._instruction, LATCHED, dropped=on_no_instruction,
+            event_callbacks=told,
         )
 
     def look(self) -> None:

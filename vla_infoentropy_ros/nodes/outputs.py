@@ -75,6 +75,14 @@ class CommandPublishers:
             and gripper.listeners()
         )
 
+    def unheard(self) -> str:
+        """Where the arm's topic has no subscriber."""
+        arm = self._arm
+        if arm is None or arm.get_subscription_count():
+            return ""
+        return (f"nobody listens to {arm.topic_name}: start the arm's controller, or remap the "
+                "topic to the one that it listens to")
+
     def rivals(self) -> Crowd | None:
         """Who publishes on the command topic, where that is not this node alone."""
         arm = self._arm

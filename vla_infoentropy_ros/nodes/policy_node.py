@@ -69,7 +69,8 @@ class PolicyNode(LifecycleNode):
         )
         self.telemetry = Telemetry(self, self.driver)
         self.diagnostics = Diagnostics(self)
-        self.inputs = Inputs(self, self.driver, self.sources, self._on_instruction)
+        self.inputs = Inputs(self, self.driver, self.sources, self._on_instruction,
+                             self._on_no_instruction)
         self.add_on_set_parameters_callback(self._on_set)
         self._goals = Goals(self.driver)
         self._goal_server = GoalServer(self, self._goals)
@@ -206,6 +207,11 @@ class PolicyNode(LifecycleNode):
         if not self.driver.follows(text):  # a latched topic repeats itself
             self._goals.end(Reason.SUPERSEDED)
             self.driver.instruction(text)
+
+    def _on_no_instruction(self, reason: str) -> None:
+        # Whatever it says, it is not the instruction before.
+        self._goals.end(Reason.SUPERSEDED)
+        self.driver.rest(reason)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._goals.end(Reason.RESET)
