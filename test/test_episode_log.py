@@ -26,8 +26,29 @@ def test_a_line_that_was_cut_off_is_taken_off_before_the_next_is_added(tmp_path:
     log = tmp_path / "log.jsonl"
     log.write_bytes(b'{"seed": 1}\n{"seed": 2, "told": "\xc3')  # within a character
     assert episode_log.finished(log, seed_of) == [1]
+    assert b"\xc3" in log.read_bytes(), "another run may be writing it now"
     episode_log.add(log, {"seed": 2})
     assert episode_log.finished(log, seed_of) == [1, 2]
+
+
+def test_a_whole_line_without_its_end_counts(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"seed": 1}\n{"seed": 2}')
+    assert episode_log.finished(log, seed_of) == [1, 2]
+    episode_log.add(log, {"seed": 3})
+    assert episode_log.finished(log, seed_of) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("content", [
+    b"my only notes", b"[1] my only notes", b'{"seed": 1}\nno episode', b'{"seed": 1}\n{"a": 2}',
+    b"\x89MCAP0\r\n" + bytes(64),
+])
+def test_a_file_that_is_no_log_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "recording.mcap"
+    file.write_bytes(content)
+    with pytest.raises(episode_log.EpisodeLogError, match=r"recording\.mcap, line .*another log"):
+        episode_log.finished(file, seed_of)
+    assert file.read_bytes() == content
 
 
 @pytest.mark.parametrize("line", [b"[1, 2", b'{"steps": 1}', b"7", b"\xff\xfe"])

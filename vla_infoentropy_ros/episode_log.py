@@ -32,16 +32,17 @@ def finished(path: Path | None, of: Callable[[Any], Episode]) -> list[Episode]:
     """The episodes in ``path``, in the order in which they ended; none where there is no file.
 
     of: makes an episode of what a line holds, or raises KeyError, TypeError or ValueError. A last
-    line that was cut off is taken off, in the file too. Raises EpisodeLogError, OSError.
+    line that was cut off counts for nothing. Raises EpisodeLogError, OSError.
     """
     if path is None or not path.exists():
         return []
-    data = path.read_bytes()
-    end = data.rfind(b"\n") + 1
-    if end < len(data):
-        os.truncate(path, end)
+    # Whatever file was named, it is only read: it may be no log, or another run's, who adds to it.
+    lines = path.read_bytes().split(b"\n")
+    last = lines.pop()
+    if last and not (lines and _cut_off(last)):
+        lines.append(last)
     episodes = []
-    for number, line in enumerate(data[:end].splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
             episodes.append(of(json.loads(line)))
         except (KeyError, TypeError, ValueError) as error:
@@ -63,12 +64,27 @@ def of_policy(path: Path | None, of: Callable[[Any], Weighed], revision: str) ->
 
 
 def add(path: Path | None, episode: object) -> None:
-    """Append one that ended, its folders made where they are missing; None: to no log."""
+    """Append one that ended, its folders made where they are missing, to a file that `finished`
+    took for a log: a line that was cut off is taken off. None: to no log."""
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
+    there = path.read_bytes() if path.exists() else b""
+    last = there[there.rfind(b"\n") + 1:]
+    if last and _cut_off(last):
+        os.truncate(path, len(there) - len(last))
+        last = b""
     with path.open("a", encoding="utf-8") as log:
-        log.write(json.dumps(episode) + "\n")
+        log.write("\n" * bool(last) + json.dumps(episode) + "\n")
+
+
+def _cut_off(line: bytes) -> bool:
+    """Whether it may be the beginning of an episode's line, and no whole one."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return line.startswith((b"{", b"["))
+    return False
 
 
 def hold(path: Path, shared: Mapping[str, str]) -> None:

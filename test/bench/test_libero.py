@@ -47,7 +47,7 @@ lines = out.read_text().splitlines() if out.exists() else []
 done = [json.loads(line)["initial_state"] for line in lines]
 first = int(value("--first"))
 if "--films" in arguments:
-    Path(value("--films"), out.stem + ".gif").write_bytes(b"GIF of %d" % first)
+    Path(value("--films"), out.stem + "-%d.gif" % first).write_bytes(b"GIF")
 for index in range(first, first + int(value("--episodes"))):
     if index in done:
         continue
@@ -213,7 +213,7 @@ def test_a_run_begins_at_the_initial_state_that_is_asked_for_and_films_it(
     file = options.out / "dense" / "libero_object-0.jsonl"
     played = [json.loads(line)["initial_state"] for line in file.read_text().splitlines()]
     assert played == [10, 11, 12]
-    assert file.with_suffix(".gif").read_bytes() == b"GIF of 10"
+    assert file.with_name("libero_object-0-10.gif").exists()
     assert run(options, "--rows", "dense", "--first", "48") == 1
     assert "error: --first 48: must lie in 0 .. 47" in capsys.readouterr().err
 
@@ -303,6 +303,28 @@ def test_episodes_that_do_not_say_whose_they_are_are_told(
         capsys.readouterr().err)
 
 
+def test_a_row_goes_on_by_the_settings_of_its_episodes_alone(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "attention_drift 48"
+    assert run(options, "--rows", name) == 0 and "note" not in capsys.readouterr().err
+    played = options.out / "attention_drift-48" / "libero_object-0.jsonl"
+    there = played.read_bytes()
+    was = libero.ROWS[name]
+    changed = replace(was, row=replace(was.row, settings=was.row.settings | {"alpha": 0.25}))
+    monkeypatch.setitem(libero.ROWS, name, changed)
+    for words in ([], ["--table-only"]):
+        assert run(options, "--rows", name, "--first", "3", *words) == 1
+        assert "attention_drift-48 holds episodes of selection.alpha '0.5', this is '0.25'" in (
+            capsys.readouterr().err)
+    assert played.read_bytes() == there
+    played.with_name("row.json").unlink()
+    assert run(options, "--rows", name, "--table-only") == 0
+    assert run(options, "--rows", name) == 0
+    assert "do not say by which settings they were played; they are taken for those of " in (
+        capsys.readouterr().err)
+
+
 @pytest.fixture
 def cluster() -> Iterator[str]:
     """Two workers in this process, whose servers are those of `options`."""
@@ -335,7 +357,7 @@ def test_a_cluster_gives_the_table_of_one_machine(
     assert len(options.rows) == 12 and set(options.rows[:3]) == {"dense"}
     assert options.rows[:8].count("random 64") >= 3
     assert set(options.revisions) == {"sha256-m"} == {there["options"]["revision"]}
-    assert (options.out / "dense" / "libero_object-1.gif").read_bytes() == b"GIF of 0"
+    assert (options.out / "dense" / "libero_object-1-0.gif").exists()
 
 
 def test_what_dies_twice_on_a_cluster_is_named_and_loses_nothing(
@@ -376,11 +398,11 @@ def test_rows_are_paired_by_initial_state() -> None:
 def test_the_page_shows_counts_by_row_and_task_and_the_films(
     options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    film = options.out / "dense" / "libero_object-0.gif"
+    film = options.out / "dense" / "libero_object-0-0.gif"
     film.parent.mkdir(parents=True)
     film.write_bytes(b"GIF")
     assert run(options, "--rows", "dense", "attention_drift 48") == 0
     page = (options.out / "report.html").read_text()
     assert page.count("4 of 6") == 2 and page.count("2/3") == 4
-    assert "0 / 0 of 6" in page and 'src="dense/libero_object-0.gif"' in page
+    assert "0 / 0 of 6" in page and 'src="dense/libero_object-0-0.gif"' in page
     assert f"report: {options.out / 'report.html'}" in capsys.readouterr().out

@@ -178,14 +178,19 @@ def test_a_refusal_says_what_the_server_said(make: Make) -> None:  # noqa: F811
         client.act({"agentview": np.zeros((16, 16, 3), np.uint8)}, " ")
 
 
-def test_the_first_episode_of_each_task_is_filmed_and_stays(url: str, tmp_path: Path) -> None:
+def test_the_first_episode_of_each_task_is_filmed_and_every_film_stays(
+    url: str, tmp_path: Path
+) -> None:
     out, films = tmp_path / "out.jsonl", tmp_path
     list(playing.play(out, url, ["libero_object"], [0, 3], range(1), films=films))
     filmed = [path for path in films.iterdir() if path.suffix in (".mp4", ".gif")]
-    assert sorted(path.stem for path in filmed) == ["libero_object-0", "libero_object-3"]
+    assert sorted(path.stem for path in filmed) == ["libero_object-0-0", "libero_object-3-0"]
     for path in filmed:
         path.write_bytes(b"the first")
     list(playing.play(out, url, ["libero_object"], [0, 3], range(2), films=films))
+    list(playing.play(out, url, ["libero_object"], [0], range(10, 11), films=films))
+    assert {path.stem for path in films.iterdir()} == {
+        "out", "libero_object-0-0", "libero_object-3-0", "libero_object-0-10"}
     assert all(path.read_bytes() == b"the first" for path in filmed)
 
 

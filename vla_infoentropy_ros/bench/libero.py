@@ -58,10 +58,12 @@ def main(argv: Sequence[str]) -> int:
     if options.servers is None:
         options.servers = 1 if options.device.startswith("cuda") else options.workers
     _check_numbers(options)
+    machine = hardware()
     playing = not options.table_only
     if playing and not options.scheduler:
         _check_simulator(options.simulator)
     shared = _shared(options)
+    _hold_rows(rows, options)
     if playing and options.scheduler:
         options.revision = options.revision or pin_of(shared["policy"])
         _play_elsewhere(rows, options)
@@ -75,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     show(table)
     record = {"command": "python -m vla_infoentropy_ros bench libero",
               "options": {name: str(value) for name, value in vars(options).items()},
-              "of": shared, "hardware": hardware(), "versions": versions(),
+              "of": shared, "hardware": machine, "versions": versions(),
               "rows": {name: asdict(row_of(name)) | figures for name, figures in table.items()}}
     (options.out / "table.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     films = {name: _films(options.out, name) for name in rows}
@@ -101,6 +103,20 @@ def _shared(options: argparse.Namespace) -> dict[str, str]:
               "loading": " ".join(_flags(replace(load, revision="")))}
     episode_log.hold(file, shared)
     return shared
+
+
+def _hold_rows(rows: Sequence[str], options: argparse.Namespace) -> None:
+    """A row's folder says what the row is in full, since what a name stands for, or a default, is
+    another in another version. Raises UserError where its episodes are of something else."""
+    for name in rows:
+        file = _file(options.out, name, "x", 0).with_name("row.json")
+        if not file.exists():
+            if options.table_only:
+                continue
+            if any(file.parent.glob("*.jsonl")):
+                print(f"note: the episodes in {file.parent} do not say by which settings they "
+                      f"were played; they are taken for those of {name!r}", file=sys.stderr)
+        episode_log.hold(file, row_of(name).in_full())
 
 
 def _flags(load: LoadOptions) -> list[str]:
@@ -257,8 +273,8 @@ def _play_elsewhere(rows: Sequence[str], options: argparse.Namespace) -> None:
     for at, (each, left) in enumerate(played, start=1):
         file = _file(options.out, each.row, *each.job)
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("ab") as lines:
-            lines.write(left.pop(file.name))
+        for line in left.pop(file.name).splitlines():
+            episode_log.add(file, json.loads(line))
         for film, content in left.items():
             (file.parent / film).write_bytes(content)
         print(f"{_named(each.row, each.job, each.initial_state)}: {at} of {len(jobs)}", flush=True)

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 from vla_infoentropy_ros.bench.episodes import ROWS as TABLETOP_ROWS
 from vla_infoentropy_ros.bench.episodes import Row
+from vla_infoentropy_ros.selection.settings import SelectionSettings
 from vla_infoentropy_ros.variants import Variant
 
 _NAMES = (
@@ -28,6 +29,13 @@ class Played:
         """The arguments of ``serve``."""
         sets = [f"--set=selection.{name}={value}" for name, value in self.row.settings.items()]
         return ["--selector", self.row.variant, "--schedule", self.row.schedule, *sets]
+
+    def in_full(self) -> dict[str, str]:
+        """All that decides what is played, defaults of this version included."""
+        settings = asdict(replace(SelectionSettings(), **self.row.settings))
+        return {"variant": self.row.variant, "schedule": self.row.schedule,
+                "control": self.control,
+                **{f"selection.{name}": str(value) for name, value in settings.items()}}
 
 
 # As published: what config/paper_*.yaml sets, where it is not the default.

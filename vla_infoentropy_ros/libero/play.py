@@ -142,7 +142,7 @@ def play(path: Path, url: str, suites: Sequence[str], tasks: Sequence[int], epis
                     film: list[Picture] | None = [] if films and index == episodes.start else None
                     outcome = episode(world, index, control, client, film)
                     if films and film:
-                        write_video(film, films / f"{suite}-{task}", FILM_RATE)
+                        write_video(film, films / f"{suite}-{task}-{index}", FILM_RATE)
                     episode_log.add(path, asdict(outcome))
                     yield outcome
 
