@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vla_infoentropy_ros.demo import main
-from vla_infoentropy_ros.demo.folder import MADE, MARK, FolderError, claim_folder
+from vla_infoentropy_ros.demo.folder import MADE, MARK, FolderError, claim_folder, empty_folder
 from vla_infoentropy_ros.replay.bag_reader import BagError
 
 
@@ -52,7 +52,11 @@ def test_results_of_an_earlier_run_go_and_nothing_else(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(other) if name == "report.html" else (tmp_path / name).touch()
     (tmp_path / "bag").mkdir()
     (tmp_path / "bag" / "metadata.yaml").touch()
+    there = _names(tmp_path)
     claim_folder(tmp_path)
+    assert main(["--out", str(tmp_path), "--domain", "999"]) == 1, "no graph: nothing begins"
+    assert _names(tmp_path) == there
+    empty_folder(tmp_path)
     assert _names(tmp_path) == {MARK, "mine.txt"} and other.read_text() == "mine"
     (tmp_path / "bag").mkdir()
     (tmp_path / "bag" / "notes.txt").touch()

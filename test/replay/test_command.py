@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from rosbags.rosbag2 import Reader
@@ -24,6 +25,7 @@ from test.replay.making import (
 )
 from test.tiny_policy import TinyPolicy
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
+from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.replay import cli, stepping
 from vla_infoentropy_ros.replay.bag_reader import Bag
 from vla_infoentropy_ros.replay.bag_recording import BagRecording
@@ -215,6 +217,44 @@ def test_less_than_announced_is_an_error_with_results(
     assert json.loads((tmp_path / "f.json").read_text())["images"]["used"] == 3
 
 
+def test_figures_without_anything_to_compare_with_are_shown_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "f.json"
+    assert cli.main([WS, "--tolerance", "dx=0.1", "--json", str(file), *TINY]) == 1
+    told = capsys.readouterr()
+    assert "nothing to compare with: give --compare dense" in told.err and "images from" in told.out
+    assert file.exists()
+
+
+def test_what_was_rejected_is_an_error_with_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((16, 16, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "2.png"), np.zeros((16, 16, 3), np.uint8))
+    (tmp_path / "3.png").write_bytes((tmp_path / "2.png").read_bytes()[:40])
+    assert cli.main([str(tmp_path), *TINY]) == 1
+    told = capsys.readouterr()
+    assert "2 of 3 images" in told.out
+    assert told.err.endswith("error: messages were rejected: see the notes\n")
+
+
+def test_a_replay_that_cannot_begin_takes_no_results_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_policy(_: Any) -> TinyPolicy:
+        raise SettingError("model='my_robt': no such folder")
+
+    out = tmp_path / "out"
+    arguments = [WS, "--out", str(out), *TINY]
+    assert cli.main(arguments) == 0
+    before = fingerprint(out)
+    with monkeypatch.context() as patched:
+        patched.setattr(cli, "load_asked", no_policy)
+        assert cli.main(arguments) == 1
+    assert "my_robt" in capsys.readouterr().err and fingerprint(out) == before
+
+
 def test_folders_that_are_not_ours_are_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -287,7 +327,6 @@ def test_a_link_in_the_place_of_the_bag_is_not_followed(
         ([WS, "--selector", "dense", "--compare", "dense", *TINY], "--compare dense is replayed"),
         ([WS, "--episode", "5", *TINY], "--episode 5: "),
         ([WS, "--rate", "nan", *TINY], "--rate nan: "),
-        ([WS, "--tolerance", "dx=0.1", *TINY], "nothing to compare with"),
         ([WS, "--tolerance", "dw=0.1", *TINY], "NAME is one of"),
         ([str(DATA / "bags/piper_arm_one_frame.mcap"), "--image-topic", "/camera/cam_top/image"],
          "came while no instruction was in force"),

@@ -301,7 +301,7 @@ def test_a_state_is_read_from_tf_as_in_the_node(
     settings = PolicyNodeSettings.from_values(
         {"command.pose_source": "tf", "state.source": "ee_pose"})
     asked = argparse.Namespace(recording=path, image_topic=[], instruction_topic="",
-                               episode=0, rate=5.0, state_source="ee_pose", state_joints="")
+                               episode=None, rate=None, state_source="ee_pose", state_joints="")
     with (closing(open_recording(asked, settings.command.pose_source)) as recording,
           closing(Replay(load("with_state:6", LoadOptions()), {"dense": Variant("dense")}, settings,
                          "red")) as replay):

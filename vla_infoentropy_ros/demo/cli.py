@@ -12,8 +12,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from vla_infoentropy_ros.argument_types import count, seed
 from vla_infoentropy_ros.demo.domain import DomainClaim, DomainError
-from vla_infoentropy_ros.demo.folder import FolderError, claim_folder
+from vla_infoentropy_ros.demo.folder import FolderError, claim_folder, empty_folder
 from vla_infoentropy_ros.demo.launching import (
     NAMESPACE,
     Launch,
@@ -44,7 +45,6 @@ _READ_BY: Mapping[str, tuple[str, ...]] = {
     "random": ("fresh_tokens", "seed"),
     "stale": (),
 }
-_MOST_EPISODES = 10_000
 
 
 class UsageError(UserError, ValueError):
@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace, selectors: Sequence[str]) -> int:
         command = launch_command(arguments)
         environment = {"ROS_DOMAIN_ID": str(claim.domain), **_spin_briefly()}
         with Launch(command, options.out / "nodes.log", environment) as launch:
-            measured, facts = _measure(claim.domain, launch, selectors, seeds)
+            measured, facts = _measure(claim.domain, launch, selectors, seeds, options.out)
     run = RunRecord(
         middleware="rclpy",
         selectors=tuple(selectors),
@@ -116,9 +116,9 @@ def _spin_briefly() -> dict[str, str]:
 
 
 def _measure(
-    domain: int, launch: Launch, selectors: Sequence[str], seeds: Sequence[int]
+    domain: int, launch: Launch, selectors: Sequence[str], seeds: Sequence[int], out: Path
 ) -> tuple[Any, dict[str, Any]]:
-    """The part that needs rclpy."""
+    """The part that needs rclpy; out: loses an earlier run's results as soon as all stands."""
     from vla_infoentropy_ros.demo.measuring import measure
     from vla_infoentropy_ros.nodes.clients.episode_client import EpisodeClient, GraphError
     from vla_infoentropy_ros.selection.settings import SelectionSettings
@@ -135,6 +135,7 @@ def _measure(
                 "norm_key": client.status.norm_key,
                 "decode": client.status.decode,
             }
+            empty_folder(out)
             return measure(client, selectors, seeds), {"settings": settings, "policy": policy}
     except GraphError as error:
         launch.check()  # a dead node is the better explanation
@@ -184,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="episodes per selector (default: %(default)s)")
     parser.add_argument("--selectors", default=",".join(DEFAULT_SELECTORS), metavar="A,B,...",
                         help="which to compare (default: %(default)s)")
-    parser.add_argument("--seed", type=_seed, default=FIRST_SEED, metavar="N",
+    parser.add_argument("--seed", type=seed, default=FIRST_SEED, metavar="N",
                         help="first scene; from %(default)s on never seen in training")
     parser.add_argument("--model", default="embedded",
                         help="embedded, a folder with weights from `make train`, or "
@@ -194,22 +195,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--domain", type=int, default=None, metavar="ID",
                         help="ROS_DOMAIN_ID to use (default: a free one)")
     return parser
-
-
-def count(text: str) -> int:
-    """An argument that is a number of episodes."""
-    return _within(text, 1, _MOST_EPISODES)
-
-
-def _seed(text: str) -> int:
-    return _within(text, 0, 2**62)
-
-
-def _within(text: str, low: int, high: int) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
-    if not low <= value <= high:
-        raise argparse.ArgumentTypeError(f"{value} is outside {low} .. {high}")
-    return value

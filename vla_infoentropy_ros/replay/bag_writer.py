@@ -112,13 +112,19 @@ def write_bag(
 
 def remove_bag(path: Path) -> None:
     """Remove an earlier bag if there is one; raises BagError for anything that is no bag."""
+    check_bag(path)
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def check_bag(path: Path) -> None:
+    """Raise BagError where something stands there that is no bag."""
     if not path.exists() and not path.is_symlink():
         return
     real = path.is_dir() and not path.is_symlink()
     names = {entry.name for entry in path.iterdir()} if real else {""}
     if not all(n == "metadata.yaml" or n.endswith((".mcap", ".db3")) for n in names):
         raise BagError(f"{path} exists and is no bag: move it away or name another place")
-    shutil.rmtree(path)
 
 
 def _qos(latched: bool) -> Qos:

@@ -38,6 +38,7 @@ from vla_infoentropy_ros.replay.output import (
     ReplayBag,
     check_place,
     claim,
+    empty,
     write_figures,
     write_page,
 )
@@ -109,6 +110,7 @@ def replay(options: argparse.Namespace) -> Outcome:
         results = Results(list(variants), policy)
         sink = None
         if options.out:
+            empty(options.out)
             sink = stack.enter_context(
                 ReplayBag(options.out / BAG, policy, variants, settings)
             )
@@ -137,10 +139,12 @@ def replay(options: argparse.Namespace) -> Outcome:
         write_page(options.out, results.record(summary, gaps, [*lost, *notes]))
     if options.json:
         write_figures(options.json, summary)
-    if tolerance and not gaps:
-        raise SettingError("--tolerance compares, but there is nothing to compare with: give "
-                           "--compare dense")
     parts = [f"the recording was read in part: {each}" for each in lost]
+    if tolerance and not gaps:
+        parts.append("--tolerance compares, but there is nothing to compare with: give --compare "
+                     "dense")
+    if run.account.rejected:
+        parts.append("messages were rejected: see the notes")
     if run.account.failed:
         parts.append("the policy gave no action on some frames: see the notes")
     apart = [told for gap in gaps for told in gap.exceeding(tolerance)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of results: marked by whoever made them, and emptied of nothing but what it made."""
+"""Folders of results: marked by whoever made them, emptied of nothing but what they made."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vla_infoentropy_ros.foreign.text import UserError, shown
-from vla_infoentropy_ros.replay.bag_writer import remove_bag
+from vla_infoentropy_ros.replay.bag_writer import check_bag, remove_bag
 
 MARK = ".vla_infoentropy_"
 
@@ -16,13 +16,12 @@ class FolderError(UserError, ValueError):
     """A folder that is not ours to write to."""
 
 
-def claim_folder(folder: Path, maker: str, made: Sequence[str]) -> None:
-    """Make ``folder`` that of ``maker``, without results: after a failure none of an earlier run
-    may pass for those of this one.
+def claim_folder(folder: Path, maker: str) -> None:
+    """Make ``folder`` that of ``maker``, a word such as demo. What it holds stays until
+    `empty_folder`: a run that cannot begin takes nothing of an earlier one with it.
 
-    maker: a word, such as demo. made: files that it leaves; the folder ``bag`` besides. Raises
-    FolderError for a folder that holds anything and was not made by it, BagError where something
-    that is no bag stands in the bag's place, OSError where it cannot be written to.
+    Raises FolderError for a folder that holds anything and was not made by it, BagError where
+    something that is no bag stands in the bag's place, OSError where it cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / f"{MARK}{maker}"
@@ -35,6 +34,14 @@ def claim_folder(folder: Path, maker: str, made: Sequence[str]) -> None:
             )
         mark.write_text(f"The {maker} made this folder and replaces its results here when it runs "
                         "again.\n", encoding="utf-8")
+    check_bag(folder / "bag")
+
+
+def empty_folder(folder: Path, made: Sequence[str]) -> None:
+    """As a run begins: after a failure none of an earlier one's results may pass for its own.
+
+    made: files that runs leave; the folder ``bag`` besides. Raises BagError, OSError.
+    """
     remove_bag(folder / "bag")
     for name in made:
         (folder / name).unlink(missing_ok=True)  # of a symbolic link, the link

@@ -18,7 +18,7 @@ from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.telling import action_values, selection_values, step_values
 from vla_infoentropy_ros.replay.bag_writer import BagWriter, RawMessage
 from vla_infoentropy_ros.replay.errors import BagError
-from vla_infoentropy_ros.replay.folder import claim_folder
+from vla_infoentropy_ros.replay.folder import claim_folder, empty_folder
 from vla_infoentropy_ros.replay.stepping import Moment
 from vla_infoentropy_ros.replay.types import ACTION, COMPRESSED_IMAGE, SELECTION, STATUS, packed
 from vla_infoentropy_ros.report.replay_page import ReplayRecord, replay_page
@@ -39,7 +39,12 @@ def claim(folder: Path, recording: Path) -> None:
             or source.is_relative_to((folder / BAG).resolve())):
         raise BagError(f"--out {folder} is where the recording {recording} lies: name another "
                        "folder, for its bag and files are replaced")
-    claim_folder(folder, "replay", (FIGURES, PAGE))
+    claim_folder(folder, "replay")
+
+
+def empty(folder: Path) -> None:
+    """Without an earlier replay's results; raises as `folder.empty_folder`."""
+    empty_folder(folder, (FIGURES, PAGE))
 
 
 def check_place(file: Path, recording: Path) -> None:
