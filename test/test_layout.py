@@ -19,9 +19,8 @@ ROS = re.compile(
 )
 # Each part may import those before it.
 ORDER = (
-    "foreign", "knobs", "plugins", "success_rates", "episode_log", "share", "ros_setup", "extras",
-    "record",
-    "interrupting",
+    "foreign", "knobs", "plugins", "success_rates", "episode_log", "share", "argument_types",
+    "ros_setup", "extras", "record", "interrupting",
     "video", "launch_runner", "sim", "libero", "control", "arms", "engine", "selection", "models",
     "session", "variants", "selftest", "cuttest", "report", "driving", "nodes", "start_node",
     "operate", "serve", "replay", "demo", "doctor", "bench", "training",

@@ -90,7 +90,7 @@ def _origin(name: str, record: Record) -> str:
         parts.append(f"version {version}")
     if where:
         parts.append(where.get("gpu") or f"{where['cores']} cores of {where['cpu']}")
-        parts.append(f"load at the start {where['load_1min_at_start']}")
+        parts.append(f"load of a minute {where['load_1min_at_start']}")
     return f"{', '.join(parts)}. All figures: [{name}](results/{name})."
 
 
@@ -100,9 +100,13 @@ _UNNAMED = {"demo.json": "demo", "transport.json": "bench transport"}
 def _steps(record: Record) -> str:
     variants = record["variants"]
     dense = variants["dense"]["p50_ms"]
-    return _markdown([("variant", "p50 ms", "p95 ms", "speed-up", "passes", "same actions")] + [
+    shares = {"same actions": "same_actions", "tokens as greedy": "tokens_as_greedy",
+              "plans as greedy": "plans_as_greedy"}
+    told = [title for title, key in shares.items() if any(key in of for of in variants.values())]
+    return _markdown([("variant", "p50 ms", "p95 ms", "speed-up", "passes", *told)] + [
         (f"`{name}`", f"{of['p50_ms']:.1f}", f"{of['p95_ms']:.1f}", f"{dense / of['p50_ms']:.2f}",
-         f"{of['passes']:.1f}", f"{of['same_actions']:.0%}" if "same_actions" in of else "")
+         f"{of['passes']:.1f}",
+         *(f"{of[shares[title]]:.1%}" if shares[title] in of else "" for title in told))
         for name, of in variants.items()])
 
 
@@ -197,7 +201,7 @@ def _abuse(record: Record) -> str:
 
 def _arms(record: Record) -> str:
     return _markdown([("arm", "variant", "success, 95 %", "steps, median")] + [
-        (arm, f"`{name}`", _success(of), f"{of['median_steps']:.0f}")
+        (arm, f"`{name}`", _success(of), _median(of['median_steps']))
         for arm, variants in record["arms"].items() for name, of in variants.items()])
 
 
@@ -217,7 +221,7 @@ def _flow(record: Record) -> str:
 
 def _gazebo(record: Record) -> str:
     episodes = _markdown([("variant", "success, 95 %", "steps, median", "simulated s, median")] + [
-        (f"`{name}`", _success(of), f"{of['median_steps']:.0f}", f"{of['median_s']:.1f}")
+        (f"`{name}`", _success(of), _median(of['median_steps']), _median(of['median_s']))
         for name, of in record["variants"].items()])
     stops = [(name, f"{of['stood_s']:.3f}", f"{of['way_m'] * 1e3:.1f}", of["fault"])
              for name, of in record.get("stops", {}).items() if "stood_s" in of]
@@ -288,6 +292,11 @@ _TABLES: dict[str, Callable[[Record], str]] = {
 
 def _load(root: Path, name: str) -> Any:
     return json.loads((root / _RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _median(value: float | None) -> str:
+    """None is that of no episode."""
+    return "" if value is None else f"{value:.1f}"
 
 
 def _success(row: Record) -> str:

@@ -7,11 +7,14 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from vla_infoentropy_ros.bench import MeasuringError
 from vla_infoentropy_ros.bench.abuse import (
     Row,
+    _Run,
     longest_gap,
     markdown,
     stopped_after,
@@ -58,6 +61,26 @@ def test_what_had_stopped_before_took_no_time() -> None:
 def test_two_periods_and_a_tenth_of_a_second_are_kept() -> None:
     assert Row(2 / 30, 0.1, 0, "").kept
     assert not Row(0.07, 0.1, 0, "").kept and not Row(0.01, 0.11, 0, "").kept
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> _Run:
+    """A node whose process has ended."""
+    monkeypatch.setattr(_Run, "_forget_peak", lambda self: None)
+    monkeypatch.setattr(_Run, "_turn", lambda self: None)
+    monkeypatch.setattr(_Run, "_peak", lambda self: 0)
+    return _Run(SimpleNamespace(abuses={}, status=None), None, SimpleNamespace(poll=lambda: 1))
+
+
+@pytest.mark.parametrize("minutes", [0.0, 1e-9, -1.0, math.nan])
+def test_a_mix_that_tried_nothing_has_not_passed(run: _Run, minutes: float) -> None:
+    with pytest.raises(MeasuringError, match="over before anything was tried; give more"):
+        run.mix(minutes, 0)
+
+
+def test_a_node_that_ended_is_one_sentence(run: _Run) -> None:
+    with pytest.raises(MeasuringError, match="no command; is the node's log above"):
+        run.until(lambda: False, "no command")
 
 
 def test_the_table_in_the_docs_is_what_was_measured() -> None:

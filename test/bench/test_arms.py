@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from vla_infoentropy_ros import bench
-from vla_infoentropy_ros.bench import arms
+from vla_infoentropy_ros.bench import arms, transport
 from vla_infoentropy_ros.demo import measuring
 from vla_infoentropy_ros.demo.launching import NodeDiedError
 from vla_infoentropy_ros.report.records import EpisodeRecord, StepRecord
@@ -68,7 +68,7 @@ def test_a_run_that_was_cut_off_goes_on_where_it_stood(
     table = json.loads((tmp_path / "table.json").read_text())["arms"]
     assert table == json.loads(first)["arms"] and set(table) == {"panda", "ur5"}
     row = table["panda"]["dense"]
-    assert (row["successes"], row["episodes"], row["median_ms"]) == (2, 2, 80.0)
+    assert (row["successes"], row["episodes"], row["median_ms"]) == (2, 2, 60.0)
     assert row["outcomes"][1] == {
         "seed": 6, "instruction": "put it there", "steps": 40, "reason": "success"}
 
@@ -85,6 +85,39 @@ def test_what_cannot_be_run_is_said_before_anything_is_launched(
     with pytest.raises(SystemExit):
         bench.main([command, *words])
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("said", "again"), [("other", WHOLE[:1]), (None, [])])
+def test_episodes_of_other_settings_are_not_taken_for_these(
+    run: Run, tmp_path: Path, said: str | None, again: list[tuple[str, str, int]]
+) -> None:
+    """A log of before does not say which they are."""
+    run(episodes=1)
+    log = tmp_path / "log.jsonl"
+    first, *rest = log.read_text().splitlines()
+    changed = json.loads(first)
+    assert changed.pop("settings")
+    if said:
+        changed["settings"] = said
+    log.write_text("\n".join([json.dumps(changed), *rest, ""]))
+    assert run(episodes=1)[:2] == (0, again)
+
+
+def test_medians_are_medians() -> None:
+    def outcome(steps: int, *latencies_ms: float, success: bool = True) -> arms.Outcome:
+        return arms.Outcome("panda", "twist", "dense", 5, "a", "put", success, steps, "",
+                            latencies_ms)
+
+    row = arms._row([outcome(10, 1.0, 2.0), outcome(21, 4.0, 5.0), outcome(40, success=False)])
+    assert (row["median_steps"], row["median_ms"]) == (15.5, 3.0)
+    lost = arms._row([outcome(40, success=False)])
+    assert lost["median_steps"] is lost["median_ms"] is None
+    figures = transport._figures(SimpleNamespace(
+        width=4, height=4, rate_hz=30.0, reliability="reliable", frames=3), "rmw", [5.0, 1.0])
+    assert (figures.median_ms, figures.max_ms, figures.lost) == (3.0, 5.0, 1)
+    none = transport._figures(SimpleNamespace(
+        width=4, height=4, rate_hz=30.0, reliability="reliable", frames=3), "rmw", [])
+    assert none.median_ms is none.p95_ms is none.max_ms is None
 
 
 def test_episodes_of_other_weights_are_not_mixed_in(

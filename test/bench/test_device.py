@@ -92,6 +92,13 @@ def test_the_one_call_measures_every_variant_and_says_so_as_it_goes(capsys):
     assert "attention_drift+window" in capsys.readouterr().out
 
 
+def test_shares_are_of_the_steps_that_are_counted(monkeypatch):
+    compared = []
+    monkeypatch.setattr(device, "as_greedy", lambda *both: compared.append([*map(len, both)]) or {})
+    list(device.measured(TinyPolicy(), INSTRUCTION, ["dense"], 4))
+    assert compared == [[1, 1], [2, 2]]
+
+
 def test_a_budget_of_seconds_ends_the_rounds_but_not_the_tables(capsys):
     found = list(device.measured(TinyPolicy(), INSTRUCTION, ["dense"], 9, seconds=0.0))
     assert [table["variants"]["dense"]["steps"] for table in found if "variants" in table] == [1]

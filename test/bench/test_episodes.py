@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
 
+from vla_infoentropy_ros import bench
 from vla_infoentropy_ros.bench import episodes
 from vla_infoentropy_ros.bench.conditions import CONDITIONS, disturbed, unchanged
 
@@ -84,6 +86,50 @@ def test_a_run_goes_on_where_its_log_ends(tmp_path, played):
     assert table["attention_drift 48"]["lost_against_dense"] == 3
     assert table["attention_drift 48"]["steps_beyond_dense_ci95"] == pytest.approx(
         [0.680, 1.987], abs=1e-3)  # 1, 2, 1
+
+
+def test_a_log_of_one_loading_is_not_taken_for_another(tmp_path, played):
+    log = tmp_path / "episodes.jsonl"
+    for loaded in ([], ["--dtype", "bfloat16"], ["--gripper", "one_is_open"], []):
+        episodes.main(["--episodes", "1", "--rows", "dense", "--log", str(log), *loaded])
+    assert [(job.load.dtype, job.load.gripper) for job in played] == [
+        ("float32", ""), ("bfloat16", ""), ("float32", "one_is_open")]
+    keys = [json.loads(json.loads(line)[0]) for line in log.read_text().splitlines()]
+    assert "loaded" not in keys[0], "logs of before are of what is so by default"
+    assert keys[1]["loaded"] == {"dtype": "bfloat16"}
+
+
+def test_a_log_holds_for_the_same_bytes_however_they_are_pinned(tmp_path, played):
+    log, pin = tmp_path / "episodes.jsonl", episodes.load_policy("embedded").revision
+    for pinned in ([], ["--revision", pin]):
+        episodes.main(["--episodes", "1", "--rows", "dense", "--log", str(log), *pinned])
+    assert len(played) == 1
+
+
+def test_rows_that_are_one_are_played_once(tmp_path, played):
+    out = tmp_path / "table.json"
+    rows = ["attention_drift", "attention_drift 64", "dense", "dense"]
+    episodes.main(["--episodes", "2", "--rows", *rows, "--out", str(out)])
+    assert len(played) == 4
+    table = json.loads(out.read_text())["rows"]
+    assert list(table) == rows[:3]
+    assert table["attention_drift"]["steps_mean"] == table["attention_drift 64"]["steps_mean"]
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_a_worker_that_died_is_one_sentence(tmp_path, monkeypatch, played, capsys, logged):
+    def died(*_):
+        raise BrokenProcessPool("abruptly")
+        yield
+
+    monkeypatch.setattr(episodes.ProcessPoolExecutor, "map", died)
+    log = tmp_path / "log"
+    code = bench.main(["episodes", "--episodes", "1", "--rows", "dense",
+                       *(["--log", str(log)] if logged else [])])
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert code == 1 and told.startswith("error: a worker process died")
+    assert (f"is kept in {log}, the same command goes on" in told) == logged
+    assert ("with --log what is finished would have been kept" in told) != logged
 
 
 def test_passes_are_told(tmp_path, played, capsys):

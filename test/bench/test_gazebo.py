@@ -148,9 +148,19 @@ def test_a_run_that_was_cut_off_goes_on_at_the_pace_it_had(monkeypatch, tmp_path
     options.limit = 30.0
     list(gazebo._episodes(options))
     assert len(played) == 9, "episodes of another limit are others"
+    options.log.write_text(options.log.read_text().replace(gazebo.settings_here(), "other"))
+    list(gazebo._episodes(options))
+    assert len(played) == 13, "and of other settings"
     shipped.revision = "b"
     with pytest.raises(EpisodeLogError, match="holds episodes of the policy a, this is b"):
         list(gazebo._episodes(options))
+
+
+def test_no_success_has_no_median() -> None:
+    lost = Outcome("dense", SEED, 16.0, "a", "", "time_limit", 40, 8.0, 800.0, 0.5, (), ())
+    assert gazebo._row([lost])["median_s"] is gazebo._row([lost])["median_steps"] is None
+    won = [replace(lost, reason="success", steps=steps) for steps in (10, 21)]
+    assert gazebo._row([lost, *won])["median_steps"] == 15.5
 
 
 class TestWorkspace:

@@ -29,6 +29,10 @@ BENCHES = {
 }
 
 
+class MeasuringError(UserError, RuntimeError):
+    """What was to be measured cannot be, or did not come."""
+
+
 def main(argv: list[str]) -> int:
     """Dispatch to ``bench/NAME.py``; 1 with the reason where it stopped, 2 for an unknown name."""
     if argv and argv[0] in BENCHES:

@@ -9,7 +9,6 @@ stamps. ``--minutes`` mixes all of them at random with good input instead, by ``
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import subprocess
@@ -20,8 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vla_infoentropy_ros.argument_types import not_negative, out_file, seed
+from vla_infoentropy_ros.bench import MeasuringError, record
 from vla_infoentropy_ros.demo.domain import DomainClaim
-from vla_infoentropy_ros.report.machine import hardware, versions
 
 RATE_HZ = 30.0
 GAP_LIMIT_S = 2.0 / RATE_HZ
@@ -80,12 +80,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m vla_infoentropy_ros bench abuse", description=__doc__
     )
-    parser.add_argument("--minutes", type=float, default=0.0,
+    parser.add_argument("--minutes", type=not_negative, default=0.0,
                         help="mix at random for so long (default: each abuse by itself)")
-    parser.add_argument("--seed", type=int, default=0, help="of the mix (default: 0)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures to a file as well")
+    parser.add_argument("--seed", type=seed, default=0, help="of the mix (default: 0)")
+    parser.add_argument("--json", type=out_file, metavar="FILE",
+                        help="write the figures to a file as well")
     options = parser.parse_args(argv)
-    machine = {"hardware": hardware(), "versions": versions()}
+    machine = record.machine()
     with DomainClaim() as claim:
         os.environ |= {"ROS_DOMAIN_ID": str(claim.domain), "OMP_NUM_THREADS": "1"}
         child = subprocess.Popen(_command())  # noqa: S603 - our own command line
@@ -95,10 +96,8 @@ def main(argv: list[str] | None = None) -> int:
             child.terminate()
             child.wait(30)
     print(markdown(rows))
-    if options.json:
-        record = {"command": "python -m vla_infoentropy_ros bench abuse", "options": vars(options),
-                  **machine, "rows": {name: asdict(row) for name, row in rows.items()}}
-        Path(options.json).write_text(json.dumps(record, indent=2) + "\n")
+    tables = {"rows": {name: asdict(row) for name, row in rows.items()}}
+    record.write(options.json, record.of("abuse", options, machine, tables))
     return 0 if all(row.kept for row in rows.values()) else 1
 
 
@@ -163,10 +162,12 @@ class _Run:
         return Row(gap_s, stop_s, self._peak(), fault)
 
     def mix(self, minutes: float, seed: int) -> Row:
-        """Random abuses at random times; stopped and started again now and then."""
+        """Random abuses at random times; stopped and started again now and then. Raises
+        MeasuringError where ``minutes`` are over before the first turn is."""
         rng, abuses = random.Random(seed), sorted(self._robot.abuses)  # noqa: S311 - repeatable
         self._forget_peak()
-        end_s, gap_s, stop_s = time.monotonic() + minutes * 60.0, 0.0, 0.0
+        end_s, gap_s = time.monotonic() + minutes * 60.0, 0.0
+        stops_s: list[float] = []
         while time.monotonic() < end_s:
             self._move()
             began_s = time.time()
@@ -176,15 +177,19 @@ class _Run:
             gap_s = max(gap_s, longest_gap(self._robot.commands, began_s, time.time() - 0.1))
             self._move()
             self._robot.abuses[rng.choice(abuses)]()
-            stop_s = max(stop_s, self._stop())
-        return Row(gap_s, stop_s, self._peak(), "")
+            stops_s.append(self._stop())
+        if not stops_s:
+            raise MeasuringError(f"--minutes {minutes:g} is over before anything was tried; give "
+                                 "more")
+        return Row(gap_s, max(stops_s), self._peak(), "")
 
     def until(self, ready: Callable[[], Any], problem: str, timeout_s: float = _START_S) -> None:
         give_up_s = time.monotonic() + timeout_s
         while not ready():
             self._turn()
             if self._child.poll() is not None or time.monotonic() > give_up_s:
-                raise RuntimeError(f"{problem}; is the node's log above? It said: {self._fault()}")
+                raise MeasuringError(f"{problem}; is the node's log above? "
+                                     f"It said: {self._fault()}")
 
     def _move(self) -> None:
         """Whatever came before, and whatever of it comes late, the robot moves again."""

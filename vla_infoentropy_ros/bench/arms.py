@@ -10,30 +10,34 @@ stood.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
+import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from vla_infoentropy_ros import episode_log
+from vla_infoentropy_ros.argument_types import count, keep_apart, out_file, seed
 from vla_infoentropy_ros.arms.models import ARMS
-from vla_infoentropy_ros.demo.cli import FIRST_SEED, count
+from vla_infoentropy_ros.bench import record
+from vla_infoentropy_ros.bench.arguments import variant_name
+from vla_infoentropy_ros.demo.cli import FIRST_SEED
 from vla_infoentropy_ros.demo.domain import DomainClaim
 from vla_infoentropy_ros.demo.launching import Launch, launch_command
-from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.loading import load_policy
-from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.report.statistics import latencies
+from vla_infoentropy_ros.selection.settings import SelectionSettings
 from vla_infoentropy_ros.share import share_directory
 from vla_infoentropy_ros.success_rates import wilson_interval
-from vla_infoentropy_ros.variants import Variant
 
 if TYPE_CHECKING:
     from vla_infoentropy_ros.nodes.clients.episode_client import EpisodeClient
@@ -52,9 +56,18 @@ Key = tuple[str, str, str, int]
 """Arm, controller, variant and seed."""
 
 
+@cache
+def settings_here() -> str:
+    """The policy node's parameters, defaults of this version included, as a digest: with others the
+    same variant is another."""
+    here = asdict(SelectionSettings()) | _patient()["/**"]["ros__parameters"]
+    return hashlib.sha256(json.dumps(here, sort_keys=True).encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """A finished episode. revision: of the policy's weights. latencies_ms: of each policy step."""
+    """A finished episode. revision: of the policy's weights. latencies_ms: of each policy step.
+    settings: `settings_here`, "" of a log that does not say."""
 
     arm: str
     controller: str
@@ -66,6 +79,7 @@ class Outcome:
     steps: int
     reason: str
     latencies_ms: Sequence[float]
+    settings: str = field(default_factory=settings_here, kw_only=True)
 
     @property
     def key(self) -> Key:
@@ -75,11 +89,14 @@ class Outcome:
 
 def main(argv: Sequence[str]) -> int:
     """Run what is missing, print a table, and write it as JSON where asked."""
-    options = _parser().parse_args(argv)
-    machine = {"hardware": hardware(), "versions": versions()}  # the load before ours
+    parser = _parser()
+    options = parser.parse_args(argv)
+    keep_apart(parser, options, "log", "json")
+    machine = record.machine()
     revision = load_policy().revision
-    played = {each.key: each for each in
-              episode_log.of_policy(options.log, lambda line: Outcome(**line), revision)}
+    played = {each.key: each for each in episode_log.of_policy(
+        options.log, lambda line: Outcome(**{"settings": ""} | line), revision)
+        if each.settings in ("", settings_here())}
     for arm in options.arms:
         for outcome in run_arm(arm, options, played, revision):
             played[outcome.key] = outcome
@@ -94,14 +111,23 @@ def main(argv: Sequence[str]) -> int:
         for variant, row in rows.items():
             low, high = row["interval"]
             print(f"{arm + ' ' + variant:32} {row['successes']:>4} of {row['episodes']:<2}"
-                  f" {low:6.2f} {high:6.2f} {row['median_steps']:>6} {row['median_ms']:6.0f}")
-    if options.json:
-        command = (f"python -m vla_infoentropy_ros bench arms --controller {options.controller}"
-                   f" --episodes {options.episodes}")
-        record = {"command": command, **machine, "seed": options.seed,
-                  "controller": options.controller, "arms": table}
-        Path(options.json).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+                  f" {low:6.2f} {high:6.2f} {told(row['median_steps']):>6}"
+                  f" {told(row['median_ms']):>6}")
+    command = (f"python -m vla_infoentropy_ros bench arms --controller {options.controller}"
+               f" --episodes {options.episodes}")
+    record.write(options.json, {"command": command, **machine, "seed": options.seed,
+                                "controller": options.controller, "arms": table})
     return 0
+
+
+def median(values: Sequence[float]) -> float | None:
+    """None of none."""
+    return statistics.median(values) if values else None
+
+
+def told(value: float | None) -> str:
+    """In a table."""
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -117,21 +143,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def add_episode_arguments(parser: argparse.ArgumentParser, logs: Path) -> None:
     """Which episodes, and where what comes of them goes. logs: what ``--logs`` is by default."""
-    parser.add_argument("--variants", nargs="+", type=_variant, default=list(VARIANTS),
+    parser.add_argument("--variants", nargs="+", type=variant_name, default=list(VARIANTS),
                         metavar="VARIANT", help="selectors, with +window if so wanted")
     parser.add_argument("--episodes", type=count, default=10, help="scenes, each by every variant")
-    parser.add_argument("--seed", type=int, default=FIRST_SEED, help="first scene")
-    parser.add_argument("--log", type=Path,
+    parser.add_argument("--seed", type=seed, default=FIRST_SEED, help="first scene")
+    parser.add_argument("--log", type=out_file,
                         help="append each episode to this file, and skip those in it")
     parser.add_argument("--logs", type=Path, default=logs, help="folder of what the nodes print")
-    parser.add_argument("--json", metavar="FILE", help="write the table to a file as well")
-
-
-def _variant(text: str) -> str:
-    try:
-        return str(Variant.parse(text))
-    except SettingError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    parser.add_argument("--json", type=out_file, metavar="FILE",
+                        help="write the table to a file as well")
 
 
 def _seeds(options: argparse.Namespace) -> range:
@@ -205,22 +225,24 @@ def _launches(arm: str, controller: str, folder: Path) -> dict[str, dict[str, st
 
 def patient_parameters(folder: Path) -> Path:
     """policy.yaml, written to ``folder``, with time-outs of the wall that suit a busy machine."""
+    parameters = folder / "policy.yaml"
+    parameters.write_text(yaml.safe_dump(_patient()), encoding="utf-8")
+    return parameters
+
+
+def _patient() -> dict[str, Any]:
     config = yaml.safe_load((share_directory() / "config" / "policy.yaml").read_text("utf-8"))
     config["/**"]["ros__parameters"] |= _PATIENT
-    parameters = folder / "policy.yaml"
-    parameters.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return parameters
+    return dict(config)
 
 
 def _row(episodes: Sequence[Outcome]) -> dict[str, Any]:
     won = [episode for episode in episodes if episode.success]
-    steps = sorted(episode.steps for episode in won)
-    times = sorted(latency for episode in episodes for latency in episode.latencies_ms)
     return {
         "successes": len(won),
         "episodes": len(episodes),
         "interval": wilson_interval(len(won), len(episodes)),
-        "median_steps": steps[len(steps) // 2] if steps else 0,
-        "median_ms": times[len(times) // 2] if times else float("nan"),
+        "median_steps": median([episode.steps for episode in won]),
+        "median_ms": median([each for episode in episodes for each in episode.latencies_ms]),
         "outcomes": [{name: getattr(episode, name) for name in _TOLD} for episode in episodes],
     }

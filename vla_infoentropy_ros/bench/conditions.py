@@ -8,18 +8,17 @@ frame to the next, under each disturbance and compared by means of blocks of sev
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vla_infoentropy_ros.argument_types import count, out_file
+from vla_infoentropy_ros.bench import record
 from vla_infoentropy_ros.bench.steps import FIRST_SEED, solved_episode
-from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.selection import SelectionSettings
 from vla_infoentropy_ros.selection.image_entropy import patches_of
 from vla_infoentropy_ros.selection.staleness import patch_cosine
@@ -93,9 +92,10 @@ def main(argv: Sequence[str]) -> int:
     """Print the table, and write it as JSON where asked."""
     parser = argparse.ArgumentParser(prog="python -m vla_infoentropy_ros bench conditions",
                                      description=__doc__)
-    parser.add_argument("--episodes", type=int, default=3)
-    parser.add_argument("--out", help="write the table as JSON to this file")
+    parser.add_argument("--episodes", type=count, default=3)
+    parser.add_argument("--out", type=out_file, help="write the table as JSON to this file")
     options = parser.parse_args(argv)
+    machine = record.machine()
     torch.set_num_threads(1)
     episodes = [solved_episode(FIRST_SEED + index)[1] for index in range(options.episodes)]
     print(f"unchanged of {_GRID[0] * _GRID[1]}, mean over frames"
@@ -106,14 +106,10 @@ def main(argv: Sequence[str]) -> int:
         means = np.concatenate(counts).mean(0).tolist()
         table[condition] = dict(zip(map(str, _BLOCKS), means, strict=True))
         print(f"{condition:37}" + "".join(f"{mean:8.1f}" for mean in means))
-    if options.out:
-        record = {
-            "command": "python -m vla_infoentropy_ros bench conditions", "options": vars(options),
-            "first_seed": FIRST_SEED, "frames": sum(map(len, episodes)),
-            "unchanged_of_256_by_block_px": table,
-            "hardware": hardware(), "versions": versions(),
-        }
-        Path(options.out).write_text(json.dumps(record, indent=2) + "\n")
+    record.write(options.out, record.of("conditions", options, machine, {
+        "first_seed": FIRST_SEED, "frames": sum(map(len, episodes)),
+        "unchanged_of_256_by_block_px": table,
+    }))
     return 0
 
 

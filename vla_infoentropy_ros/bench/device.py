@@ -11,18 +11,18 @@ The file is written anew after every round, so that a run that is cut leaves wha
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vla_infoentropy_ros.bench import gpu_trace
+from vla_infoentropy_ros.argument_types import many, out_file, positive, workers
+from vla_infoentropy_ros.bench import gpu_trace, record
+from vla_infoentropy_ros.bench.arguments import selector_name
 from vla_infoentropy_ros.bench.launches import (
     add_policy_arguments,
     counted,
@@ -31,7 +31,7 @@ from vla_infoentropy_ros.bench.launches import (
     table_of,
 )
 from vla_infoentropy_ros.bench.roofline import median_ms, roofline
-from vla_infoentropy_ros.bench.steps import as_greedy, load_token_policy, machine_record, selector
+from vla_infoentropy_ros.bench.steps import as_greedy, load_token_policy
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import TokenPlan
 from vla_infoentropy_ros.models.action_statistics import DOF
@@ -49,28 +49,28 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m vla_infoentropy_ros bench device", description=__doc__
     )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
-    parser.add_argument("--frames", type=int, default=20, help="steps of every variant")
-    parser.add_argument("--seconds", type=float, default=600.0, help="begin no further round of "
+    parser.add_argument("--threads", type=workers, default=1, help="CPU threads of torch")
+    parser.add_argument("--frames", type=many, default=20, help="steps of every variant")
+    parser.add_argument("--seconds", type=positive, default=600.0, help="begin no further round of "
                         "steps after so many (default: %(default)s)")
-    parser.add_argument("--selectors", nargs="+", type=selector, metavar="NAME",
+    parser.add_argument("--selectors", nargs="+", type=selector_name, metavar="NAME",
                         default=[name for name in SELECTORS if name not in _CONTROLS])
-    parser.add_argument("--out", help="write everything as JSON to this file, of a GPU "
-                        "docs/results/device.json")
+    parser.add_argument("--out", type=out_file, help="write everything as JSON to this "
+                        "file, of a GPU docs/results/device.json")
     add_policy_arguments(parser)
     options = parser.parse_args(argv)
     if options.frames <= _WARM_UP:
         parser.error(f"--frames {options.frames}: give at least {_WARM_UP + 1}, the first "
                      f"{_WARM_UP} warm up")
+    machine = record.machine()
     torch.set_num_threads(options.threads)
     began = time.monotonic()
     policy = load_token_policy(options)
-    record = machine_record("device", options, {"load_s": time.monotonic() - began})
+    all_found = record.of("device", options, machine, {"load_s": time.monotonic() - began})
     for found in measured(policy, options.instruction, options.selectors, options.frames,
                           options.seconds):
-        record |= found
-        if options.out:
-            Path(options.out).write_text(json.dumps(record, indent=2) + "\n")
+        all_found |= found
+        record.write(options.out, all_found)
     return 0
 
 
@@ -97,8 +97,8 @@ def measured(
         for variant in variants:
             if variant.decode != "greedy":
                 rows[str(variant)] |= as_greedy(
-                    [each.result for each in timed[str(variant)]],
-                    [each.result for each in timed[variant.selector]])
+                    *([each.result for each in timed[name][_WARM_UP:]]
+                      for name in (str(variant), variant.selector)))
         yield {"variants": rows}
     _print_rows(rows)
     if device.type == "cuda":

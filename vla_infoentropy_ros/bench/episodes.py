@@ -16,9 +16,9 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field, fields, replace
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,8 @@ import torch
 from tqdm import tqdm
 
 from vla_infoentropy_ros import episode_log
+from vla_infoentropy_ros.argument_types import count, keep_apart, out_file, seed, workers
+from vla_infoentropy_ros.bench import MeasuringError, record
 from vla_infoentropy_ros.bench.conditions import CONDITIONS, disturbed
 from vla_infoentropy_ros.bench.spreading import pin_of, spread
 from vla_infoentropy_ros.bench.steps import FIRST_SEED, load_for_tabletop
@@ -33,7 +35,6 @@ from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
 from vla_infoentropy_ros.models.loading import load_policy
-from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.selection import SelectionSettings
 from vla_infoentropy_ros.session import Session
 from vla_infoentropy_ros.sim.tabletop import Tabletop
@@ -174,19 +175,25 @@ class Job(NamedTuple):
 
 def main(argv: Sequence[str]) -> int:
     """Play, print a table, and write it as JSON where asked."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    keep_apart(parser, options, "log", "out")
+    machine = record.machine()
     policy = load_for_tabletop(options)
     rows = options.rows or [row for row in ROWS if not _misfit(row_of(row), policy)]
     _check(options, rows, policy)
     seeds = range(options.first_seed, options.first_seed + options.episodes)
     keys = {row: _key(row, policy, options) for row in rows}
     played = dict(episode_log.finished(options.log, _logged))
-    todo = [(row, seed) for seed in seeds for row in rows if (keys[row], seed) not in played]
     load = LoadOptions.from_arguments(options)
     if options.scheduler:
         load = replace(load, revision=load.revision or pin_of(policy.revision))
-    jobs = [Job(row, seed, options.model, load, options.execute, options.instructions)
-            for row, seed in todo]
+    todo = {  # one of rows that are one, by two names
+        (keys[row], seed): Job(row, seed, options.model, load, options.execute,
+                               options.instructions)
+        for seed in seeds for row in rows if (keys[row], seed) not in played
+    }
+    jobs = list(todo.values())
     for job, outcome in tqdm(_ended(jobs, options), total=len(jobs), unit="ep"):
         played[keys[job.row], job.seed] = outcome
         episode_log.add(options.log, [keys[job.row], job.seed, outcome])
@@ -197,13 +204,7 @@ def main(argv: Sequence[str]) -> int:
         for row, of_row in outcomes.items()
     }
     _print(table)
-    if options.out:
-        record = {
-            "command": "python -m vla_infoentropy_ros bench episodes",
-            "options": vars(options), "hardware": hardware(), "versions": versions(),
-            "rows": table,
-        }
-        Path(options.out).write_text(json.dumps(record, indent=2, default=str) + "\n")
+    record.write(options.out, record.of("episodes", options, machine, {"rows": table}))
     return 0
 
 
@@ -213,8 +214,14 @@ def _ended(jobs: list[Job], options: argparse.Namespace) -> Iterator[tuple[Job, 
         yield from spread(options.scheduler, _play, jobs, lambda job: f"{job.row}: seed {job.seed}")
         return
     spawn = get_context("spawn")  # a forked renderer would share its context
-    with ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
-        yield from zip(jobs, pool.map(_play, jobs), strict=True)
+    try:
+        with ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
+            yield from zip(jobs, pool.map(_play, jobs), strict=True)
+    except BrokenProcessPool as error:
+        kept = (f"what is finished is kept in {options.log}, the same command goes on"
+                if options.log else "with --log what is finished would have been kept")
+        raise MeasuringError("a worker process died, or the system ended it for its memory: give "
+                             f"fewer --workers; {kept}") from error
 
 
 def row_of(name: str) -> Row:
@@ -257,10 +264,15 @@ def _misfit(row: Row, policy: PolicyAdapter) -> str:
 
 
 def _key(row: str, policy: PolicyAdapter, options: argparse.Namespace) -> str:
-    """What a row plays, so that a log of other settings, or other defaults, is not taken for it."""
+    """What a row plays, so that a log of other settings, or other defaults, is not taken for it.
+    The revision is of the bytes, however it was asked for."""
+    loaded = {entry.name: value for entry in fields(LoadOptions)
+              if (value := getattr(options, entry.name)) != entry.default
+              and entry.name != "revision"}
     settings = asdict(replace(SelectionSettings(), **row_of(row).settings))
     of = {**asdict(row_of(row)), "settings": settings, "policy": policy.revision,
-          "execute": options.execute, "instructions": options.instructions}
+          "execute": options.execute, "instructions": options.instructions,
+          **({"loaded": loaded} if loaded else {})}
     return json.dumps(of, sort_keys=True)
 
 
@@ -356,23 +368,23 @@ def _print(table: dict[str, dict[str, Any]]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m vla_infoentropy_ros bench episodes",
                                      description=__doc__)
-    parser.add_argument("--episodes", type=int, default=100, help="seeds, each by every row")
+    parser.add_argument("--episodes", type=count, default=100, help="seeds, each by every row")
     known = "; ".join(ROWS).replace("%", "%%")  # argparse formats its help
     parser.add_argument("--rows", nargs="+", type=named(row_of), metavar="ROW",
                         help="which rows (default: all of these): a selector of a plug-in, with "
                         f"+window if so wanted, or of {known}")
-    parser.add_argument("--log", type=Path,
+    parser.add_argument("--log", type=out_file,
                         help="append each episode to this file, and skip those in it")
-    parser.add_argument("--first-seed", type=int, default=FIRST_SEED,
+    parser.add_argument("--first-seed", type=seed, default=FIRST_SEED,
                         help="the other seeds follow (default: %(default)s)")
     parser.add_argument("--execute", type=int, default=1,
                         help="actions of a chunk that are carried out (default: %(default)s)")
     parser.add_argument("--instructions", type=int, choices=(1, 2, 3), default=1,
                         help="given one after the other in each episode (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--workers", type=workers, default=2, help="processes")
     parser.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT",
                         help="of dask.distributed: its workers play, instead of --workers here; "
                         "with --log, what is finished is kept")
-    parser.add_argument("--out", help="write the table as JSON to this file")
+    parser.add_argument("--out", type=out_file, help="write the table as JSON to this file")
     add_load_arguments(parser)
     return parser

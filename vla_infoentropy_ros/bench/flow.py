@@ -11,11 +11,9 @@ in time of the thread's processor, which other programs on the machine disturb l
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,13 +21,14 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from vla_infoentropy_ros.argument_types import count, out_file, seed
+from vla_infoentropy_ros.bench import record
 from vla_infoentropy_ros.bench.steps import FIRST_SEED, load_for_tabletop
 from vla_infoentropy_ros.engine.flow import FlowHead, integrate
 from vla_infoentropy_ros.engine.partial_decoder import PartialDecoder
 from vla_infoentropy_ros.engine.plan import Stage, TokenPlan
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.models.load_options import add_load_arguments
-from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.selection import build_selector
 from vla_infoentropy_ros.session import Session
 from vla_infoentropy_ros.sim.tabletop import Tabletop
@@ -79,12 +78,13 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m vla_infoentropy_ros bench flow", description=__doc__
     )
-    parser.add_argument("--episodes", type=int, default=4)
-    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
-    parser.add_argument("--out", help="write the table as JSON to this file")
+    parser.add_argument("--episodes", type=count, default=4)
+    parser.add_argument("--first-seed", type=seed, default=FIRST_SEED)
+    parser.add_argument("--out", type=out_file, help="write the table as JSON to this file")
     add_load_arguments(parser)
     parser.set_defaults(model="embedded_flow")
     options = parser.parse_args(argv)
+    machine = record.machine()
     torch.set_num_threads(1)
     policy = load_for_tabletop(options)
     if not isinstance(policy.head, FlowHead):
@@ -92,20 +92,15 @@ def main(argv: Sequence[str]) -> int:
     differences: dict[str, list[Difference]] = {way.name: [] for way in WAYS}
     stages: dict[str, list[float]] = {}
     seeds = range(options.first_seed, options.first_seed + options.episodes)
-    for seed in tqdm(seeds, unit="ep"):
-        for name, difference in _episode(policy, policy.head, seed, stages):
+    for scene in tqdm(seeds, unit="ep"):
+        for name, difference in _episode(policy, policy.head, scene, stages):
             differences[name].append(difference)
     table = {name: _mean(of) for name, of in differences.items()}
     stages_ms = {name: float(np.median(of)) for name, of in stages.items()}
     _print(table)
     print("CPU ms: " + ", ".join(f"{name} {ms:.1f}" for name, ms in stages_ms.items()))
-    if options.out:
-        record = {
-            "command": "python -m vla_infoentropy_ros bench flow", "options": vars(options),
-            "hardware": hardware(), "versions": versions(), "ways": table,
-            "stages_ms": stages_ms,
-        }
-        Path(options.out).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    tables = {"ways": table, "stages_ms": stages_ms}
+    record.write(options.out, record.of("flow", options, machine, tables))
     return 0
 
 

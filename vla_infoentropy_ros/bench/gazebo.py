@@ -12,26 +12,31 @@ that ended early goes on where it stood.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from vla_infoentropy_ros import episode_log
-from vla_infoentropy_ros.bench.arms import add_episode_arguments, patient_parameters
+from vla_infoentropy_ros.argument_types import keep_apart, positive
+from vla_infoentropy_ros.bench import record
+from vla_infoentropy_ros.bench.arms import (
+    add_episode_arguments,
+    median,
+    patient_parameters,
+    settings_here,
+    told,
+)
 from vla_infoentropy_ros.bench.gazebo_truth import GazeboTruth, Poses, release
 from vla_infoentropy_ros.demo.domain import DomainClaim
 from vla_infoentropy_ros.demo.launching import NAMESPACE, Launch, launch_command
 from vla_infoentropy_ros.foreign.text import UserError
 from vla_infoentropy_ros.models.loading import load_policy
-from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.share import share_directory
 from vla_infoentropy_ros.sim.gantry import CONTROL_PERIOD
 from vla_infoentropy_ros.sim.gazebo_world import world_of
@@ -56,7 +61,7 @@ class GazeboError(UserError, RuntimeError):
 class Outcome:
     """revision: of the policy's weights. pace: simulated seconds per second that were asked for.
     limit_s, time_s: simulated. low, high: (3,) m, between which the hand was. reason: success,
-    time_limit, or a fault and its sentence."""
+    time_limit, or a fault and its sentence. settings: as of `arms.Outcome`."""
 
     variant: str
     seed: int
@@ -70,6 +75,7 @@ class Outcome:
     pace: float
     low: Sequence[float]
     high: Sequence[float]
+    settings: str = field(default_factory=settings_here, kw_only=True)
 
     @property
     def key(self) -> Key:
@@ -176,7 +182,7 @@ def run_episode(variant: str, seed: int, pace: float, options: argparse.Namespac
             variant, seed, options.limit, revision, task.instruction,
             "success" if success else operator.fault or "time_limit",
             operator.steps, here.poses.time_s - began.time_s,
-            median(operator.latencies_ms or [0.0]), pace,
+            median(operator.latencies_ms) or 0.0, pace,
             *(tuple(round(float(of(axis)), 4) for axis in zip(*hands, strict=True))
               for of in (min, max)),
         )  # fmt: skip
@@ -195,43 +201,41 @@ def main(argv: Sequence[str]) -> int:
         prog="python -m vla_infoentropy_ros bench gazebo", description=__doc__
     )
     add_episode_arguments(parser, Path("out/gazebo"))
-    parser.add_argument("--limit", type=float, default=16.0,
+    parser.add_argument("--limit", type=positive, default=16.0,
                         help="simulated seconds of an episode, s")
-    parser.add_argument("--pace", type=float, default=0.2,
+    parser.add_argument("--pace", type=positive, default=0.2,
                         help="simulated seconds per second, of each variant's first episode")
     parser.add_argument("--stops", action="store_true",
                         help="first what ends in a standing hand, each once")
     options = parser.parse_args(argv)
+    keep_apart(parser, options, "log", "json")
     try:
         simulator = {"gazebo": release()}
     except FileNotFoundError as error:
         parser.error(str(error))
-    machine = {"hardware": hardware(), "versions": versions() | simulator}  # before our load
-    record: dict[str, Any] = {
-        "command": "python -m vla_infoentropy_ros bench gazebo",
-        "options": {name: str(value) for name, value in vars(options).items()},
-        **machine, "variants": {},
-    }
+    machine = record.machine()
+    machine["versions"] |= simulator
+    found = record.of("gazebo", options, machine, {"variants": {}})
     if options.stops:
         from vla_infoentropy_ros.bench.gazebo_stops import run_stops
 
-        record["stops"] = run_stops(options)
+        found["stops"] = run_stops(options)
     for outcomes in _episodes(options):
-        record["variants"] = {variant: _row(ran) for variant, ran in outcomes.items()}
-        if options.json:  # what there is: a run of hours may be broken off
-            Path(options.json).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    for variant, row in record["variants"].items():
+        found["variants"] = {variant: _row(ran) for variant, ran in outcomes.items()}
+        record.write(options.json, found)  # what there is: a run of hours may be broken off
+    for variant, row in found["variants"].items():
         low, high = row["interval"]
         print(f"{variant:24} {row['successes']} of {row['episodes']}  {low:.2f} {high:.2f}  "
-              f"{row['median_steps']} steps  {row['median_s']:.1f} s")
+              f"{told(row['median_steps'])} steps  {told(row['median_s'])} s")
     return 0
 
 
 def _episodes(options: argparse.Namespace) -> Iterator[dict[str, list[Outcome]]]:
     """All variants on all seeds, in turn: all that ran so far, after each seed."""
     revision = load_policy().revision
-    log = {each.key: each for each in
-           episode_log.of_policy(options.log, lambda line: Outcome(**line), revision)}
+    log = {each.key: each for each in episode_log.of_policy(
+        options.log, lambda line: Outcome(**{"settings": ""} | line), revision)
+        if each.settings in ("", settings_here())}
     paces = dict.fromkeys(options.variants, options.pace)
     outcomes: dict[str, list[Outcome]] = {variant: [] for variant in options.variants}
     for seed in range(options.seed, options.seed + options.episodes):
@@ -253,7 +257,7 @@ def _row(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "successes": len(won),
         "episodes": len(outcomes),
         "interval": wilson_interval(len(won), len(outcomes)),
-        "median_steps": median(each.steps for each in won) if won else 0,
-        "median_s": median(each.time_s for each in won) if won else float("nan"),
+        "median_steps": median([each.steps for each in won]),
+        "median_s": median([each.time_s for each in won]),
         "outcomes": [asdict(each) for each in outcomes],
     }

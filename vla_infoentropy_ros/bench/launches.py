@@ -8,10 +8,8 @@ on depths, not on widths, so that the 7B model's is had on a CPU: ``random:openv
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vla_infoentropy_ros.bench.steps import load_token_policy, machine_record
+from vla_infoentropy_ros.argument_types import out_file, workers
+from vla_infoentropy_ros.bench import record
+from vla_infoentropy_ros.bench.steps import load_token_policy
 from vla_infoentropy_ros.models.action_statistics import DOF
 from vla_infoentropy_ros.models.adapter import TokenPolicy
 from vla_infoentropy_ros.models.load_options import add_load_arguments
@@ -106,19 +106,18 @@ def main(argv: Sequence[str]) -> int:
     """Count, print a table, and write it as JSON where asked."""
     parser = argparse.ArgumentParser(prog="python -m vla_infoentropy_ros bench launches",
                                      description=__doc__)
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
-    parser.add_argument("--out", help="write the table as JSON to this file")
+    parser.add_argument("--threads", type=workers, default=1, help="CPU threads of torch")
+    parser.add_argument("--out", type=out_file, help="write the table as JSON to this file")
     add_policy_arguments(parser)
     options = parser.parse_args(argv)
+    machine = record.machine()
     torch.set_num_threads(options.threads)
     table = table_of(load_token_policy(options), options.instruction)
     print(f"{'one action':30} {'launches':>9} {'passes':>7}  most frequent")
     for name, row in table.items():
         frequent = ", ".join(f"{operator} {count}" for operator, count in row["operators"])
         print(f"{name:30} {row['launches']:9,} {row['passes']:7}  {frequent}")
-    if options.out:
-        record = machine_record("launches", options, {"variants": table})
-        Path(options.out).write_text(json.dumps(record, indent=2) + "\n")
+    record.write(options.out, record.of("launches", options, machine, {"variants": table}))
     return 0
 
 

@@ -8,16 +8,16 @@ step takes is set, in control periods, so the figures do not depend on the machi
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from vla_infoentropy_ros.argument_types import count, eighths, out_file
+from vla_infoentropy_ros.bench import MeasuringError, record
 from vla_infoentropy_ros.bench.steps import FIRST_SEED, load_asked
 from vla_infoentropy_ros.driving.aims import Target, Velocity
 from vla_infoentropy_ros.driving.clock import SetClock
@@ -29,7 +29,6 @@ from vla_infoentropy_ros.driving.sink import NoRobot
 from vla_infoentropy_ros.driving.worker import Inline
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.models.load_options import add_load_arguments
-from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.share import share_directory
 from vla_infoentropy_ros.sim.tabletop import Tabletop
 from vla_infoentropy_ros.success_rates import wilson_interval
@@ -128,7 +127,8 @@ class Ended:
 def episode(
     policy: PolicyAdapter, table: Tabletop, seed: int, periods: float, values: Mapping[str, Any]
 ) -> Ended:
-    """One episode whose steps take ``periods`` control periods. values: parameters by name."""
+    """One episode whose steps take ``periods`` control periods, a whole number of eighths. values:
+    parameters by name. Raises MeasuringError for whatever the driver tells."""
     clock, period_s = SetClock(_START_NS), policy.convention.control_period_s
     task = table.reset(seed)
     world = _World(table, clock)
@@ -137,7 +137,7 @@ def episode(
     settings = PolicyNodeSettings.from_values(
         limits | _EVER | {"self_test": "", "instruction": task.instruction, **values}
     )
-    slice_s = period_s / 8  # every step takes a whole number of them
+    slice_s = period_s / 8
     slow = _Slow(policy, world, periods * period_s, slice_s)
     driver = Driver(settings, clock, world, ear, Inline, lambda _: slow)
     world.driver = driver
@@ -146,12 +146,12 @@ def episode(
     driver.enable(True)
     limit_s = _LIMIT * table.max_steps * period_s
     success = False
-    while not success and (clock.now_ns() - _START_NS) / 1e9 < limit_s:
+    while not (success or ear.told) and (clock.now_ns() - _START_NS) / 1e9 < limit_s:
         driver.image(_picture(table.render()), clock.now_ns(), "camera")
         success = table.success()
     driver.deactivate()
     if ear.told:
-        raise RuntimeError(ear.told[0])
+        raise MeasuringError(f"seed {seed}, {periods:g} periods: the driver says: {ear.told[0]}")
     seconds = (clock.now_ns() - _START_NS) / 1e9
     return Ended(success, world.way, world.asked, world.standing_s / seconds, seconds)
 
@@ -164,6 +164,7 @@ def _picture(image: NDArray[np.uint8]) -> RawPicture:
 def main(argv: Sequence[str]) -> int:
     """Run, print a table, and write it as JSON where asked."""
     options = _parser().parse_args(argv)
+    machine = record.machine()
     policy, rows = load_asked(options), {}
     with Tabletop() as table, tqdm(total=len(options.periods) * 2 * options.episodes) as bar:
         for periods in options.periods:
@@ -178,10 +179,7 @@ def main(argv: Sequence[str]) -> int:
     for name, row in rows.items():
         print(f"{name:24} {row['successes']:>4}/{row['episodes']:<4} {row['way']:6.2f} "
               f"{row['standing']:7.0%} {row['seconds_median']:7.1f}")
-    if options.out:
-        record = {"command": "python -m vla_infoentropy_ros bench pace", "options": vars(options),
-                  "hardware": hardware(), "versions": versions(), "rows": rows}
-        Path(options.out).write_text(json.dumps(record, indent=2, default=str) + "\n")
+    record.write(options.out, record.of("pace", options, machine, {"rows": rows}))
     return 0
 
 
@@ -201,9 +199,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m vla_infoentropy_ros bench pace", description=__doc__
     )
-    parser.add_argument("--episodes", type=int, default=50, help="default: %(default)s")
-    parser.add_argument("--periods", type=float, nargs="+", default=[1.0, 1.5, 2.0, 3.0],
-                        help="how long a step takes, in control periods (default: %(default)s)")
-    parser.add_argument("--out", metavar="FILE", help="write the figures there")
+    parser.add_argument("--episodes", type=count, default=50, help="default: %(default)s")
+    parser.add_argument("--periods", type=eighths, nargs="+", default=[1.0, 1.5, 2.0, 3.0],
+                        help="how long a step takes, in control periods, by eighths "
+                        "(default: %(default)s)")
+    parser.add_argument("--out", type=out_file, metavar="FILE", help="write the figures there")
     add_load_arguments(parser)
     return parser

@@ -17,12 +17,14 @@ from typing import Any
 import cv2
 import numpy as np
 
+from vla_infoentropy_ros.argument_types import count, out_file, positive
+from vla_infoentropy_ros.bench import record
+from vla_infoentropy_ros.bench.arguments import variant_name
 from vla_infoentropy_ros.driving.images import PackedPicture
 from vla_infoentropy_ros.models.load_options import LoadOptions
 from vla_infoentropy_ros.models.loading import load_policy
 from vla_infoentropy_ros.replay.bag_writer import BagWriter, RawMessage
 from vla_infoentropy_ros.replay.types import COMPRESSED_IMAGE, STRING, packed
-from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.variants import Variant
 
 _RATE_HZ, _SIZE = 30, (640, 480)
@@ -63,6 +65,7 @@ def make_bag(path: Path, minutes: float) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Make, replay, judge: 0, or 1 where memory or time is above its limit."""
     options = _parser().parse_args(argv)
+    machine = record.machine()
     with tempfile.TemporaryDirectory(prefix="bench-replay-", dir=options.scratch) as scratch:
         bag, out = Path(scratch, "recording"), Path(scratch, "out")
         print(f"making {options.minutes:g} minutes of a camera ...", file=sys.stderr)
@@ -80,10 +83,9 @@ def main(argv: list[str] | None = None) -> int:
         summary = json.loads((out / "replay.json").read_text(encoding="utf-8"))
     figures = _figures(summary, peak, (before_ms, after_ms))
     figures |= {"images_in_bag": images, "bag_bytes": size, "alone_steps": options.alone,
-                "measured_on": hardware() | versions()}
+                "measured_on": machine["hardware"] | machine["versions"]}
     print(json.dumps(figures, indent=2))
-    if options.out:
-        options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    record.write(options.out, figures)
     good = peak < _MOST_MEMORY and figures["overhead"] <= _MOST_OVERHEAD
     return 0 if good else 1
 
@@ -133,12 +135,12 @@ def _figures(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m vla_infoentropy_ros bench replay",
                                      description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0, metavar="N",
+    parser.add_argument("--minutes", type=positive, default=10.0, metavar="N",
                         help="of recording to make (default: %(default)s)")
-    parser.add_argument("--selector", default="dense")
-    parser.add_argument("--alone", type=int, default=200, metavar="N",
+    parser.add_argument("--selector", type=variant_name, default="dense")
+    parser.add_argument("--alone", type=count, default=200, metavar="N",
                         help="steps of the policy alone, before and after (default: %(default)s)")
     parser.add_argument("--scratch", type=Path, help="folder with room for the recording")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures there too, "
+    parser.add_argument("--out", type=out_file, metavar="FILE", help="write the figures there too, "
                         "docs/results/replay.json")
     return parser

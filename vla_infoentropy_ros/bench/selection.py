@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What selection costs beside a dense step, and what the attention probe costs inside one.
 
-The choice is the selector alone: signals, ranking, plan; in its place in a step, behind a model
+The choice is the selector alone: signals, ranking, plan, and what it prunes by the attention of
+the pass it plans; in its place in a step, behind a model
 that has filled the processor's caches, and by itself, again and again. The whole stage
 ``select`` adds reading the probe, the memory of what was computed when, and the report. The
 probe inside the step is measured by a selector that recomputes everything, like dense, and reads
@@ -14,24 +15,26 @@ processor's caches full of the others' keys and pictures, as it never is on a ro
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vla_infoentropy_ros.argument_types import count, out_file, workers
+from vla_infoentropy_ros.bench import record
 from vla_infoentropy_ros.bench.steps import (
     FIRST_SEED,
     load_asked,
-    machine_record,
     run_interleaved,
     solved_episode,
 )
 from vla_infoentropy_ros.engine.probe import AttentionNeeds
+from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models.adapter import PolicyAdapter
 from vla_infoentropy_ros.models.load_options import add_load_arguments
 from vla_infoentropy_ros.selection import (
@@ -72,6 +75,7 @@ class _Timed:
         self.reuses, self.prunes = selector.reuses, selector.prunes
         self.spent_s: list[float] = []
         self._given: SelectionInput | None = None
+        self._pruned_by: torch.Tensor | None = None
 
     def needs(self, depth: int) -> AttentionNeeds:
         return self._selector.needs(depth)
@@ -81,7 +85,21 @@ class _Timed:
         selection = self._selector.select(given)
         self.spent_s.append(time.perf_counter() - start)
         self._given = given
-        return selection
+        plan = selection.plan
+        if plan.pruning is None:
+            return selection
+        pruning = replace(plan.pruning, choose=partial(self._choose, plan.pruning.choose))
+        return replace(selection, plan=replace(plan, pruning=pruning))
+
+    def _choose(
+        self, choose: Callable[[torch.Tensor], torch.Tensor], attention: torch.Tensor
+    ) -> torch.Tensor:
+        """What a pass in progress asks of the selector is a part of its choice."""
+        start = time.perf_counter()
+        kept = choose(attention)
+        self.spent_s[-1] += time.perf_counter() - start
+        self._pruned_by = attention
+        return kept
 
     def alone_s(self) -> float:
         """The last choice once more, many times: their median, s."""
@@ -89,7 +107,10 @@ class _Timed:
         assert given is not None
         with torch.inference_mode():
             for _ in range(_REPEATS):
-                self.select(given)
+                pruning = self.select(given).plan.pruning
+                if pruning is not None:
+                    assert self._pruned_by is not None, "its step asked"
+                    pruning.choose(self._pruned_by)
         return float(np.median(self.spent_s[first:]))
 
 
@@ -97,23 +118,34 @@ def main(argv: Sequence[str]) -> int:
     """Measure and print two tables: selection by selector, probe by layers."""
     parser = argparse.ArgumentParser(prog="python -m vla_infoentropy_ros bench selection",
                                      description=__doc__)
-    parser.add_argument("--episodes", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
-    parser.add_argument("--out", help="write the tables as JSON to this file")
+    parser.add_argument("--episodes", type=count, default=3)
+    parser.add_argument("--threads", type=workers, default=1, help="CPU threads of torch")
+    parser.add_argument("--out", type=out_file, help="write the tables as JSON to this file")
     add_load_arguments(parser)
     options = parser.parse_args(argv)
+    machine = record.machine()
     torch.set_num_threads(options.threads)
     policy = load_asked(options)
+    names = list(_fitting(policy))
     episodes = [solved_episode(FIRST_SEED + index) for index in range(options.episodes)]
     tables = {
-        "selectors": {name: _choice(policy, name, episodes) for name in SELECTORS},
+        "selectors": {name: _choice(policy, name, episodes) for name in names},
         "probes": {layers: _probe(policy, layers, episodes) for layers in _LAYERS},
     }
     _print(tables)
-    if options.out:
-        record = machine_record("selection", options, tables)
-        Path(options.out).write_text(json.dumps(record, indent=2) + "\n")
+    record.write(options.out, record.of("selection", options, machine, tables))
     return 0
+
+
+def _fitting(policy: PolicyAdapter) -> Iterator[str]:
+    """Selectors that ``policy`` can run; the others are said."""
+    for name in SELECTORS:
+        try:
+            Session(policy, build_selector(name))
+        except SettingError as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+        else:
+            yield name
 
 
 def _choice(policy: PolicyAdapter, name: str, episodes: Sequence[Episode]) -> dict[str, float]:

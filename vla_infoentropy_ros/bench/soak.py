@@ -21,10 +21,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from vla_infoentropy_ros.argument_types import out_file, pixels, positive
+from vla_infoentropy_ros.bench import MeasuringError, record
+from vla_infoentropy_ros.bench.arguments import variant_name
 from vla_infoentropy_ros.demo.domain import DomainClaim
 from vla_infoentropy_ros.nodes.clients.soak_robot import SoakRobot, joined
 from vla_infoentropy_ros.nodes.middleware import local_environment, rmw_name
-from vla_infoentropy_ros.report.machine import hardware, versions
 from vla_infoentropy_ros.variants import RECOMMENDED
 
 INSTRUCTION = "put the red cube on the white plate"
@@ -103,14 +105,16 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m vla_infoentropy_ros bench soak", description=__doc__
     )
-    parser.add_argument("--minutes", type=float, default=30.0, help="(default: 30)")
-    parser.add_argument("--camera-rate", type=float, default=30.0, help="Hz (default: 30)")
-    parser.add_argument("--selector", default=str(RECOMMENDED), help="(default: %(default)s)")
-    parser.add_argument("--width", type=int, default=640, help="pixels (default: 640)")
-    parser.add_argument("--height", type=int, default=480, help="pixels (default: 480)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures to a file as well")
+    parser.add_argument("--minutes", type=positive, default=30.0, help="(default: 30)")
+    parser.add_argument("--camera-rate", type=positive, default=30.0, help="Hz (default: 30)")
+    parser.add_argument("--selector", type=variant_name, default=str(RECOMMENDED),
+                        help="with +window if so wanted (default: %(default)s)")
+    parser.add_argument("--width", type=pixels, default=640, help="pixels (default: 640)")
+    parser.add_argument("--height", type=pixels, default=480, help="pixels (default: 480)")
+    parser.add_argument("--json", type=out_file, metavar="FILE",
+                        help="write the figures to a file as well")
     options = parser.parse_args(argv)
-    machine = {"hardware": hardware(), "versions": versions()}  # the load before ours
+    machine = record.machine()
     with DomainClaim() as claim:
         os.environ |= local_environment()
         os.environ |= {"ROS_DOMAIN_ID": str(claim.domain), "OMP_NUM_THREADS": "1"}
@@ -123,10 +127,8 @@ def main(argv: list[str] | None = None) -> int:
     figures.middleware = rmw_name()
     figures.judge()
     print(json.dumps(asdict(figures), indent=2))
-    if options.json:
-        command = f"python -m vla_infoentropy_ros bench soak --minutes {options.minutes:g}"
-        record = {"command": command, "options": vars(options), **machine, **asdict(figures)}
-        Path(options.json).write_text(json.dumps(record, indent=2) + "\n")
+    command = f"soak --minutes {options.minutes:g}"
+    record.write(options.json, record.of(command, options, machine, asdict(figures)))
     return 1 if figures.problems else 0
 
 
@@ -156,13 +158,16 @@ def _measure(options: argparse.Namespace, child: subprocess.Popen[bytes]) -> Fig
             while not ready():
                 executor.spin_once(timeout_sec=0.05)
                 if child.poll() is not None or time.monotonic() > give_up_s:
-                    raise RuntimeError(f"{problem}; is the node's log above?")
+                    raise MeasuringError(f"{problem}; is the node's log above?")
 
         robot.start(wait, INSTRUCTION)
         began_s = time.monotonic()
         figures, memory = _run(robot, executor, child.pid, options)
         ended_s = time.monotonic()
         robot.destroy_node()
+    if len(robot.commands_s) < 2 or not robot.overheads_ms:
+        raise MeasuringError(f"fewer than two commands in --minutes {options.minutes:g}; give "
+                             f"more, or see the node's log above. It said: {robot.fault}")
     rate_hz = robot.command_rate_hz
     gaps_ms = np.diff(robot.commands_s) * 1e3
     figures.missed_periods = missed_periods([began_s, *robot.commands_s, ended_s], rate_hz)

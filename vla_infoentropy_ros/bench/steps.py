@@ -8,27 +8,25 @@ machine does in between meets all alike; ratios are taken within this one run.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from vla_infoentropy_ros.argument_types import count, out_file, workers
+from vla_infoentropy_ros.bench import record
+from vla_infoentropy_ros.bench.arguments import selector_name
 from vla_infoentropy_ros.bench.random_policy import RandomPolicy, is_random
 from vla_infoentropy_ros.engine.heads import TokenHead
 from vla_infoentropy_ros.foreign.text import UserError
-from vla_infoentropy_ros.knobs import SettingError
 from vla_infoentropy_ros.models import loading
 from vla_infoentropy_ros.models.adapter import PolicyAdapter, TokenPolicy
 from vla_infoentropy_ros.models.load_options import LoadOptions, add_load_arguments
-from vla_infoentropy_ros.report.machine import hardware, versions
-from vla_infoentropy_ros.selection import check_selector
 from vla_infoentropy_ros.session import DECODE_MODES, Session, StepResult
 from vla_infoentropy_ros.sim.tabletop import Tabletop
 from vla_infoentropy_ros.variants import Variant
@@ -39,6 +37,7 @@ FIRST_SEED = 1_000_000
 def main(argv: Sequence[str]) -> int:
     """Measure, print a table, and write it as JSON where asked."""
     options = _parser().parse_args(argv)
+    machine = record.machine()
     torch.set_num_threads(options.threads)
     policy = load_for_tabletop(options)
     episodes = [solved_episode(FIRST_SEED + index) for index in range(options.episodes)]
@@ -58,9 +57,8 @@ def main(argv: Sequence[str]) -> int:
         if variant.decode != "greedy" and greedy is not None:
             table[str(variant)] |= as_greedy(results[str(variant)], greedy)
     _print(table)
-    if options.out:
-        record = machine_record("steps", options, {"variants": table})
-        Path(options.out).write_text(json.dumps(record, indent=2) + "\n")
+    tables = {"variants": table}
+    record.write(options.out, record.of("steps", options, machine, tables))
     return 0
 
 
@@ -85,15 +83,6 @@ def load_for_tabletop(options: argparse.Namespace) -> PolicyAdapter:
             ", and the tabletop gives one picture; play a recording to it (replay)"
         )
     return policy
-
-
-def selector(text: str) -> str:
-    """An argument that names a selector, of this package or a plug-in."""
-    try:
-        check_selector(text)
-    except SettingError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
 
 
 def load_token_policy(options: argparse.Namespace) -> TokenPolicy:
@@ -139,9 +128,8 @@ def solved_episode(seed: int) -> tuple[str, list[NDArray[np.uint8]]]:
 
 def _row(steps: list[StepResult], first: list[StepResult]) -> dict[str, object]:
     """Figures of one variant; ``first``: the steps of the first variant, on the same frames."""
-    same = [np.array_equal(ours.action.chunk, base.action.chunk)
-            for ours, base in zip(steps, first, strict=True)]
-    later = [step for step in steps if step.t > 0]  # the first of an episode is always dense
+    pairs = _later(steps, first)
+    later = [ours for ours, _ in pairs]
     stages = later[0].stages_ms
     return {
         "p50_ms": _median(step.latency_ms for step in later),
@@ -151,15 +139,23 @@ def _row(steps: list[StepResult], first: list[StepResult]) -> dict[str, object]:
         "passes": statistics.fmean(step.decoder_passes for step in later),
         "gflops": statistics.fmean(step.flops for step in later) / 1e9,
         "papers_gmacs": statistics.fmean(step.macs for step in later) / 1e9,
-        "same_actions": statistics.fmean(same),
+        "same_actions": statistics.fmean(
+            np.array_equal(ours.action.chunk, base.action.chunk) for ours, base in pairs),
         "steps": len(later),
     }
+
+
+def _later(
+    steps: list[StepResult], others: list[StepResult]
+) -> list[tuple[StepResult, StepResult]]:
+    """Pairs on the same frames without the first of an episode, which is dense whatever runs."""
+    return [(ours, other) for ours, other in zip(steps, others, strict=True) if ours.t > 0]
 
 
 def as_greedy(steps: list[StepResult], greedy: list[StepResult]) -> dict[str, object]:
     """Shares of steps that give the tokens, and that make the plan, of the same selector decoded
     greedily on the same frames; in float32 both are 1."""
-    pairs = list(zip(steps, greedy, strict=True))
+    pairs = _later(steps, greedy)
     return {
         "tokens_as_greedy": statistics.fmean(
             ours.action.token_ids == base.action.token_ids for ours, base in pairs),
@@ -191,30 +187,19 @@ def _print(table: dict[str, dict[str, object]]) -> None:
                   f"plans in {row['plans_as_greedy']:.1%}")
 
 
-def machine_record(
-    benchmark: str, options: argparse.Namespace, tables: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The tables, and what is needed to judge and repeat them."""
-    gpu = {"gpu": torch.cuda.get_device_name()} if options.device.startswith("cuda") else {}
-    return {
-        "command": f"python -m vla_infoentropy_ros bench {benchmark}",
-        "options": vars(options), "hardware": hardware() | gpu, "versions": versions(), **tables,
-    }
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m vla_infoentropy_ros bench steps", description=__doc__
     )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
-    parser.add_argument("--episodes", type=int, default=3)
+    parser.add_argument("--threads", type=workers, default=1, help="CPU threads of torch")
+    parser.add_argument("--episodes", type=count, default=3)
     parser.add_argument("--accept-bins", type=int, default=0,
                         help="session.accept_bins where decode is window (default: %(default)s)")
-    parser.add_argument("--selectors", nargs="+", type=selector, metavar="NAME",
+    parser.add_argument("--selectors", nargs="+", type=selector_name, metavar="NAME",
                         default=["dense", "info_entropy", "vla_cache", "vla_pruner",
                                  "attention_drift"])
     parser.add_argument("--decode", nargs="+", choices=DECODE_MODES,
                         default=list(DECODE_MODES))
-    parser.add_argument("--out", help="write the table as JSON to this file")
+    parser.add_argument("--out", type=out_file, help="write the table as JSON to this file")
     add_load_arguments(parser)
     return parser

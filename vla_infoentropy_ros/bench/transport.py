@@ -9,17 +9,20 @@ whatever middleware ROS 2 is told to use.
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import statistics
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vla_infoentropy_ros.argument_types import domain, many, out_file, pixels, positive
+from vla_infoentropy_ros.bench import MeasuringError, record
+
 
 @dataclass(frozen=True)
 class Figures:
-    """Result of one run; times in milliseconds."""
+    """Result of one run; times in milliseconds, None where nothing arrived."""
 
     implementation: str
     width: int
@@ -29,9 +32,9 @@ class Figures:
     sent: int
     received: int
     lost: int
-    median_ms: float
-    p95_ms: float
-    max_ms: float
+    median_ms: float | None
+    p95_ms: float | None
+    max_ms: float | None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,23 +42,22 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m vla_infoentropy_ros bench transport", description=__doc__
     )
-    parser.add_argument("--width", type=int, default=640, help="pixels (default: 640)")
-    parser.add_argument("--height", type=int, default=480, help="pixels (default: 480)")
-    parser.add_argument("--rate", type=float, default=30.0, help="frames per second (default: 30)")
-    parser.add_argument("--frames", type=int, default=300, help="frames to send (default: 300)")
+    parser.add_argument("--width", type=pixels, default=640, help="pixels (default: 640)")
+    parser.add_argument("--height", type=pixels, default=480, help="pixels (default: 480)")
+    parser.add_argument("--rate", type=positive, default=30.0,
+                        help="frames per second (default: 30)")
+    parser.add_argument("--frames", type=many, default=300, help="frames to send (default: 300)")
     parser.add_argument(
         "--reliability",
         choices=("reliable", "best_effort"),
         default="reliable",
         help="QoS of both sides (default: reliable)",
     )
-    parser.add_argument("--domain", type=int, default=None, help="ROS domain (default: random)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures to a file as well")
+    parser.add_argument("--domain", type=domain, default=None, help="ROS domain (default: random)")
+    parser.add_argument("--json", type=out_file, metavar="FILE",
+                        help="write the figures to a file as well")
     parser.add_argument("--publisher", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    for name in ("width", "height", "rate", "frames"):
-        if getattr(options, name) <= 0:
-            parser.error(f"--{name} is {getattr(options, name)}; it must be greater than 0.")
     if options.domain is None:
         options.domain = 1 + int.from_bytes(os.urandom(2), "little") % 200
 
@@ -76,13 +78,15 @@ def main(argv: list[str] | None = None) -> int:
         f"{figures.width}x{figures.height} rgb8 at {figures.rate_hz:g} Hz, "
         f"{figures.reliability}, {figures.implementation}: "
         f"{figures.received}/{figures.sent} frames, {figures.lost} lost; "
-        f"latency median {figures.median_ms:.2f} ms, 95 % {figures.p95_ms:.2f} ms, "
-        f"max {figures.max_ms:.2f} ms"
+        f"latency median {_told(figures.median_ms)}, 95 % {_told(figures.p95_ms)}, "
+        f"max {_told(figures.max_ms)}"
     )
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(asdict(figures), file, indent=2)
+    record.write(options.json, asdict(figures))
     return 1 if figures.lost else 0
+
+
+def _told(value_ms: float | None) -> str:
+    return "-" if value_ms is None else f"{value_ms:.2f} ms"
 
 
 def _measure(stream: Any, implementation: str) -> Figures:
@@ -98,9 +102,13 @@ def _measure(stream: Any, implementation: str) -> Figures:
             child.wait()
         receiver.close()
     if child.returncode != 0:
-        raise RuntimeError(f"The publisher process ended with code {child.returncode}.")
-    latencies = receiver.latencies_ms
-    values = sorted(latencies.values()) or [float("nan")]
+        raise MeasuringError(f"the publisher process ended with code {child.returncode}; why "
+                             "stands above")
+    return _figures(stream, implementation, list(receiver.latencies_ms.values()))
+
+
+def _figures(stream: Any, implementation: str, latencies_ms: list[float]) -> Figures:
+    values = sorted(latencies_ms)
     return Figures(
         implementation=implementation,
         width=stream.width,
@@ -108,11 +116,11 @@ def _measure(stream: Any, implementation: str) -> Figures:
         rate_hz=stream.rate_hz,
         reliability=stream.reliability,
         sent=stream.frames,
-        received=len(latencies),
-        lost=stream.frames - len(latencies),
-        median_ms=values[len(values) // 2],
-        p95_ms=values[int(len(values) * 0.95)],
-        max_ms=values[-1],
+        received=len(values),
+        lost=stream.frames - len(values),
+        median_ms=statistics.median(values) if values else None,
+        p95_ms=values[int(len(values) * 0.95)] if values else None,
+        max_ms=max(values, default=None),
     )
 
 

@@ -14,22 +14,27 @@ import sys
 from types import ModuleType
 
 from vla_infoentropy_ros.extras import missing
+from vla_infoentropy_ros.foreign.text import UserError, shown
 
+_BACKENDS = ("egl", "osmesa", "glfw", "glx")
 _REMEDY = (
     "Install one of the software renderers (Debian/Ubuntu: 'apt install libegl1 libgl1-mesa-dri' "
     "for MUJOCO_GL=egl, or 'apt install libosmesa6' for MUJOCO_GL=osmesa)"
 )
 
 
-class RenderBackendError(RuntimeError):
+class RenderBackendError(UserError, RuntimeError):
     """No off-screen OpenGL backend could be used."""
 
 
 def choose_backend() -> str:
     """Return the backend name for ``MUJOCO_GL``: what is set already, else egl, else osmesa."""
     chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
-    if chosen:
+    if chosen in _BACKENDS:
         return chosen
+    if chosen:
+        raise RenderBackendError(f"MUJOCO_GL={shown(chosen)} is not among {', '.join(_BACKENDS)}; "
+                                 "unset it to have one chosen")
     if ctypes.util.find_library("EGL"):
         return "egl"
     if ctypes.util.find_library("OSMesa"):
