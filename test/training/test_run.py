@@ -69,12 +69,18 @@ def test_a_run_writes_over_no_weights_but_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An untrained network is saved first, so this would cost an hour's work, or the package's."""
-    (tmp_path / "policy.safetensors").write_text("an hour's work")
+    trained, pictures = tmp_path / "trained" / "policy.safetensors", tmp_path / "pictures" / "1.png"
+    for file in (trained, pictures):
+        file.parent.mkdir()
+        file.write_text("an hour's work")
     shipped = (SHIPPED / "policy.safetensors").read_bytes()
-    for folder, told in ((tmp_path, "of an earlier run"), (SHIPPED, "come with the package")):
+    for folder, told in ((trained.parent, "holds 'policy.safetensors'; name a new folder"),
+                         (pictures.parent, "holds '1.png'; name a new folder"),
+                         (SHIPPED, "come with the package")):
         assert main(["--weights", str(folder)]) == 1
         assert told in capsys.readouterr().err
-    assert (tmp_path / "policy.safetensors").read_text() == "an hour's work"
+    assert list(pictures.parent.iterdir()) == [pictures]
+    assert trained.read_text() == "an hour's work"
     assert (SHIPPED / "policy.safetensors").read_bytes() == shipped
 
 

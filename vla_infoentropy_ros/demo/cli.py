@@ -36,14 +36,17 @@ DEFAULT_SELECTORS = ("dense", "info_entropy", "attention_drift", "attention_drif
 FIRST_SEED = 1_000_000
 """Scenes from here on are never seen in training (`sim.EVALUATION_SEED`)."""
 _READY_S = 180.0
+_ON_TOP = ("top_up_to", "age_limit", "keyframe_every")
 _READ_BY: Mapping[str, tuple[str, ...]] = {
     "dense": (),
-    "info_entropy": ("form", "k1", "k2", "horizon", "schedule", "static_cap", "static_threshold",
-                     "staleness", "reuse_from_layer", "grey_levels", "attention_mode",
-                     "attention_layers", "words"),
-    "attention_drift": ("fresh_tokens", "drift_exponent", "attention_layers"),
-    "random": ("fresh_tokens", "seed"),
-    "stale": (),
+    "info_entropy": ("form", "k1", "k2", "horizon", "schedule", "alpha", "fresh_tokens",
+                     "static_cap", "static_threshold", "staleness", "patch_block",
+                     "drift_threshold", "reuse_from_layer", "grey_levels", "attention_mode",
+                     "temperature", "attention_layers", "words", *_ON_TOP),
+    "attention_drift": ("fresh_tokens", "drift_rows", "drift_exponent", "attention_layers",
+                        "schedule", "coverage", "least_tokens", *_ON_TOP),
+    "random": ("fresh_tokens", "seed", *_ON_TOP),
+    "stale": _ON_TOP,
 }
 
 

@@ -20,6 +20,7 @@ from .xml_tree import Element, LaunchError, parse
 
 _SUBSTITUTION = re.compile(r"\$\((?P<name>[\w-]+)(?P<words>[^()]*)\)")
 _NAMESPACE = re.compile(r"/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
+_TOPIC = re.compile(rf"([A-Za-z0-9_]+:)?(~/)?{_NAMESPACE.pattern}")  # of one node, or private
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 _TYPES: Mapping[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
 
@@ -196,14 +197,20 @@ class Description:
 
     def _remap(self, element: Element) -> tuple[str, str]:
         element.allow({"from", "to"}, set())
-        return self._text(element, "from"), self._text(element, "to")
+        given = {name: self._text(element, name) for name in ("from", "to")}
+        for name in given.values():
+            if not _TOPIC.fullmatch(name):
+                raise element.error(f"has {name!r}, which is no topic's name: letters, digits and "
+                                    "'_', parts with '/' between them that begin with no digit.")
+        return given["from"], given["to"]
 
     def _parameter(self, element: Element) -> ParameterFile | tuple[str, Any]:
         if "from" in element.attributes:
             element.allow({"from"}, set())
             path = self._text(element, "from")
             if not Path(path).is_file():
-                raise element.error(f"names the parameter file '{path}', which does not exist.")
+                what = "is a folder" if Path(path).is_dir() else "does not exist"
+                raise element.error(f"names the parameter file '{path}', which {what}.")
             return ParameterFile(path)
         element.allow({"name", "value", "type"}, set())
         text, kind = self._text(element, "value"), element.attributes.get("type")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from vla_infoentropy_ros.argument_types import out_file
 from vla_infoentropy_ros.driving.driver import Step
 from vla_infoentropy_ros.driving.settings import PolicyNodeSettings
 from vla_infoentropy_ros.driving.telling import action_values, selection_values, step_values
@@ -48,10 +50,14 @@ def empty(folder: Path) -> None:
 
 
 def check_place(file: Path, recording: Path) -> None:
-    """Raise BagError where ``file`` would be written over a part of the recording."""
+    """Raise BagError where ``file`` would be written over a part of the recording, or cannot be."""
     if file.resolve().is_relative_to(recording.resolve()):
         raise BagError(f"--json {file} lies in the recording {recording}, which is not changed: "
                        "name another place")
+    try:
+        out_file(str(file))
+    except argparse.ArgumentTypeError as error:
+        raise BagError(f"--json {error}") from error
 
 
 class ReplayBag:

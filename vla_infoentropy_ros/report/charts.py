@@ -216,6 +216,7 @@ def outcome_grid(outcomes: Mapping[str, Mapping[int, tuple[bool, str]]]) -> str:
         return _empty("no episode ended")
     left = _name_width(outcomes)
     pitch = min(38.0, (980 - left - 60) / len(seeds))
+    side = pitch - min(3.0, pitch / 4)
     height = 30 * len(outcomes) + 12
     parts = [_open(980, height, "Outcome per seed")]
     for row, (name, found) in enumerate(outcomes.items()):
@@ -227,12 +228,12 @@ def outcome_grid(outcomes: Mapping[str, Mapping[int, tuple[bool, str]]]) -> str:
             success, told = found[seed]
             fill = "var(--good)" if success else "var(--bad)"
             parts.append(
-                f'<rect x="{left + column * pitch:.1f}" y="{y}" width="{pitch - 3:.1f}" '
+                f'<rect x="{left + column * pitch:.1f}" y="{y}" width="{side:.2f}" '
                 f'height="22" rx="3" fill="{fill}"><title>{escape(name)}, seed {seed}: '
                 f"{escape(told)}</title></rect>"
             )
             if not success:  # not by colour alone
-                parts.append(f'<text x="{left + column * pitch + (pitch - 3) / 2:.1f}" '
+                parts.append(f'<text x="{left + column * pitch + side / 2:.1f}" '
                              f'y="{y + 16}" text-anchor="middle" class="on">×</text>')
         total = sum(success for success, _ in found.values())
         parts.append(_text(left + len(seeds) * pitch + 8, y + 16, f"{total}/{len(found)}",

@@ -52,9 +52,9 @@ def token_overlay(
     tint = np.where(cell == 0, 0.0, _TINT)[..., None]  # 0: full refresh
     lit = full * (1 - tint) + colours[cell] * tint
     out = np.where(reused[..., None], (grey * _DIM + 18.0)[..., None], lit)
-    for low, high in _cells(edges_y):
-        for left, right in _cells(edges_x):
-            kind = int(kinds[low * rows // size, left * cols // size])
+    for row, (low, high) in enumerate(_cells(edges_y)):
+        for column, (left, right) in enumerate(_cells(edges_x)):
+            kind = int(kinds[row, column])
             if kind != REUSED_INDEX:
                 _frame(out[low:high, left:right], colours[kind], 1 if kind == 0 else 2)
     return np.clip(out, 0, 255).astype(np.uint8)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from vla_infoentropy_ros.foreign.text import UserError
+from vla_infoentropy_ros.foreign.text import UserError, shown
 from vla_infoentropy_ros.models.embedded import EmbeddedPolicy
 from vla_infoentropy_ros.models.embedded.policy import normalise_pixels
 from vla_infoentropy_ros.models.embedded.weights_file import SHIPPED, write_text, write_weights
@@ -120,10 +120,10 @@ class Trainer:
                 f"{folder} holds the weights that come with the package; train into another folder "
                 "(--weights) and use it as model"
             )
-        if not resumes and (folder / "policy.safetensors").exists():
+        if not resumes and folder.exists() and (there := sorted(folder.iterdir())):
             raise OutputError(
-                f"{folder} holds weights of an earlier run; name another folder (--weights), or "
-                "move them away"
+                f"{folder} holds {shown(there[0].name)}; name a new folder (--weights), or empty "
+                "that one"
             )
 
     def save(self) -> None:
