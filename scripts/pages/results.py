@@ -286,7 +286,7 @@ _TABLES: dict[str, Callable[[Record], str]] = {
     "libero": _libero, "libero_first": _libero, "libero_second": _libero,
     "libero_stock": _libero,
     "long_horizon": _long_horizon, "mutation": _mutation, "mutation_before": _mutation,
-    "selection": _selection, "steps": _steps,
+    "selection": _selection, "steps": _steps, "steps_bf16": _steps,
 }
 
 

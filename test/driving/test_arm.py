@@ -4,6 +4,7 @@ stands."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -227,6 +228,64 @@ def test_goals_do_not_run_away_from_an_arm_that_is_held_up_and_seldom_heard(outp
         reached = (target.pose.position if output == "pose"
                    else model.chain.forward(target.positions)[1])
         assert np.linalg.norm(reached - place) < 0.045
+
+
+@pytest.mark.parametrize("output", ["pose", "trajectory"])
+def test_an_arm_is_not_sent_to_where_it_cannot_have_gone(output) -> None:
+    """A driver that restarts tells zeros for a moment, or another arm's joints are heard."""
+    model, clock = ARMS["panda"], SetClock(10 * SECOND)
+    settings = CommandSettings(output=output, base_frame=model.base, tool_frame=model.tip)
+    state = RobotState(clock, settings)
+    state.hear_description(model.urdf)
+    aim = AIMS[output](state)
+    aim.set_frame("base", settings)
+    aim.prepare(settings)
+    right = np.array(model.ready)
+    wrong = right + np.array([1.0, *np.zeros(6)])
+    _, place = model.chain.forward(right)
+    command = Command(np.array([0.2, 0.0, 0.0, 0.0, 0.0, 0.0]), 1.0, 0.2)
+
+    def hear(joints: np.ndarray, after_s: float) -> None:
+        clock.pass_s(after_s)
+        turn, place = model.chain.forward(joints)
+        state.hear_joints(model.chain.names, joints.tolist(), clock.now_ns())
+        state.hear_pose(Pose(place, matrix_quaternion(turn)), model.base, clock.now_ns())
+
+    def sent(command: Command) -> float:
+        target = aim.target(command, clock.steady_s())
+        reached = (target.pose.position if output == "pose"
+                   else model.chain.forward(target.positions)[1])
+        return float(np.linalg.norm(reached - place))
+
+    hear(right, 0.1)
+    assert aim.plan(command, settings, clock.steady_s()) is None
+    assert sent(command) < 0.045
+    hear(wrong, 0.2)
+    fault = aim.plan(command, settings, clock.steady_s())
+    assert fault.code == "stale_state" and "200 ms before, further than it can go" in fault.reason
+    for _ in range(4):
+        assert sent(zero()) < 0.045, "nor is it stopped there"
+        hear(wrong, 0.03)
+    hear(right, 0.03)
+    assert aim.plan(command, settings, clock.steady_s()) is None
+    hear(wrong, 0.1)
+    aim.forget()  # as at the beginning of an episode: somebody has put it there
+    assert aim.plan(command, settings, clock.steady_s()) is None
+
+
+def test_joints_that_leap_end_in_an_arm_that_stands(scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = scene("panda", "trajectory")
+    rig.moves(OUT)
+    robot = rig.bench.driver.robot
+    hear = robot.hear_joints
+    monkeypatch.setattr(robot, "hear_joints", lambda names, joints, stamp_ns: hear(
+        names, [joints[0] + 1.0, *joints[1:]], stamp_ns))
+    rig.live(0.4)
+    monkeypatch.undo()
+    told = rig.stands()
+    assert "joint panda_joint1 was heard" in told and "further than it can go" in told
+    goals = [target.positions for _, target in rig.bench.arm.sent]
+    assert max(np.abs(b - a).max() for a, b in itertools.pairwise(goals)) < 0.2
 
 
 def test_joints_that_cannot_follow_do_not_leave_the_workspace() -> None:

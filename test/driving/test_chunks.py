@@ -102,12 +102,22 @@ def test_every_stop_drops_the_rest_at_once(rig, stop):
     assert along_x(rig) == [0.1, 0.0]
 
 
-def test_a_task_that_is_done_ends_with_the_action_in_progress(rig):
+def test_a_task_that_is_done_ends_with_the_chunk_in_progress(rig):
     rig.drive()
     rig.periods(1)
     rig.driver.finish()
     rig.periods(20)
-    assert along_x(rig) == [0.1, 0.0]
+    assert along_x(rig) == [0.1, 0.05, 0.0]
+
+
+def test_a_step_that_never_ended_holds_up_nothing_after_the_next_activation(rig):
+    rig.driver.commander.step_begins(rig.clock.steady_s())
+    rig.driver.deactivate()
+    rig.clock.pass_s(1.0)
+    rig.driver.activate()
+    rig.drive()
+    rig.periods(1)
+    assert not rig.heard.faults
 
 
 def test_an_action_is_not_begun_on_too_old_a_picture(rig):

@@ -175,6 +175,33 @@ def test_an_instruction_that_comes_after_one_that_cannot_be_read_is_followed():
     rig.close()
 
 
+def test_an_instruction_that_is_taken_back_while_the_node_rests_moves_nothing(bench):
+    rig = bench()
+    rig.drive()
+    rig.driver.deactivate()
+    rig.driver.instruction("")
+    rig.driver.activate()
+    assert rig.driver.detail().startswith("instruction rejected: ")
+    assert rig.driver.enable(True)[0]
+    rig.periods(3, look=True)
+    assert not rig.arm.moving and len(rig.heard.steps) == 1
+
+
+def test_a_step_of_a_policy_that_was_unloaded_meanwhile_says_nothing(bench):
+    rig = bench()
+    runner = rig.driver.runner
+    session, ended = runner._session, []
+
+    def outlived(*given):
+        runner.close()
+        ended.append(True)
+        return type(session).step(session, *given)
+
+    session.step = outlived
+    rig.look()
+    assert ended and not rig.heard.steps and not rig.heard.faults
+
+
 def test_that_nobody_takes_commands_is_told_while_the_arm_may_move(bench):
     rig = bench()
     rig.arm.alone = "nobody listens to /twist_command"

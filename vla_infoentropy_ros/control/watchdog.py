@@ -135,11 +135,15 @@ class Watchdog:
         """A policy step begins, on an image that arrived at ``arrival_s``."""
         self._waits_since_s, self._late = arrival_s, False
 
+    def step_dropped(self) -> None:
+        """The step in progress, if there is one, will not end."""
+        self._waits_since_s, self._late = None, False
+
     def step_ends(self, now_s: float, settings: CommandSettings) -> bool:
         """The step ended; whether in time."""
         self.overdue(now_s, settings)
         in_time = self._waits_since_s is not None and not self._late
-        self._waits_since_s, self._late = None, False
+        self.step_dropped()
         if in_time:
             self._misses = 0
         return in_time

@@ -100,6 +100,9 @@ class TwistAim:
         self._state.configure(settings)
         self.frame_id = settings.tool_frame if self.end_effector_frame else settings.base_frame
 
+    def forget(self) -> None:
+        """The scene may have been set anew: the arm may be anywhere next."""
+
     def prepare(self, settings: CommandSettings) -> None:
         """Whatever takes long and needs no command: called before `plan`, and without its lock."""
 
@@ -148,11 +151,19 @@ class PoseAim(TwistAim):
         self._goal: Pose | None = None
         self._heard_s = 0.0
         self._rest: Pose | None = None  # where it was stopped, if it was
+        self._settings = CommandSettings()
+        self._last: tuple[Pose, float] | None = None  # heard, and when
+
+    def forget(self) -> None:
+        self._last = None
 
     def plan(self, command: Command, settings: CommandSettings, now_s: float) -> Fault | None:
         here = self._state.pose(settings.pose_timeout_s)
         if isinstance(here, Fault):
             return here
+        self._settings = settings
+        if leap := self._leap(here, now_s):
+            return Fault(STALE_STATE, leap)
         self._heard_s = _HEARD_PERIODS / settings.rate_hz
         start = self._reckoned(now_s)
         if start is None or not (self._unheard_since_begun(now_s) or _near(start, here)):
@@ -171,6 +182,24 @@ class PoseAim(TwistAim):
         was heard since would never see that an arm is held up."""
         begun_s = now_s if self._begun is None else self._begun[2]
         return self._state.pose_age_s > max(self._heard_s, now_s - begun_s)
+
+    def _leap(self, here: Pose, now_s: float) -> str:
+        """Why the hand cannot be there, one sentence; "" where it can, which is remembered.
+
+        It cannot have gone further than an action and what its speed allows. A wrong reading would
+        else be where the next goal, or the stop, is reckoned from.
+        """
+        heard_s = now_s - self._state.pose_age_s
+        if self._last is not None:
+            before, then_s = self._last
+            settings, for_s = self._settings, max(0.0, heard_s - then_s)
+            way, turn = _apart(before, here)
+            if (way > _SAG + settings.max_step_translation + settings.max_linear_speed * for_s
+                    or turn > _SAG_TURN + settings.max_step_rotation
+                    + settings.max_angular_speed * for_s):
+                return _leapt("the pose of the hand", f"{way:.3f} m and {turn:.2f} rad", for_s)
+        self._last = here, heard_s
+        return ""
 
     def _reckoned(self, now_s: float) -> Pose | None:
         if self._begun is None:
@@ -191,7 +220,8 @@ class PoseAim(TwistAim):
         if command.period_s:
             return None if self._goal is None else HandPose(self.base_frame, self._goal)
         here, reckoned = self._state.last_pose, self._reckoned(now_s)
-        if self._state.pose_age_s > self._heard_s:
+        if here is not None and (self._state.pose_age_s > self._heard_s
+                                 or self._leap(here, now_s)):
             here = reckoned or self._rest or here
         self._begun, self._rest = None, here
         return None if here is None else HandPose(self.base_frame, here)
@@ -208,11 +238,15 @@ class JointAim(TwistAim):
         self._goal = JointPositions("", (), np.empty(0), 0.0)
         self._due_s = self._least_s = 0.0  # when the goal is to be reached; a turn of the timer
         self._rest: NDArray[np.float64] | None = None  # where it was stopped, if it was
+        self._last: tuple[NDArray[np.float64], float] | None = None  # heard, and when
         self._problem: Fault | None = Fault(
             STALE_STATE,
             "robot_description never arrived; start robot_state_publisher, or use "
             "command.output twist or pose",
         )
+
+    def forget(self) -> None:
+        self._last = None
 
     def prepare(self, settings: CommandSettings) -> None:
         described = self._state.description, settings.base_frame, settings.tool_frame
@@ -231,6 +265,8 @@ class JointAim(TwistAim):
         positions = self._state.joints(chain.names, settings.pose_timeout_s)
         if isinstance(positions, Fault):
             return positions
+        if leap := self._leap(chain, positions, now_s):
+            return Fault(STALE_STATE, leap)
         under_way = self._goal.names == chain.names and self._rest is None
         if under_way and self._unheard(now_s - self._due_s + self._goal.duration_s):
             positions = self._reckoned(now_s)
@@ -257,10 +293,28 @@ class JointAim(TwistAim):
         positions = self._state.last_joints(names)
         if not names or positions is None:
             return None
-        if self._unheard():
+        chain = self._chain
+        leapt = chain is not None and chain.names == names and self._leap(chain, positions, now_s)
+        if self._unheard() or leapt:
             positions = self._reckoned(now_s) if self._rest is None else self._rest
         self._rest = positions
         return JointPositions(self.frame_id, names, positions, _STOP_S)
+
+    def _leap(self, chain: Chain, here: NDArray[np.float64], now_s: float) -> str:
+        """As of `PoseAim`, by the joints' own limits of speed."""
+        heard_s = now_s - self._state.joints_age_s(chain.names)
+        if self._last is not None and self._last[0].size == here.size:
+            before, then_s = self._last
+            for_s = max(0.0, heard_s - then_s)
+            for joint, was, now in zip(chain.movable, before, here, strict=True):
+                way = abs(now - was)
+                if joint.kind == "continuous":  # may be told within one turn
+                    way = abs(math.remainder(way, 2.0 * math.pi))
+                slack, unit = (_SAG, "m") if joint.kind == "prismatic" else (_SAG_TURN, "rad")
+                if way > slack + joint.speed * for_s:
+                    return _leapt(f"joint {joint.name}", f"{way:.3f} {unit}", for_s)
+        self._last = here, heard_s
+        return ""
 
     def _unheard(self, begun_s: float = 0.0) -> bool:
         """What is heard of the joints is older than a motion that began so long ago. Reckoning on
@@ -298,11 +352,22 @@ def _leaves(
     )
 
 
+def _leapt(what: str, way: str, for_s: float) -> str:
+    return (f"{what} was heard {way} from where it was {1e3 * for_s:.0f} ms before, further than "
+            "it can go: look for a second publisher, a driver that restarts, or another arm's "
+            "state")
+
+
 def _near(one: Pose, other: Pose) -> bool:
+    way, turn = _apart(one, other)
+    return way <= _SAG and turn <= _SAG_TURN
+
+
+def _apart(one: Pose, other: Pose) -> tuple[float, float]:
+    """m, rad."""
     alike = abs(float(np.dot(one.orientation, other.orientation)))
-    turned = 2.0 * math.acos(min(1.0, alike))
-    return (float(np.linalg.norm(one.position - other.position)) <= _SAG
-            and turned <= _SAG_TURN)
+    return (float(np.linalg.norm(one.position - other.position)),
+            2.0 * math.acos(min(1.0, alike)))
 
 
 def _quaternion(turn: NDArray[np.float64]) -> tuple[float, float, float, float]:

@@ -91,6 +91,13 @@ class Commander:
             self._pace, self.belated = Pace(), ""
             self._ready()
 
+    def begin(self) -> None:
+        """Frames come from now on: not enabled, whatever was called before, and no step is in
+        progress, even where one never came to its end."""
+        with self.lock:
+            self.enable(False)
+            self.watchdog.step_dropped()
+
     def close(self) -> None:
         """The policy is gone: nothing may be commanded."""
         with self.lock:
@@ -204,11 +211,6 @@ class Commander:
             lead_s = self._lead_s + interval_s
             return (not self.watchdog.stepping
                     and self._chunks.wants(self._motion.now_s(), lead_s))
-
-    def drop_chunk(self) -> None:
-        """What is being carried out is the last action."""
-        with self.lock:
-            self._chunks.clear()
 
     def _objection(
         self, chunk: NDArray[np.float64], in_time: bool, age_s: float, renewed_s: float
@@ -345,6 +347,13 @@ class Commander:
                 if fault is not None and latched:
                     self._on_fault(fault)
 
+    def forget_arm(self) -> None:
+        """An episode begins, or the operator has the word: where the arm was heard before says
+        nothing of where it can be."""
+        with self.lock:
+            if self.aim is not None:
+                self.aim.forget()
+
     def saw(self, arrival_s: float, usable: bool, lacks: Fault | None = None) -> None:
         """An image arrived; usable: as far as can be seen without decoding it. lacks: what else is
         needed to act on it, and is not there."""
@@ -419,6 +428,7 @@ class Commander:
                 return False, f"refused: {fault.reason}"
             done, told = self.interlock.enable(on)
             if on:
+                self.forget_arm()
                 self._chunks.clear()  # decided while it could not move
                 self.watchdog.forgive()
             else:

@@ -148,11 +148,11 @@ class Driver:
         runner = self.runner
         if runner is None:
             raise RuntimeError("no policy is loaded")
-        self.commander.enable(False)
+        self.commander.begin()
         runner.start()
         self.intake.begin()
         self.active = True
-        if self._wanted:
+        if self._wanted or runner.instruction:  # which may have been taken back meanwhile
             runner.set_instruction(self._wanted)
 
     def deactivate(self) -> bool:
@@ -245,6 +245,7 @@ class Driver:
         self._wanted = text.strip()
         if self.runner is not None and self.active:
             self.commander.stop()
+            self.commander.forget_arm()
             self.runner.set_instruction(self._wanted)
 
     def follow(self, text: str) -> None:
@@ -261,15 +262,15 @@ class Driver:
         self.commander.stop()
 
     def finish(self, rejected: str = "") -> None:
-        """No more steps until there is an instruction again; the last command is carried out."""
+        """No more steps until there is an instruction again; what was decided is carried out."""
         self._wanted = ""
-        self.commander.drop_chunk()
         if self.runner is not None:
             self.runner.rest(rejected)
 
     def reset(self, reason: str = "new_episode") -> None:
         """Zero command; a new episode begins with the next image."""
         self.commander.stop()
+        self.commander.forget_arm()
         self.last = None
         if self.runner is not None and self.active:
             self.runner.reset(reason)

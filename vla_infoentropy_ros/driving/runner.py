@@ -181,7 +181,8 @@ class PolicyRunner:
         session.reset("new_episode")
 
     def _step(self, frame: Frame) -> None:
-        if self._session is None or not self.instruction:
+        session = self._session
+        if session is None or not self.instruction:
             return
         self._listener.step_begins(frame)
         if self._not_in_force:
@@ -190,15 +191,15 @@ class PolicyRunner:
         try:
             images = frame.decode()
             self._listener.decoded(frame)
-            result = self._session.step(
-                images, frame.stamp_ns, frame.frame_id, frame.state
-            )
-            self._listener.step_done(frame, result, self._session.instruction)
+            result = session.step(images, frame.stamp_ns, frame.frame_id, frame.state)
+            if self._session is session:  # else it was closed over this step, and another drives
+                self._listener.step_done(frame, result, session.instruction)
         except ImageError as error:
             self._listener.frame_rejected(frame, str(error))
         except Exception as error:  # a policy may raise anything; the robot must stop for it
             self._trace("step failed", error)
-            self._listener.step_failed(frame, error)
+            if self._session is session:
+                self._listener.step_failed(frame, error)
 
     def _trace(self, what: str, error: Exception) -> None:
         """Log where an exception that is being handled comes from: of code that failed, not of
