@@ -71,7 +71,7 @@ def test_a_folder_is_held_to_what_its_first_run_said(tmp_path: Path) -> None:
     for _ in range(2):
         episode_log.hold(file, {"policy": "a"})
     assert episode_log.held(file) == {"policy": "a"} and list(file.parent.iterdir()) == [file]
-    with pytest.raises(episode_log.EpisodeLogError, match=r"new holds episodes of policy 'a', "
+    with pytest.raises(episode_log.EpisodeLogError, match=r"new is for episodes of policy 'a', "
                        "this is 'b': name another folder"):
         episode_log.hold(file, {"policy": "b"})
     for wrong in ("", "[]", "{"):

@@ -99,8 +99,9 @@ def hold(path: Path, shared: Mapping[str, str]) -> None:
     there = held(path)
     for name, value in shared.items():
         if there.get(name) != value:
-            raise EpisodeLogError(f"{path.parent} holds episodes of {name} {shown(there.get(name))}"
-                                  f", this is {shown(value)}: name another folder, or remove it")
+            raise EpisodeLogError(f"{path.parent} is for episodes of {name} "
+                                  f"{shown(there.get(name))}, this is {shown(value)}: name another "
+                                  "folder, or remove it")
 
 
 def held(path: Path) -> dict[str, str]:

@@ -284,7 +284,7 @@ def test_episodes_of_another_policy_or_rendering_are_not_taken_for_its_own(
     for words, told in ((["--model", "other"], "policy 'sha256-m', this is 'sha256-other'"),
                         (["--rendering", "stock"], "rendering 'fast', this is 'stock'")):
         assert run(options, "--rows", "dense", *words) == 1
-        assert f"{options.out} holds episodes of {told}: name another folder" in (
+        assert f"{options.out} is for episodes of {told}: name another folder" in (
             capsys.readouterr().err)
     assert run(options, "--rows", "dense", "--table-only", "--model", "other") == 0
     assert "Policy sha256-m, rendering fast" in (options.out / "report.html").read_text()
@@ -315,7 +315,7 @@ def test_a_row_goes_on_by_the_settings_of_its_episodes_alone(
     monkeypatch.setitem(libero.ROWS, name, changed)
     for words in ([], ["--table-only"]):
         assert run(options, "--rows", name, "--first", "3", *words) == 1
-        assert "attention_drift-48 holds episodes of selection.alpha '0.5', this is '0.25'" in (
+        assert "attention_drift-48 is for episodes of selection.alpha '0.5', this is '0.25'" in (
             capsys.readouterr().err)
     assert played.read_bytes() == there
     played.with_name("row.json").unlink()
@@ -323,6 +323,63 @@ def test_a_row_goes_on_by_the_settings_of_its_episodes_alone(
     assert run(options, "--rows", name) == 0
     assert "do not say by which settings they were played; they are taken for those of " in (
         capsys.readouterr().err)
+
+
+def test_all_are_compared_with_the_rows_of_this_version_alone(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(options, "--rows", "dense", libero.DEFAULT) == 0
+    folder = options.out / "attention_drift-64-window"
+    held = json.loads((folder / "row.json").read_text())
+    (folder / "row.json").write_text(json.dumps(held | {"selection.alpha": "0.25"}))
+    assert run(options, "--rows", "dense", "--table-only") == 1
+    assert "is for episodes of selection.alpha '0.25'" in capsys.readouterr().err
+
+
+def test_a_table_is_of_the_bytes_that_it_began_with(
+    options: argparse.Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libero, "pin_of", lambda revision: f"pin of {revision}")
+    assert run(options, "--rows", "dense", "stale") == 0
+    assert set(options.revisions) == {"pin of sha256-m"}
+
+
+def test_a_simulator_that_hangs_is_ended_and_told(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libero, "_STALLED_S", 1.0)
+    options.broken.write_text("never ends")
+    assert run(options, "--rows", "dense", "--workers", "1") == 0
+    assert "initial state 1 (seed 1): no episode ended within 1 s" in capsys.readouterr().err
+
+
+CHATTY = """#!{python}
+import os, sys, time
+from pathlib import Path
+print("loading my weights on cpu\\nvla-eval on 127.0.0.1:5", flush=True)
+print("x" * 300_000, flush=True)
+Path({done!r}).write_text(os.environ["PYTHONPATH"])
+time.sleep(100)
+"""
+
+
+def test_a_server_whose_policy_prints_is_found_and_does_not_stand_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, server = tmp_path / "done", tmp_path / "server"
+    server.write_text(CHATTY.format(python=sys.executable, done=str(done)))
+    server.chmod(0o755)
+    monkeypatch.setenv("PYTHONPATH", "/mine")
+    asked = libero._parser().parse_args([])
+    with monkeypatch.context() as patched:
+        patched.setattr(libero.sys, "executable", str(server))
+        with libero._served("dense", asked) as served:
+            assert served.url == "ws://127.0.0.1:5"
+            end_s = time.monotonic() + 20.0
+            while not done.exists() and time.monotonic() < end_s:
+                time.sleep(0.02)
+    assert done.read_text() == os.pathsep.join((str(libero.ROOT), "/mine"))
 
 
 @pytest.fixture

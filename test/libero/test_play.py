@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from test.serve.conftest import Make, make, policy, service  # noqa: F401
 from test.tiny_policy import TinyPolicy
+from vla_infoentropy_ros import episode_log
 from vla_infoentropy_ros.libero import play as playing
 from vla_infoentropy_ros.libero.client import PolicyClient, PolicyGone
 from vla_infoentropy_ros.serve.service import Answer, Client
@@ -192,6 +195,20 @@ def test_the_first_episode_of_each_task_is_filmed_and_every_film_stays(
     assert {path.stem for path in films.iterdir()} == {
         "out", "libero_object-0-0", "libero_object-3-0", "libero_object-0-10"}
     assert all(path.read_bytes() == b"the first" for path in filmed)
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("success", 2), ("success", "false"), ("task", "1"), ("initial_state", [1]), ("steps", None),
+])
+def test_a_line_of_another_kind_is_no_episode(
+    url: str, tmp_path: Path, name: str, value: object
+) -> None:
+    out = tmp_path / "out.jsonl"
+    (outcome,) = playing.play(out, url, ["s"], [1], range(1))
+    assert playing.finished(out) == [outcome]
+    out.write_text(json.dumps(asdict(outcome) | {name: value}) + "\n")
+    with pytest.raises(episode_log.EpisodeLogError, match="line 1: no episode of this command"):
+        playing.finished(out)
 
 
 def test_the_command_counts_what_is_there_and_ends_in_a_sentence(

@@ -12,8 +12,10 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import rclpy
+from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from std_srvs.srv import SetBool
+from vla_infoentropy_ros.action import ExecuteInstruction
 
 from test.nodes.harness import FAST, HELD, WORDS, Rig, Robot, parameters, until
 from test.nodes.policies import LOAD
@@ -114,6 +116,20 @@ def test_a_signal_ends_in_zero_command_and_exit_code_0(number):
         assert moving_s[-1] < STOPPED_S, "the robot moved on after the signal"
         assert not any(late[-1]), "zero was not the last word"
         assert "Traceback" not in child.stderr.read()
+
+
+def test_a_goal_hears_that_its_node_was_stopped():
+    with process(**HELD) as child, robot_of(child) as robot:
+        client = ActionClient(robot, ExecuteInstruction, "policy_node/execute_instruction")
+        until(client.server_is_ready, "no server")
+        sent = client.send_goal_async(ExecuteInstruction.Goal(instruction=WORDS))
+        until(sent.done, "no answer")
+        ended = sent.result().get_result_async()
+        begin_to_move(robot)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(30) == 0
+        until(ended.done, "the goal's end is not told")
+        assert ended.result().result.reason == ExecuteInstruction.Result.STOPPED
 
 
 def test_a_killed_node_says_nothing_and_the_next_one_waits_for_the_operator():

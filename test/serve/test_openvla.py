@@ -100,6 +100,8 @@ def test_the_name_longest_unused_makes_room(make: Make, service: Any) -> None:
     ("/act", request(1, instruction=" "), 400, "say what to do"),
     ("/act", request(1, unnorm_key="bridge_orig"), 400, "un-normalises by 'none'"),
     ("/act?session=" + "x" * 65, request(1), 400, "at most 64"),
+    ("/act?session=caf%E9", request(1), 400, "not UTF-8"),
+    ("/act?session=a&session=b", request(1), 400, "session is given 2 times"),
     ("/reset", {}, 400, "name the episode"),
     ("/elsewhere", {}, 404, "POST knows"),
 ])

@@ -217,7 +217,8 @@ def test_a_server_that_ends_does_not_wait_for_its_clients(make: Make) -> None:
 def test_beyond_this_machine_only_with_the_token(make: Make) -> None:
     token = "a token of some length"
     url = f"ws://127.0.0.1:{make('vla-eval', token=token).port}"
-    for bad in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": token}):
+    twice = [("Authorization", f"Bearer {token}")] * 2
+    for bad in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": token}, twice):
         with pytest.raises(InvalidStatus, match="403"):
             connect(url, additional_headers=bad)
     with connect(url, additional_headers={"Authorization": f"Bearer {token}"}) as link:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
-from threading import Lock
+from threading import Lock, Thread
 from typing import NamedTuple
 
 from vla_infoentropy_ros import episode_log
@@ -45,6 +46,8 @@ from vla_infoentropy_ros.serve.access import TOKEN_VARIABLE
 ROOT = Path(__file__).parents[2]
 INITIAL_STATES = 50  # of each task
 SIMULATOR = Path(".venv-libero/bin/python")
+_STALLED_S = 1800.0  # an episode takes two minutes on a busy core
+_ADDRESS = re.compile(r"vla-eval on (\S+:\d+)\n")  # what `serve` says when it answers
 
 
 class BenchError(UserError, RuntimeError):
@@ -64,8 +67,9 @@ def main(argv: Sequence[str]) -> int:
         _check_simulator(options.simulator)
     shared = _shared(options)
     _hold_rows(rows, options)
-    if playing and options.scheduler:
+    if playing:  # by the bytes of now: a folder may be trained on while a table is played
         options.revision = options.revision or pin_of(shared["policy"])
+    if playing and options.scheduler:
         _play_elsewhere(rows, options)
     elif playing:
         for states in _blocks(options):
@@ -107,11 +111,12 @@ def _shared(options: argparse.Namespace) -> dict[str, str]:
 
 def _hold_rows(rows: Sequence[str], options: argparse.Namespace) -> None:
     """A row's folder says what the row is in full, since what a name stands for, or a default, is
-    another in another version. Raises UserError where its episodes are of something else."""
-    for name in rows:
+    another in another version. Raises UserError where its episodes are of something else, or those
+    of the rows that all are compared with."""
+    for name in dict.fromkeys([*rows, "dense", DEFAULT]):
         file = _file(options.out, name, "x", 0).with_name("row.json")
         if not file.exists():
-            if options.table_only:
+            if options.table_only or name not in rows:
                 continue
             if any(file.parent.glob("*.jsonl")):
                 print(f"note: the episodes in {file.parent} do not say by which settings they "
@@ -239,10 +244,24 @@ def _simulate(name: str, url: str, job: tuple[str, int], states: range, file: Pa
         preexec_fn=die_with_parent,
     )
     stack.callback(player.terminate)
-    told, failure = player.communicate()
+    told, failure = _finished(player, file)
     lines = (failure if player.returncode else told).strip().splitlines()
     said = (lines or [f"exit code {player.returncode}"])[-1]
     return (said, "") if player.returncode == 0 else ("", said)
+
+
+def _finished(player: subprocess.Popen[str], file: Path) -> tuple[str, str]:
+    """What a player said, on both its outputs; one that finishes nothing any more is ended."""
+    while True:
+        size = file.stat().st_size if file.exists() else 0
+        try:
+            return player.communicate(timeout=_STALLED_S)
+        except subprocess.TimeoutExpired:
+            if file.exists() and file.stat().st_size > size:
+                continue
+            player.kill()
+            told, failure = player.communicate()
+            return told, f"{failure}\nno episode ended within {_STALLED_S:g} s"
 
 
 def _named(name: str, job: tuple[str, int], index: int) -> str:
@@ -304,18 +323,21 @@ class Served(NamedTuple):
 def _served(name: str, options: argparse.Namespace) -> Iterator[Served]:
     """The row's server, on a port of its own choice."""
     command = [sys.executable, "-m", "vla_infoentropy_ros", "serve", "--port", "0",
-               "--model", options.model, *_flags(LoadOptions.from_arguments(options)),
+               "--clients", str(options.workers), "--model", options.model,
+               *_flags(LoadOptions.from_arguments(options)),
                *row_of(name).serving()]
     with subprocess.Popen(  # noqa: S603 - our own command line
         command, env=_environment(), stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent,
     ) as server:
         try:
             assert server.stdout is not None
-            line = server.stdout.readline().strip()
-            if " on " not in line:
+            # A policy or a selector of the user's may print too, and would wait for a reader.
+            address = next(filter(None, map(_ADDRESS.fullmatch, server.stdout)), None)
+            if address is None:
                 raise BenchError(f"{name}: the server did not start; why stands above, or in "
                                  "the worker's log")
-            yield Served(f"ws://{line.split(' on ')[1]}", lambda: server.poll() is not None)
+            Thread(target=sys.stderr.writelines, args=(server.stdout,), daemon=True).start()
+            yield Served(f"ws://{address[1]}", lambda: server.poll() is not None)
         finally:
             server.terminate()
 
@@ -324,7 +346,8 @@ def _environment() -> dict[str, str]:
     """Both sides import this package from here, and compute with one thread each. They meet on
     loopback alone, where no token is asked for."""
     own = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
-    return own | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1"}
+    path = os.pathsep.join(filter(None, (str(ROOT), own.get("PYTHONPATH", ""))))
+    return own | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1"}
 
 
 def _file(out: Path, name: str, suite: str, task: int) -> Path:

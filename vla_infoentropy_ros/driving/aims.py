@@ -22,7 +22,7 @@ from vla_infoentropy_ros.control.kinematics import Chain, KinematicsError
 from vla_infoentropy_ros.control.limits import keep_inside
 from vla_infoentropy_ros.control.resampling import Command
 from vla_infoentropy_ros.control.settings import CommandSettings
-from vla_infoentropy_ros.driving.robot_state import Pose, RobotState
+from vla_infoentropy_ros.driving.robot_state import Heard, Pose, RobotState
 
 _REMEMBERED = 1024  # commands: seconds at any rate
 _SAG, _SAG_TURN = 0.02, 0.1  # m, rad: how far a hand may be from where it should be
@@ -101,7 +101,14 @@ class TwistAim:
         self.frame_id = settings.tool_frame if self.end_effector_frame else settings.base_frame
 
     def forget(self) -> None:
-        """The scene may have been set anew: the arm may be anywhere next."""
+        """Somebody may have brought the arm elsewhere: the next command may begin anywhere. A stop
+        that is in progress still goes by what was heard."""
+
+    def leap(self) -> str:
+        """Why the arm cannot be where it is heard, by where it was heard before; "" where it can,
+        which is remembered. To be asked in every turn, since the longer ago, the further it can
+        have gone."""
+        return ""
 
     def prepare(self, settings: CommandSettings) -> None:
         """Whatever takes long and needs no command: called before `plan`, and without its lock."""
@@ -152,17 +159,24 @@ class PoseAim(TwistAim):
         self._heard_s = 0.0
         self._rest: Pose | None = None  # where it was stopped, if it was
         self._settings = CommandSettings()
-        self._last: tuple[Pose, float] | None = None  # heard, and when
+        self._last: tuple[Pose, Heard] | None = None
+        self._forgotten = False
 
     def forget(self) -> None:
-        self._last = None
+        self._forgotten = True
+
+    def leap(self) -> str:
+        here = self._state.last_pose
+        return "" if here is None or self._forgotten else self._leap(here)
 
     def plan(self, command: Command, settings: CommandSettings, now_s: float) -> Fault | None:
         here = self._state.pose(settings.pose_timeout_s)
         if isinstance(here, Fault):
             return here
         self._settings = settings
-        if leap := self._leap(here, now_s):
+        if self._forgotten:
+            self._last, self._forgotten = None, False
+        if leap := self._leap(here):
             return Fault(STALE_STATE, leap)
         self._heard_s = _HEARD_PERIODS / settings.rate_hz
         start = self._reckoned(now_s)
@@ -183,22 +197,19 @@ class PoseAim(TwistAim):
         begun_s = now_s if self._begun is None else self._begun[2]
         return self._state.pose_age_s > max(self._heard_s, now_s - begun_s)
 
-    def _leap(self, here: Pose, now_s: float) -> str:
-        """Why the hand cannot be there, one sentence; "" where it can, which is remembered.
-
-        It cannot have gone further than an action and what its speed allows. A wrong reading would
-        else be where the next goal, or the stop, is reckoned from.
-        """
-        heard_s = now_s - self._state.pose_age_s
+    def _leap(self, here: Pose) -> str:
+        """As `leap`: a hand cannot have gone further than an action and what its speed allows. A
+        wrong reading would else be where the next goal, or the stop, is reckoned from."""
+        heard = self._state.pose_heard
         if self._last is not None:
-            before, then_s = self._last
-            settings, for_s = self._settings, max(0.0, heard_s - then_s)
+            before, then = self._last
+            settings, for_s = self._settings, heard.since_s(then)
             way, turn = _apart(before, here)
             if (way > _SAG + settings.max_step_translation + settings.max_linear_speed * for_s
                     or turn > _SAG_TURN + settings.max_step_rotation
                     + settings.max_angular_speed * for_s):
                 return _leapt("the pose of the hand", f"{way:.3f} m and {turn:.2f} rad", for_s)
-        self._last = here, heard_s
+        self._last = here, heard
         return ""
 
     def _reckoned(self, now_s: float) -> Pose | None:
@@ -221,7 +232,7 @@ class PoseAim(TwistAim):
             return None if self._goal is None else HandPose(self.base_frame, self._goal)
         here, reckoned = self._state.last_pose, self._reckoned(now_s)
         if here is not None and (self._state.pose_age_s > self._heard_s
-                                 or self._leap(here, now_s)):
+                                 or self._leap(here)):
             here = reckoned or self._rest or here
         self._begun, self._rest = None, here
         return None if here is None else HandPose(self.base_frame, here)
@@ -238,7 +249,8 @@ class JointAim(TwistAim):
         self._goal = JointPositions("", (), np.empty(0), 0.0)
         self._due_s = self._least_s = 0.0  # when the goal is to be reached; a turn of the timer
         self._rest: NDArray[np.float64] | None = None  # where it was stopped, if it was
-        self._last: tuple[NDArray[np.float64], float] | None = None  # heard, and when
+        self._last: tuple[tuple[str, ...], NDArray[np.float64], list[Heard]] | None = None
+        self._forgotten = False
         self._problem: Fault | None = Fault(
             STALE_STATE,
             "robot_description never arrived; start robot_state_publisher, or use "
@@ -246,7 +258,14 @@ class JointAim(TwistAim):
         )
 
     def forget(self) -> None:
-        self._last = None
+        self._forgotten = True
+
+    def leap(self) -> str:
+        chain = self._chain
+        if chain is None or chain.names != self._goal.names or self._forgotten:
+            return ""
+        here = self._state.last_joints(chain.names)
+        return "" if here is None else self._leap(chain, here)
 
     def prepare(self, settings: CommandSettings) -> None:
         described = self._state.description, settings.base_frame, settings.tool_frame
@@ -265,7 +284,9 @@ class JointAim(TwistAim):
         positions = self._state.joints(chain.names, settings.pose_timeout_s)
         if isinstance(positions, Fault):
             return positions
-        if leap := self._leap(chain, positions, now_s):
+        if self._forgotten:
+            self._last, self._forgotten = None, False
+        if leap := self._leap(chain, positions):
             return Fault(STALE_STATE, leap)
         under_way = self._goal.names == chain.names and self._rest is None
         if under_way and self._unheard(now_s - self._due_s + self._goal.duration_s):
@@ -294,26 +315,26 @@ class JointAim(TwistAim):
         if not names or positions is None:
             return None
         chain = self._chain
-        leapt = chain is not None and chain.names == names and self._leap(chain, positions, now_s)
+        leapt = chain is not None and chain.names == names and self._leap(chain, positions)
         if self._unheard() or leapt:
             positions = self._reckoned(now_s) if self._rest is None else self._rest
         self._rest = positions
         return JointPositions(self.frame_id, names, positions, _STOP_S)
 
-    def _leap(self, chain: Chain, here: NDArray[np.float64], now_s: float) -> str:
-        """As of `PoseAim`, by the joints' own limits of speed."""
-        heard_s = now_s - self._state.joints_age_s(chain.names)
-        if self._last is not None and self._last[0].size == here.size:
-            before, then_s = self._last
-            for_s = max(0.0, heard_s - then_s)
-            for joint, was, now in zip(chain.movable, before, here, strict=True):
-                way = abs(now - was)
+    def _leap(self, chain: Chain, here: NDArray[np.float64]) -> str:
+        """As of `PoseAim`, by the joints' own limits of speed; two drivers may tell them."""
+        heard = self._state.joints_heard(chain.names)
+        if self._last is not None and self._last[0] == chain.names:
+            _, before, then = self._last
+            for joint, was, then_at, now, at in zip(
+                    chain.movable, before, then, here, heard, strict=True):
+                way, for_s = abs(now - was), at.since_s(then_at)
                 if joint.kind == "continuous":  # may be told within one turn
                     way = abs(math.remainder(way, 2.0 * math.pi))
                 slack, unit = (_SAG, "m") if joint.kind == "prismatic" else (_SAG_TURN, "rad")
                 if way > slack + joint.speed * for_s:
                     return _leapt(f"joint {joint.name}", f"{way:.3f} {unit}", for_s)
-        self._last = here, heard_s
+        self._last = chain.names, here, heard
         return ""
 
     def _unheard(self, begun_s: float = 0.0) -> bool:

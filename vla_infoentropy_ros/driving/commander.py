@@ -274,6 +274,9 @@ class Commander:
         with self.lock:
             self._watch(self._clock.steady_s(), worker_alive)
             now_s = self._motion.now_s()
+            leap = self.aim.leap() if self.aim is not None and self.interlock.may_move else ""
+            if leap and self._hold.command is not None:  # else somebody may have put it there
+                self.stop(Fault(faults.STALE_STATE, leap))
             if now_s - self._chunks.observed_s > self.settings.max_observation_age_s:
                 self._chunks.clear()
             action = self._chunks.due(now_s, self.settings.execute_actions)
@@ -347,13 +350,6 @@ class Commander:
                 if fault is not None and latched:
                     self._on_fault(fault)
 
-    def forget_arm(self) -> None:
-        """An episode begins, or the operator has the word: where the arm was heard before says
-        nothing of where it can be."""
-        with self.lock:
-            if self.aim is not None:
-                self.aim.forget()
-
     def saw(self, arrival_s: float, usable: bool, lacks: Fault | None = None) -> None:
         """An image arrived; usable: as far as can be seen without decoding it. lacks: what else is
         needed to act on it, and is not there."""
@@ -426,9 +422,10 @@ class Commander:
         with self.lock:
             if on and (fault := self._crowd_fault() or self._sink.fault()):
                 return False, f"refused: {fault.reason}"
+            if on and not self.interlock.enabled and self.aim is not None:
+                self.aim.forget()
             done, told = self.interlock.enable(on)
             if on:
-                self.forget_arm()
                 self._chunks.clear()  # decided while it could not move
                 self.watchdog.forgive()
             else:

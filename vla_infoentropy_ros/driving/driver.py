@@ -245,7 +245,6 @@ class Driver:
         self._wanted = text.strip()
         if self.runner is not None and self.active:
             self.commander.stop()
-            self.commander.forget_arm()
             self.runner.set_instruction(self._wanted)
 
     def follow(self, text: str) -> None:
@@ -270,7 +269,6 @@ class Driver:
     def reset(self, reason: str = "new_episode") -> None:
         """Zero command; a new episode begins with the next image."""
         self.commander.stop()
-        self.commander.forget_arm()
         self.last = None
         if self.runner is not None and self.active:
             self.runner.reset(reason)

@@ -147,7 +147,7 @@ class Goals:
             if pursuit is None or (only is not None and pursuit is not only):
                 return
             self._pursuit = None
-        self._driver.rest()
+            self._driver.rest()  # within the lock: what begins next must not be put to rest
         self._tell(pursuit, reason, detail)
 
     def _tell(self, pursuit: _Pursuit, reason: Reason, detail: str = "") -> None:

@@ -36,7 +36,7 @@ class Pose:
 
 
 @dataclass(frozen=True)
-class _News:
+class Heard:
     """When something was last heard that was new. arrival_s: steady. stamp_ns: ROS time, 0 where
     the sender gives none."""
 
@@ -48,6 +48,14 @@ class _News:
         if not self.stamp_ns:
             return waited_s
         return max(waited_s, (clock.now_ns() - self.stamp_ns) / 1e9)
+
+    def since_s(self, other: Heard) -> float:
+        """How long after the other: by arrival, or by their stamps where that is longer, as in a
+        simulation that is faster than time."""
+        apart_s = self.arrival_s - other.arrival_s
+        if self.stamp_ns and other.stamp_ns:
+            apart_s = max(apart_s, (self.stamp_ns - other.stamp_ns) / 1e9)
+        return max(0.0, apart_s)
 
 
 class RobotState:
@@ -61,9 +69,9 @@ class RobotState:
         self._clock, self._settings = clock, settings
         self.description = ""
         self.transforms = Transforms()
-        self._pose: tuple[Pose, _News] | None = None
+        self._pose: tuple[Pose, Heard] | None = None
         self._pose_problem = ""
-        self._joints: dict[str, tuple[float, _News]] = {}
+        self._joints: dict[str, tuple[float, Heard]] = {}
         self._bad_joints: dict[str, str] = {}
 
     def configure(self, settings: CommandSettings) -> None:
@@ -158,7 +166,7 @@ class RobotState:
         pose = Pose(place.position, place.rotation)
         self._pose_problem = self._problem(pose, settings.base_frame, place.stamp_ns)
         if not self._pose_problem:
-            self._pose = pose, _News(place.arrival_s, place.stamp_ns)
+            self._pose = pose, Heard(place.arrival_s, place.stamp_ns)
 
     @property
     def _pose_source(self) -> str:
@@ -171,6 +179,11 @@ class RobotState:
     def pose_age_s(self) -> float:
         """Of the newest pose, which was asked for before; 0 without one."""
         return 0.0 if self._pose is None else max(0.0, self._pose[1].age_s(self._clock))
+
+    @property
+    def pose_heard(self) -> Heard:
+        """Of the newest pose."""
+        return Heard(0.0, 0) if self._pose is None else self._pose[1]
 
     @property
     def last_pose(self) -> Pose | None:
@@ -209,11 +222,15 @@ class RobotState:
         return max((joints[name][1].age_s(self._clock) if name in joints else math.inf
                     for name in names), default=math.inf)
 
-    def _news(self, stamp_ns: int, before: _News | None) -> _News | None:
+    def joints_heard(self, names: tuple[str, ...]) -> list[Heard]:
+        """Of each of the named joints, of which there is a position."""
+        return [self._joints[name][1] for name in names]
+
+    def _news(self, stamp_ns: int, before: Heard | None) -> Heard | None:
         """None: nothing new. A relay may repeat the last message of a driver that is dead."""
         if before is not None and 0 < stamp_ns <= before.stamp_ns:
             return None
-        return _News(self._clock.steady_s(), stamp_ns)
+        return Heard(self._clock.steady_s(), stamp_ns)
 
     def _ahead(self, stamp_ns: int) -> str:
         """A stamp of the future would make all later ones nothing new."""

@@ -176,8 +176,10 @@ class PolicyRunner:
         self.instruction = session.instruction
 
     def _rest(self, session: Session, rejected: str) -> None:
+        if self._told:
+            return  # while it waited an instruction has come, which begins an episode itself
         # Once more: an instruction that waited for the step in progress has set it since.
-        self.instruction, self.rejected = "", "" if self._told else rejected
+        self.instruction, self.rejected = "", rejected
         session.reset("new_episode")
 
     def _step(self, frame: Frame) -> None:

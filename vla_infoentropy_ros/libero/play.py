@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,16 @@ class Outcome:
     step_ms: float = 0.0
     fresh: float = 0.0
     macs: float = 0.0
+
+    @classmethod
+    def of(cls, line: Mapping[str, Any]) -> Outcome:
+        """What a log holds. Raises TypeError where a value is of another type."""
+        outcome = cls(**line)
+        for entry in fields(cls):
+            value = getattr(outcome, entry.name)
+            if type(value).__name__ not in (str(entry.type), "int" * (entry.type == "float")):
+                raise TypeError(f"{entry.name} is {value!r}")
+        return outcome
 
     @property
     def key(self) -> tuple[str, int, int, str]:
@@ -116,7 +127,7 @@ def _mean(steps: list[dict[str, float]], name: str) -> float:
 
 def finished(path: Path) -> list[Outcome]:
     """The episodes in ``path``. Raises EpisodeLogError."""
-    return episode_log.finished(path, lambda line: Outcome(**line))
+    return episode_log.finished(path, Outcome.of)
 
 
 def play(path: Path, url: str, suites: Sequence[str], tasks: Sequence[int], episodes: range,

@@ -22,6 +22,7 @@ from vla_infoentropy_ros.nodes.sim_settings import SimSettings
 from vla_infoentropy_ros.sim import Tabletop
 
 _ENABLING_S = 0.2
+_STANDING_S, _GOING_S = 0.3, 2.0
 _LONGEST_TICK_S = 0.1
 
 
@@ -48,11 +49,23 @@ class ArmEpisode(Episode):
             lambda: link.status is not None and not link.status.fault,
             "the policy node is not there, or a fault of it is latched: call its ~/clear_fault",
         )
+        self._place()
         super().prepare(instruction)
         self._wait_for(
             lambda: link.status is not None and link.status.enabled,
             "nobody has enabled the policy: call its ~/enable",
         )
+
+    def _place(self) -> None:
+        """The arm to where the scene has it. To a policy that sends goals an arm that leaps is a
+        driver's error: so it stands before, and has time in which it could have gone there."""
+        state, by_goals = self._env.state, self._arm.output == "trajectory"
+        if by_goals:
+            self.finish()
+            self.rest(_STANDING_S)
+        self._arm.place(state.hand, state.yaw)
+        if by_goals:
+            self.rest(_GOING_S)
 
     def lockstep(self, limit: int) -> bool:
         env, link = self._env, self._link
@@ -93,6 +106,11 @@ class ArmEpisode(Episode):
         began_s = time.monotonic()
         self._spin(lambda: False, self._tick_s)
         self._tick(self._now_ns(), min(time.monotonic() - began_s, _LONGEST_TICK_S))
+
+    def rest(self, seconds: float) -> None:
+        """As long as that, in the time of the controller."""
+        for _ in range(round(seconds / self._tick_s)):
+            self.live()
 
     def look(self) -> None:
         """Show what the camera sees now."""

@@ -51,8 +51,6 @@ class ArmNode(SimNode):
         return link
 
     def _make_episode(self, spin: Spin) -> ArmEpisode:
-        state = self.env.state
-        self.arm.place(state.hand, state.yaw)
         return self._passing(spin)
 
     def _passing(self, spin: Spin) -> ArmEpisode:

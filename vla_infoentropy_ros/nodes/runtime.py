@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import os
@@ -11,7 +12,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Protocol
 
@@ -31,6 +31,7 @@ from vla_infoentropy_ros.nodes.start_arguments import StartArguments
 
 _SWITCH_S = 0.0005
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LAST_TURNS = 10  # of an executor, by which goals that the end of a node ends are told so
 _SLICE_S = 1.0  # the longest time before a context that was shut down is noticed
 
 
@@ -55,7 +56,7 @@ class RunnableNode(Protocol):
         """Make the robot safe and free everything; publishers still work."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def _woken_by_signals(executor: Executor) -> Iterator[None]:
     """A signal ends the wait of the executor that the main thread spins.
 
@@ -172,6 +173,9 @@ def _spin(
         return 1
     finally:
         node.stop()
+        with contextlib.suppress(Exception):  # of a callback: the node has stopped
+            for _ in range(_LAST_TURNS):
+                executor.spin_once(timeout_sec=0.01)
         executor.remove_node(node)
         executor.shutdown()
         node.destroy_node()

@@ -72,7 +72,8 @@ def _film(path: Path) -> str:
 def _policy(record: Mapping[str, Any]) -> str:
     """Whose episodes they are, whatever was asked for when the page was made."""
     of = record["of"]
-    return escape(f"Policy {of['policy']}, rendering {of['rendering']}" if of else
+    return escape(f"Policy {of['policy']}, rendering {of['rendering']}"
+                  if {"policy", "rendering"} <= of.keys() else
                   "Of a policy that the folder does not name")
 
 

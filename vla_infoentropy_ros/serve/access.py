@@ -47,11 +47,15 @@ class Access:
     def refusal(self, path: str, headers: Mapping[str, str]) -> str:
         """Why a request is refused, or "". The token comes in ``Authorization: Bearer ...`` or,
         for clients that can set no header, as ``?token=...``."""
-        if headers.get("Origin"):
+        try:
+            origin, shown = headers.get("Origin"), headers.get("Authorization") or ""
+        except LookupError:  # of websockets
+            return "a header is there twice"
+        if origin:
             return "requests of web pages are not answered"
         if not self.token:
             return ""
-        scheme, _, given = (headers.get("Authorization") or "").partition(" ")
+        scheme, _, given = shown.partition(" ")
         if scheme.lower() != "bearer":
             given = parse_qs(path.partition("?")[2]).get("token", [""])[0]
         if hmac.compare_digest(given.encode(), self.token.encode()):

@@ -262,7 +262,13 @@ def _parsed(text: str | bytes) -> Any:
 
 
 def _name(query: str) -> str:
-    name = parse_qs(query).get("session", [""])[0]
+    try:
+        names = parse_qs(query, errors="strict").get("session", [""])
+    except UnicodeDecodeError:
+        raise RequestError("session=...: the name is not UTF-8") from None
+    if len(names) > 1:
+        raise RequestError(f"session is given {len(names)} times; give one")
+    name = names[0]
     if len(name) > NAME_CHARACTERS or not name.isprintable():
         raise RequestError(f"session={shown(name)}: a name of at most {NAME_CHARACTERS} characters")
     return name
