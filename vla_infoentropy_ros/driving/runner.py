@@ -176,11 +176,10 @@ class PolicyRunner:
         self.instruction = session.instruction
 
     def _rest(self, session: Session, rejected: str) -> None:
-        if self._told:
-            return  # while it waited an instruction has come, which begins an episode itself
-        # Once more: an instruction that waited for the step in progress has set it since.
-        self.instruction, self.rejected = "", rejected
         session.reset("new_episode")
+        if not self._told:  # else another instruction has come, and waits for its turn
+            # Once more: one that waited for the step in progress has set it since.
+            self.instruction, self.rejected = "", rejected
 
     def _step(self, frame: Frame) -> None:
         session = self._session
