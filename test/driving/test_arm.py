@@ -13,7 +13,7 @@ import pytest
 from test.driving.rig import SECOND, Arm, Bench
 from test.nodes import policies
 from vla_infoentropy_ros.arms.arm import StandInArm
-from vla_infoentropy_ros.arms.models import ARMS
+from vla_infoentropy_ros.arms.models import ARMS, ArmModel
 from vla_infoentropy_ros.arms.servo import CommandType, TwistCommand
 from vla_infoentropy_ros.arms.trajectory import Point
 from vla_infoentropy_ros.control.conventions import matrix_quaternion
@@ -25,6 +25,7 @@ from vla_infoentropy_ros.driving.aims import (
     JointPositions,
     PoseAim,
     Target,
+    TwistAim,
     Velocity,
 )
 from vla_infoentropy_ros.driving.clock import SetClock
@@ -204,9 +205,8 @@ def test_the_next_pose_goes_on_from_where_a_hand_was_sent_that_is_not_heard() ->
         clock.pass_s(0.2)
 
 
-@pytest.mark.parametrize("output", ["pose", "trajectory"])
-def test_goals_do_not_run_away_from_an_arm_that_is_held_up_and_seldom_heard(output) -> None:
-    """Heard ten times a second, 90 ms before each action: older than two turns of the timer."""
+def panda(output: str) -> tuple[ArmModel, SetClock, CommandSettings, RobotState, TwistAim]:
+    """An aim by itself, of an arm of which nothing is heard yet."""
     model, clock = ARMS["panda"], SetClock(10 * SECOND)
     settings = CommandSettings(output=output, base_frame=model.base, tool_frame=model.tip)
     state = RobotState(clock, settings)
@@ -214,6 +214,20 @@ def test_goals_do_not_run_away_from_an_arm_that_is_held_up_and_seldom_heard(outp
     aim = AIMS[output](state)
     aim.set_frame("base", settings)
     aim.prepare(settings)
+    return model, clock, settings, state, aim
+
+
+def hand_of(target: Target, model: ArmModel) -> np.ndarray:
+    """Where a goal has the hand, (3,) m."""
+    if isinstance(target, JointPositions):
+        return model.chain.forward(target.positions)[1]
+    return target.pose.position
+
+
+@pytest.mark.parametrize("output", ["pose", "trajectory"])
+def test_goals_do_not_run_away_from_an_arm_that_is_held_up_and_seldom_heard(output) -> None:
+    """Heard ten times a second, 90 ms before each action: older than two turns of the timer."""
+    model, clock, settings, state, aim = panda(output)
     held = np.array(model.ready)
     turn, place = model.chain.forward(held)
     command = Command(np.array([0.2, 0.0, 0.0, 0.0, 0.0, 0.0]), 1.0, 0.2)
@@ -223,22 +237,14 @@ def test_goals_do_not_run_away_from_an_arm_that_is_held_up_and_seldom_heard(outp
             state.hear_pose(Pose(place, matrix_quaternion(turn)), model.base, clock.now_ns())
             clock.pass_s(age_s)
         assert aim.plan(command, settings, clock.steady_s()) is None
-        target = aim.target(command, clock.steady_s())
-        reached = (target.pose.position if output == "pose"
-                   else model.chain.forward(target.positions)[1])
+        reached = hand_of(aim.target(command, clock.steady_s()), model)
         assert np.linalg.norm(reached - place) < 0.045
 
 
 @pytest.mark.parametrize("output", ["pose", "trajectory"])
 def test_an_arm_is_not_sent_to_where_it_cannot_have_gone(output) -> None:
     """A driver that restarts tells zeros for a moment, or another arm's joints are heard."""
-    model, clock = ARMS["panda"], SetClock(10 * SECOND)
-    settings = CommandSettings(output=output, base_frame=model.base, tool_frame=model.tip)
-    state = RobotState(clock, settings)
-    state.hear_description(model.urdf)
-    aim = AIMS[output](state)
-    aim.set_frame("base", settings)
-    aim.prepare(settings)
+    model, clock, settings, state, aim = panda(output)
     right = np.array(model.ready)
     wrong = right + np.array([1.0, *np.zeros(6)])
     _, place = model.chain.forward(right)
@@ -251,9 +257,7 @@ def test_an_arm_is_not_sent_to_where_it_cannot_have_gone(output) -> None:
         state.hear_pose(Pose(place, matrix_quaternion(turn)), model.base, clock.now_ns())
 
     def sent(command: Command) -> float:
-        target = aim.target(command, clock.steady_s())
-        reached = (target.pose.position if output == "pose"
-                   else model.chain.forward(target.positions)[1])
+        reached = hand_of(aim.target(command, clock.steady_s()), model)
         return float(np.linalg.norm(reached - place))
 
     hear(right, 0.1)

@@ -244,13 +244,13 @@ def _simulate(name: str, url: str, job: tuple[str, int], states: range, file: Pa
         preexec_fn=die_with_parent,
     )
     stack.callback(player.terminate)
-    told, failure = _finished(player, file)
+    told, failure = _ended(player, file)
     lines = (failure if player.returncode else told).strip().splitlines()
     said = (lines or [f"exit code {player.returncode}"])[-1]
     return (said, "") if player.returncode == 0 else ("", said)
 
 
-def _finished(player: subprocess.Popen[str], file: Path) -> tuple[str, str]:
+def _ended(player: subprocess.Popen[str], file: Path) -> tuple[str, str]:
     """What a player said, on both its outputs; one that finishes nothing any more is ended."""
     while True:
         size = file.stat().st_size if file.exists() else 0
@@ -329,17 +329,23 @@ def _served(name: str, options: argparse.Namespace) -> Iterator[Served]:
     with subprocess.Popen(  # noqa: S603 - our own command line
         command, env=_environment(), stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent,
     ) as server:
+        assert server.stdout is not None
+        # A policy or a selector of the user's may print too, and would wait for a reader.
+        rest = Thread(target=sys.stderr.writelines, args=(server.stdout,), daemon=True)
         try:
-            assert server.stdout is not None
-            # A policy or a selector of the user's may print too, and would wait for a reader.
-            address = next(filter(None, map(_ADDRESS.fullmatch, server.stdout)), None)
-            if address is None:
+            for line in server.stdout:
+                if address := _ADDRESS.fullmatch(line):
+                    break
+                sys.stderr.write(line)
+            else:
                 raise BenchError(f"{name}: the server did not start; why stands above, or in "
                                  "the worker's log")
-            Thread(target=sys.stderr.writelines, args=(server.stdout,), daemon=True).start()
+            rest.start()
             yield Served(f"ws://{address[1]}", lambda: server.poll() is not None)
         finally:
             server.terminate()
+            if rest.is_alive():  # until it has read to the end, what it reads must stay open
+                rest.join()
 
 
 def _environment() -> dict[str, str]:

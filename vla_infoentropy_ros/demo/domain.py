@@ -11,6 +11,7 @@ import socket
 import tempfile
 from pathlib import Path
 
+from vla_infoentropy_ros.argument_types import LAST_DOMAIN
 from vla_infoentropy_ros.foreign.text import UserError
 
 # Above 101 the UDP ports of a domain reach into Linux's range of ephemeral ports.
@@ -30,8 +31,8 @@ class DomainClaim:
     """
 
     def __init__(self, wanted: int | None = None) -> None:
-        if wanted is not None and not 0 <= wanted <= 232:
-            raise DomainError(f"domain {wanted} is outside 0 .. 232")
+        if wanted is not None and not 0 <= wanted <= LAST_DOMAIN:
+            raise DomainError(f"domain {wanted} is outside 0 .. {LAST_DOMAIN}")
         candidates = [wanted] if wanted is not None else random.sample(_DOMAINS, len(_DOMAINS))
         for domain in candidates:
             descriptor = _lock(domain)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,10 @@ from vla_infoentropy_ros.control.kinematics import Chain, KinematicsError
 from vla_infoentropy_ros.control.limits import keep_inside
 from vla_infoentropy_ros.control.resampling import Command
 from vla_infoentropy_ros.control.settings import CommandSettings
-from vla_infoentropy_ros.driving.robot_state import Heard, Pose, RobotState
+from vla_infoentropy_ros.driving.continuity import SAG, SAG_TURN, Continuity, HandAt, JointsAt
+from vla_infoentropy_ros.driving.robot_state import Pose, RobotState
 
 _REMEMBERED = 1024  # commands: seconds at any rate
-_SAG, _SAG_TURN = 0.02, 0.1  # m, rad: how far a hand may be from where it should be
 _STOP_S = 0.1  # time an arm is given to stand still where it is
 _HEARD_PERIODS = 2.0  # of command.rate_hz: what is older is not where a moving arm is now
 _OUTSIDE = 0.002  # m: how far joints that cannot follow quite may take the hand out of its box
@@ -87,6 +88,7 @@ class TwistAim:
 
     def __init__(self, state: RobotState) -> None:
         self._state, self._way = state, _Way()
+        self._continuity: Continuity[Any] = Continuity()
         self.frame_id = self.base_frame = ""
         self.end_effector_frame = False
 
@@ -101,14 +103,17 @@ class TwistAim:
         self.frame_id = settings.tool_frame if self.end_effector_frame else settings.base_frame
 
     def forget(self) -> None:
-        """Somebody may have brought the arm elsewhere: the next command may begin anywhere. A stop
-        that is in progress still goes by what was heard."""
+        """As `Continuity.forget`."""
+        self._continuity.forget()
 
     def leap(self) -> str:
-        """Why the arm cannot be where it is heard, by where it was heard before; "" where it can,
-        which is remembered. To be asked in every turn, since the longer ago, the further it can
-        have gone."""
-        return ""
+        """Why the arm cannot be where it is heard, one sentence; "" where it can."""
+        here = None if self._continuity.forgotten else self._here()
+        return "" if here is None else self._continuity.leap(here)
+
+    def _here(self) -> Any:
+        """The `Place` at which the arm is heard, where that matters; else None."""
+        return None
 
     def prepare(self, settings: CommandSettings) -> None:
         """Whatever takes long and needs no command: called before `plan`, and without its lock."""
@@ -159,24 +164,18 @@ class PoseAim(TwistAim):
         self._heard_s = 0.0
         self._rest: Pose | None = None  # where it was stopped, if it was
         self._settings = CommandSettings()
-        self._last: tuple[Pose, Heard] | None = None
-        self._forgotten = False
 
-    def forget(self) -> None:
-        self._forgotten = True
-
-    def leap(self) -> str:
+    def _here(self) -> HandAt | None:
         here = self._state.last_pose
-        return "" if here is None or self._forgotten else self._leap(here)
+        return None if here is None else HandAt(here, self._state.pose_heard, self._settings)
 
     def plan(self, command: Command, settings: CommandSettings, now_s: float) -> Fault | None:
         here = self._state.pose(settings.pose_timeout_s)
         if isinstance(here, Fault):
             return here
         self._settings = settings
-        if self._forgotten:
-            self._last, self._forgotten = None, False
-        if leap := self._leap(here):
+        self._continuity.begin()
+        if leap := self.leap():
             return Fault(STALE_STATE, leap)
         self._heard_s = _HEARD_PERIODS / settings.rate_hz
         start = self._reckoned(now_s)
@@ -197,21 +196,6 @@ class PoseAim(TwistAim):
         begun_s = now_s if self._begun is None else self._begun[2]
         return self._state.pose_age_s > max(self._heard_s, now_s - begun_s)
 
-    def _leap(self, here: Pose) -> str:
-        """As `leap`: a hand cannot have gone further than an action and what its speed allows. A
-        wrong reading would else be where the next goal, or the stop, is reckoned from."""
-        heard = self._state.pose_heard
-        if self._last is not None:
-            before, then = self._last
-            settings, for_s = self._settings, heard.since_s(then)
-            way, turn = _apart(before, here)
-            if (way > _SAG + settings.max_step_translation + settings.max_linear_speed * for_s
-                    or turn > _SAG_TURN + settings.max_step_rotation
-                    + settings.max_angular_speed * for_s):
-                return _leapt("the pose of the hand", f"{way:.3f} m and {turn:.2f} rad", for_s)
-        self._last = here, heard
-        return ""
-
     def _reckoned(self, now_s: float) -> Pose | None:
         if self._begun is None:
             return None
@@ -231,8 +215,9 @@ class PoseAim(TwistAim):
         if command.period_s:
             return None if self._goal is None else HandPose(self.base_frame, self._goal)
         here, reckoned = self._state.last_pose, self._reckoned(now_s)
-        if here is not None and (self._state.pose_age_s > self._heard_s
-                                 or self._leap(here)):
+        place = self._here()
+        if place is not None and (self._state.pose_age_s > self._heard_s
+                                  or self._continuity.leap(place)):
             here = reckoned or self._rest or here
         self._begun, self._rest = None, here
         return None if here is None else HandPose(self.base_frame, here)
@@ -249,23 +234,18 @@ class JointAim(TwistAim):
         self._goal = JointPositions("", (), np.empty(0), 0.0)
         self._due_s = self._least_s = 0.0  # when the goal is to be reached; a turn of the timer
         self._rest: NDArray[np.float64] | None = None  # where it was stopped, if it was
-        self._last: tuple[tuple[str, ...], NDArray[np.float64], list[Heard]] | None = None
-        self._forgotten = False
         self._problem: Fault | None = Fault(
             STALE_STATE,
             "robot_description never arrived; start robot_state_publisher, or use "
             "command.output twist or pose",
         )
 
-    def forget(self) -> None:
-        self._forgotten = True
-
-    def leap(self) -> str:
-        chain = self._chain
-        if chain is None or chain.names != self._goal.names or self._forgotten:
-            return ""
-        here = self._state.last_joints(chain.names)
-        return "" if here is None else self._leap(chain, here)
+    def _here(self) -> JointsAt | None:
+        chain, state = self._chain, self._state
+        here = None if chain is None else state.last_joints(chain.names)
+        if chain is None or here is None:
+            return None
+        return JointsAt(chain.movable, here, state.joints_heard(chain.names))
 
     def prepare(self, settings: CommandSettings) -> None:
         described = self._state.description, settings.base_frame, settings.tool_frame
@@ -284,9 +264,8 @@ class JointAim(TwistAim):
         positions = self._state.joints(chain.names, settings.pose_timeout_s)
         if isinstance(positions, Fault):
             return positions
-        if self._forgotten:
-            self._last, self._forgotten = None, False
-        if leap := self._leap(chain, positions):
+        self._continuity.begin()
+        if leap := self.leap():
             return Fault(STALE_STATE, leap)
         under_way = self._goal.names == chain.names and self._rest is None
         if under_way and self._unheard(now_s - self._due_s + self._goal.duration_s):
@@ -314,28 +293,11 @@ class JointAim(TwistAim):
         positions = self._state.last_joints(names)
         if not names or positions is None:
             return None
-        chain = self._chain
-        leapt = chain is not None and chain.names == names and self._leap(chain, positions)
-        if self._unheard() or leapt:
+        place = self._here()
+        if self._unheard() or (place is not None and self._continuity.leap(place)):
             positions = self._reckoned(now_s) if self._rest is None else self._rest
         self._rest = positions
         return JointPositions(self.frame_id, names, positions, _STOP_S)
-
-    def _leap(self, chain: Chain, here: NDArray[np.float64]) -> str:
-        """As of `PoseAim`, by the joints' own limits of speed; two drivers may tell them."""
-        heard = self._state.joints_heard(chain.names)
-        if self._last is not None and self._last[0] == chain.names:
-            _, before, then = self._last
-            for joint, was, then_at, now, at in zip(
-                    chain.movable, before, then, here, heard, strict=True):
-                way, for_s = abs(now - was), at.since_s(then_at)
-                if joint.kind == "continuous":  # may be told within one turn
-                    way = abs(math.remainder(way, 2.0 * math.pi))
-                slack, unit = (_SAG, "m") if joint.kind == "prismatic" else (_SAG_TURN, "rad")
-                if way > slack + joint.speed * for_s:
-                    return _leapt(f"joint {joint.name}", f"{way:.3f} {unit}", for_s)
-        self._last = chain.names, here, heard
-        return ""
 
     def _unheard(self, begun_s: float = 0.0) -> bool:
         """What is heard of the joints is older than a motion that began so long ago. Reckoning on
@@ -373,22 +335,9 @@ def _leaves(
     )
 
 
-def _leapt(what: str, way: str, for_s: float) -> str:
-    return (f"{what} was heard {way} from where it was {1e3 * for_s:.0f} ms before, further than "
-            "it can go: look for a second publisher, a driver that restarts, or another arm's "
-            "state")
-
-
 def _near(one: Pose, other: Pose) -> bool:
-    way, turn = _apart(one, other)
-    return way <= _SAG and turn <= _SAG_TURN
-
-
-def _apart(one: Pose, other: Pose) -> tuple[float, float]:
-    """m, rad."""
-    alike = abs(float(np.dot(one.orientation, other.orientation)))
-    return (float(np.linalg.norm(one.position - other.position)),
-            2.0 * math.acos(min(1.0, alike)))
+    way, turn = one.apart(other)
+    return way <= SAG and turn <= SAG_TURN
 
 
 def _quaternion(turn: NDArray[np.float64]) -> tuple[float, float, float, float]:

@@ -34,6 +34,12 @@ class Pose:
     position: NDArray[np.float64]
     orientation: tuple[float, float, float, float]
 
+    def apart(self, other: Pose) -> tuple[float, float]:
+        """m, rad."""
+        alike = abs(float(np.dot(self.orientation, other.orientation)))
+        return (float(np.linalg.norm(self.position - other.position)),
+                2.0 * math.acos(min(1.0, alike)))
+
 
 @dataclass(frozen=True)
 class Heard:

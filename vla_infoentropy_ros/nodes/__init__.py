@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from vla_infoentropy_ros.argument_types import LAST_DOMAIN
 from vla_infoentropy_ros.engine.requirements import RequirementError
-
-_LAST_DOMAIN = 232  # the last whose UDP ports, 7400 + 250 times it, exist
 
 
 def check_middleware(environment: Mapping[str, str] = os.environ) -> None:
@@ -34,9 +33,9 @@ def check_middleware(environment: Mapping[str, str] = os.environ) -> None:
 def check_domain(environment: Mapping[str, str] = os.environ) -> None:
     """Raise RequirementError where ROS_DOMAIN_ID is no domain."""
     text = environment.get("ROS_DOMAIN_ID", "")
-    if text and not (text.isascii() and text.isdigit() and int(text) <= _LAST_DOMAIN):
+    if text and not (text.isascii() and text.isdigit() and int(text) <= LAST_DOMAIN):
         raise RequirementError(
-            f"ROS_DOMAIN_ID={text!r}: must be a whole number in 0 .. {_LAST_DOMAIN}; unset, it is 0"
+            f"ROS_DOMAIN_ID={text!r}: must be a whole number in 0 .. {LAST_DOMAIN}; unset, it is 0"
         )
 
 
